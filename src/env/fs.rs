@@ -1,0 +1,218 @@
+//! What the crate asks of a file system: [`Fs`] for names, [`FsFile`] for the bytes of one open file.
+//!
+//! The traits are as small as the promises that the store makes allow, so that the simulated disk can
+//! give each of them its worst lawful meaning:
+//!
+//! * bytes written are the operating system's until [`FsFile::sync`] returns `Ok`; then the device's;
+//! * a name created, changed or removed may be as before after a power cut until [`Fs::sync_dir`] of
+//!   its directory returns `Ok`;
+//! * after a `sync` that failed nothing is known of the bytes it should have covered, and a later `Ok`
+//!   does not change that (rule R7).
+
+use std::fmt;
+use std::io::{self, IoSlice};
+use std::path::Path;
+use std::sync::Arc;
+
+/// How [`Fs::open`] opens a file. A symbolic link is never followed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OpenHow {
+    /// An existing file, for reading only.
+    Read,
+    /// An existing file, for reading and writing.
+    ReadWrite,
+    /// A file that must not exist yet, with mode 0600 whatever the umask allows more.
+    CreateNew,
+}
+
+/// What a name stands for; a symbolic link is told as such, not followed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FileKind {
+    /// A regular file.
+    File,
+    /// A directory.
+    Directory,
+    /// A symbolic link.
+    Symlink,
+    /// A socket, a device or whatever else the platform has.
+    Other,
+}
+
+/// One name in a directory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DirEntry {
+    /// The name, without the directory. Names that are not UTF-8 are none of ours and are left out.
+    pub name: String,
+    /// What it stands for.
+    pub kind: FileKind,
+}
+
+/// Who else may hold a lock at the same time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LockKind {
+    /// Others that ask for a shared lock.
+    Shared,
+    /// Nobody.
+    Exclusive,
+}
+
+/// A file system. All paths are given whole; nothing depends on a current directory.
+pub trait Fs: Send + Sync + fmt::Debug {
+    /// Makes one directory with mode 0700; its parent must exist.
+    ///
+    /// # Errors
+    /// `AlreadyExists` when the name is taken, whatever it stands for.
+    fn create_dir(&self, path: &Path) -> io::Result<()>;
+
+    /// Opens a regular file.
+    ///
+    /// # Errors
+    /// `NotFound`, `AlreadyExists`, `PermissionDenied`; an error for a symbolic link or a directory.
+    fn open(&self, path: &Path, how: OpenHow) -> io::Result<Arc<dyn FsFile>>;
+
+    /// Gives `from` the name `to`, replacing what `to` named, in one step: whoever looks sees the old
+    /// or the new file, also after a power cut (which of them, until the directory is synced, is open).
+    ///
+    /// # Errors
+    /// Those of the platform; then both names are as before.
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+
+    /// Removes the name of a file. Who has it open keeps reading it.
+    ///
+    /// # Errors
+    /// `NotFound` and those of the platform.
+    fn remove(&self, path: &Path) -> io::Result<()>;
+
+    /// Makes durable which names the directory holds.
+    ///
+    /// # Errors
+    /// As [`FsFile::sync`]: after an error nothing is known, and trying again proves nothing.
+    fn sync_dir(&self, path: &Path) -> io::Result<()>;
+
+    /// The names in a directory, sorted.
+    ///
+    /// # Errors
+    /// `NotFound`, `NotADirectory`, `PermissionDenied`.
+    fn list(&self, path: &Path) -> io::Result<Vec<DirEntry>>;
+
+    /// What a name stands for; `None` when there is no such name.
+    ///
+    /// # Errors
+    /// Those of the platform, other than that the name does not exist.
+    fn kind(&self, path: &Path) -> io::Result<Option<FileKind>>;
+}
+
+/// One open file. Offsets are given with each call: there is no cursor that threads could disturb.
+pub trait FsFile: Send + Sync + fmt::Debug {
+    /// Reads at `offset`; returns how many bytes were read, 0 at the end. May read fewer than asked
+    /// for: use [`read_exact_at`].
+    ///
+    /// # Errors
+    /// Those of the platform, `Interrupted` included.
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize>;
+
+    /// Writes the parts one after the other at `offset` in one call; returns how many bytes were
+    /// written. May write fewer: use [`write_all_at`]. What is written is the operating system's, not
+    /// the device's, until [`FsFile::sync`].
+    ///
+    /// # Errors
+    /// Those of the platform, `Interrupted` and `StorageFull` included.
+    fn write_at(&self, parts: &[IoSlice<'_>], offset: u64) -> io::Result<usize>;
+
+    /// Reserves room for `offset..offset + len`, growing the file where it is shorter. Room that was
+    /// never written reads as zero; writing into it cannot fail for want of space.
+    ///
+    /// # Errors
+    /// `StorageFull` when the device has no room; then the length is as before.
+    fn allocate(&self, offset: u64, len: u64) -> io::Result<()>;
+
+    /// Cuts the file, or grows it by a hole that reads as zero and has no room reserved.
+    ///
+    /// # Errors
+    /// Those of the platform.
+    fn set_len(&self, len: u64) -> io::Result<()>;
+
+    /// Length in bytes.
+    ///
+    /// # Errors
+    /// Those of the platform.
+    fn len(&self) -> io::Result<u64>;
+
+    /// Whether the file has no bytes.
+    ///
+    /// # Errors
+    /// Those of the platform.
+    fn is_empty(&self) -> io::Result<bool> {
+        Ok(self.len()? == 0)
+    }
+
+    /// Makes durable all bytes written so far and the length (`fdatasync`).
+    ///
+    /// # Errors
+    /// Any error is final: the bytes may be gone from the device while reads still show them, and
+    /// the next call may return `Ok` for bytes that are not there.
+    fn sync(&self) -> io::Result<()>;
+
+    /// Tries to lock the file until the last handle to it is dropped or the process ends. `false`
+    /// when somebody else holds it, in this process or another.
+    ///
+    /// # Errors
+    /// Those of the platform.
+    fn try_lock(&self, kind: LockKind) -> io::Result<bool>;
+}
+
+/// Fills `buf` from `offset` on, asking again after an interruption or a short read.
+///
+/// # Errors
+/// `UnexpectedEof` when the file ends before; then what `buf` holds is not to be used.
+pub fn read_exact_at(file: &dyn FsFile, buf: &mut [u8], offset: u64) -> io::Result<()> {
+    let wanted = buf.len();
+    let got = read_up_to_at(file, buf, offset)?;
+    if got == wanted {
+        Ok(())
+    } else {
+        Err(io::ErrorKind::UnexpectedEof.into())
+    }
+}
+
+/// Fills as much of `buf` as the file has from `offset` on; returns how much that is.
+///
+/// # Errors
+/// Those of [`FsFile::read_at`], but for interruptions, which are tried again.
+pub fn read_up_to_at(file: &dyn FsFile, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+    let mut done = 0;
+    while let Some(rest) = buf.get_mut(done..).filter(|rest| !rest.is_empty()) {
+        match file.read_at(rest, offset + done as u64) {
+            Ok(0) => break,
+            Ok(count) => done += count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(done)
+}
+
+/// Writes all of `parts` at `offset`, going on after an interruption or a short write.
+///
+/// One call of [`FsFile::write_at`] in the ordinary case.
+///
+/// # Errors
+/// Those of [`FsFile::write_at`]; then any part of the bytes may have been written.
+pub fn write_all_at(file: &dyn FsFile, parts: &mut [IoSlice<'_>], offset: u64) -> io::Result<()> {
+    let mut parts = parts;
+    let mut offset = offset;
+    // Leading empty parts would make a write of zero bytes look like a device that takes none.
+    IoSlice::advance_slices(&mut parts, 0);
+    while !parts.is_empty() {
+        match file.write_at(parts, offset) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(count) => {
+                offset += count as u64;
+                IoSlice::advance_slices(&mut parts, count);
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
