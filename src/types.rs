@@ -1,23 +1,23 @@
 //! Newtypes for every number that means something, so that no two of them can be swapped silently.
 //!
-//! They are plain copies of an integer: no cost at run time. Arithmetic is offered only where it has
-//! a meaning, and is checked.
+//! They are plain copies of an integer: no cost at run time. Arithmetic is offered only where it
+//! has a meaning, and is checked.
 
 use std::fmt;
 use std::time::{Duration, SystemTime};
 
 /// Position of an entry in the replicated log, counting from 0.
 ///
-/// Index 0 is the membership entry with which a store is created; an index never names two committed
-/// entries.
+/// Index 0 is the membership entry with which a store is created; an index never names two
+/// committed entries.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LogIndex(pub u64);
 
 impl LogIndex {
     /// The index after this one.
     ///
-    /// 2^64 entries cannot be written in the lifetime of any device, so the sum saturates instead of
-    /// being an error that every caller would have to name.
+    /// 2^64 entries cannot be written in the lifetime of any device, so the sum saturates instead
+    /// of being an error that every caller would have to name.
     #[must_use]
     pub const fn next(self) -> Self {
         Self(self.0.saturating_add(1))
@@ -97,7 +97,8 @@ pub struct Vote {
     pub committed: bool,
 }
 
-/// Version of a key: the log index of the entry that wrote it (rule R11). A caller never chooses one.
+/// Version of a key: the log index of the entry that wrote it (rule R11). A caller never chooses
+/// one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Version(pub u64);
 
@@ -178,8 +179,8 @@ impl fmt::Display for FileOffset {
 
 /// A place in the log as bytes: which segment, and how far into its file.
 ///
-/// Ordered as the log is written. As a number it is `segment << 32 | offset`, which is how files hold
-/// it.
+/// Ordered as the log is written. As a number it is `segment << 32 | offset`, which is how files
+/// hold it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LogPosition {
     /// The segment file.

@@ -1,13 +1,15 @@
-//! What the crate asks of a file system: [`Fs`] for names, [`FsFile`] for the bytes of one open file.
+//! What the crate asks of a file system: [`Fs`] for names, [`FsFile`] for the bytes of one open
+//! file.
 //!
-//! The traits are as small as the promises that the store makes allow, so that the simulated disk can
-//! give each of them its worst lawful meaning:
+//! The traits are as small as the promises that the store makes allow, so that the simulated disk
+//! can give each of them its worst lawful meaning:
 //!
-//! * bytes written are the operating system's until [`FsFile::sync`] returns `Ok`; then the device's;
-//! * a name created, changed or removed may be as before after a power cut until [`Fs::sync_dir`] of
-//!   its directory returns `Ok`;
-//! * after a `sync` that failed nothing is known of the bytes it should have covered, and a later `Ok`
-//!   does not change that (rule R7).
+//! * bytes written are the operating system's until [`FsFile::sync`] returns `Ok`; then the
+//!   device's;
+//! * a name created, changed or removed may be as before after a power cut until [`Fs::sync_dir`]
+//!   of its directory returns `Ok`;
+//! * after a `sync` that failed nothing is known of the bytes it should have covered, and a later
+//!   `Ok` does not change that (rule R7).
 
 use std::fmt;
 use std::io::{self, IoSlice};
@@ -67,11 +69,13 @@ pub trait Fs: Send + Sync + fmt::Debug {
     /// Opens a regular file.
     ///
     /// # Errors
-    /// `NotFound`, `AlreadyExists`, `PermissionDenied`; an error for a symbolic link or a directory.
+    /// `NotFound`, `AlreadyExists`, `PermissionDenied`; an error for a symbolic link or a
+    /// directory.
     fn open(&self, path: &Path, how: OpenHow) -> io::Result<Arc<dyn FsFile>>;
 
-    /// Gives `from` the name `to`, replacing what `to` named, in one step: whoever looks sees the old
-    /// or the new file, also after a power cut (which of them, until the directory is synced, is open).
+    /// Gives `from` the name `to`, replacing what `to` named, in one step: whoever looks sees the
+    /// old or the new file, also after a power cut (which of them, until the directory is synced,
+    /// is open).
     ///
     /// # Errors
     /// Those of the platform; then both names are as before.
@@ -112,15 +116,15 @@ pub trait FsFile: Send + Sync + fmt::Debug {
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize>;
 
     /// Writes the parts one after the other at `offset` in one call; returns how many bytes were
-    /// written. May write fewer: use [`write_all_at`]. What is written is the operating system's, not
-    /// the device's, until [`FsFile::sync`].
+    /// written. May write fewer: use [`write_all_at`]. What is written is the operating system's,
+    /// not the device's, until [`FsFile::sync`].
     ///
     /// # Errors
     /// Those of the platform, `Interrupted` and `StorageFull` included.
     fn write_at(&self, parts: &[IoSlice<'_>], offset: u64) -> io::Result<usize>;
 
-    /// Reserves room for `offset..offset + len`, growing the file where it is shorter. Room that was
-    /// never written reads as zero; writing into it cannot fail for want of space.
+    /// Reserves room for `offset..offset + len`, growing the file where it is shorter. Room that
+    /// was never written reads as zero; writing into it cannot fail for want of space.
     ///
     /// # Errors
     /// `StorageFull` when the device has no room; then the length is as before.

@@ -1,7 +1,7 @@
 //! The only door to disk, clock and randomness (rule R4).
 //!
-//! Everything above takes an [`Env`] and asks it, so that the same code runs on the machine and, with
-//! the feature `testing`, in a simulation that one seed decides entirely.
+//! Everything above takes an [`Env`] and asks it, so that the same code runs on the machine and,
+//! with the feature `testing`, in a simulation that one seed decides entirely.
 //!
 //! Nothing here knows what a file is for. What a failed call means is decided above.
 
