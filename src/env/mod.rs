@@ -8,12 +8,14 @@
 pub mod clock;
 pub mod rng;
 pub mod fs;
+pub mod fs_disk;
 
 use std::sync::Arc;
 
-use self::clock::Clock;
+use self::clock::{Clock, SystemClock};
 use self::fs::Fs;
-use self::rng::Rng;
+use self::fs_disk::DiskFs;
+use self::rng::{OsRng, Rng};
 
 /// The machine, as the rest of the crate sees it. Cheap to clone; clones share everything.
 #[derive(Clone, Debug)]
@@ -24,4 +26,16 @@ pub struct Env {
     pub clock: Arc<dyn Clock>,
     /// Random bytes.
     pub rng: Arc<dyn Rng>,
+}
+
+impl Env {
+    /// The machine itself: its files, its clocks, its random source.
+    #[must_use]
+    pub fn system() -> Self {
+        Self {
+            fs: Arc::new(DiskFs::new()),
+            clock: Arc::new(SystemClock::new()),
+            rng: Arc::new(OsRng::new()),
+        }
+    }
 }
