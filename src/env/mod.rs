@@ -9,13 +9,25 @@ pub mod clock;
 pub mod rng;
 pub mod fs;
 pub mod fs_disk;
+#[cfg(any(test, feature = "testing"))]
+pub mod fs_sim;
+#[cfg(test)]
+mod fs_contract;
 
 use std::sync::Arc;
 
+#[cfg(any(test, feature = "testing"))]
+use self::clock::ManualClock;
 use self::clock::{Clock, SystemClock};
 use self::fs::Fs;
 use self::fs_disk::DiskFs;
+#[cfg(any(test, feature = "testing"))]
+use self::fs_sim::SimFs;
+#[cfg(any(test, feature = "testing"))]
+use self::rng::SeededRng;
 use self::rng::{OsRng, Rng};
+#[cfg(any(test, feature = "testing"))]
+use crate::types::Timestamp;
 
 /// The machine, as the rest of the crate sees it. Cheap to clone; clones share everything.
 #[derive(Clone, Debug)]
@@ -37,5 +49,39 @@ impl Env {
             clock: Arc::new(SystemClock::new()),
             rng: Arc::new(OsRng::new()),
         }
+    }
+}
+
+/// A simulated machine: what the store is given, and the strings to pull.
+#[cfg(any(test, feature = "testing"))]
+#[derive(Clone, Debug)]
+pub struct Simulated {
+    /// What the store is given.
+    pub env: Env,
+    /// Its disk.
+    pub fs: SimFs,
+    /// Its clock, which stands at 1,000,000 seconds past the epoch until told otherwise. Operations of
+    /// the disk take no time unless [`SimFs::set_clock`] says so.
+    pub clock: ManualClock,
+}
+
+#[cfg(any(test, feature = "testing"))]
+impl Env {
+    /// A machine with an empty disk. `seed` decides its random numbers and hiccups.
+    #[must_use]
+    pub fn simulated(seed: u64) -> Simulated {
+        Self::simulated_on(SimFs::new(seed), seed)
+    }
+
+    /// A machine that starts with what is on `fs`, such as after a power cut.
+    #[must_use]
+    pub fn simulated_on(fs: SimFs, seed: u64) -> Simulated {
+        let clock = ManualClock::new(Timestamp(1_000_000_000_000));
+        let env = Self {
+            fs: Arc::new(fs.clone()),
+            clock: Arc::new(clock.clone()),
+            rng: Arc::new(SeededRng::new(seed)),
+        };
+        Simulated { env, fs, clock }
     }
 }
