@@ -1,8 +1,9 @@
 //! The real file system.
 //!
-//! Errors are handed up as the platform gives them, kind and code; the layer above adds operation and
-//! path. Interrupted calls are retried only where that changes nothing: `open` and the directory calls
-//! here, reads and writes by [`super::fs::read_exact_at`] and [`super::fs::write_all_at`].
+//! Errors are handed up as the platform gives them, kind and code; the layer above adds operation
+//! and path. Interrupted calls are retried only where that changes nothing: `open` and the
+//! directory calls here, reads and writes by [`super::fs::read_exact_at`] and
+//! [`super::fs::write_all_at`].
 
 use std::fs::{self, DirBuilder, File, TryLockError};
 use std::io::{self, IoSlice};
@@ -36,8 +37,8 @@ impl Fs for DiskFs {
     }
 
     fn open(&self, path: &Path, how: OpenHow) -> io::Result<Arc<dyn FsFile>> {
-        // NONBLOCK: to open a pipe would otherwise wait for somebody at its other end. It means nothing
-        // for a regular file, and all others are refused below.
+        // NONBLOCK: to open a pipe would otherwise wait for somebody at its other end. It means
+        // nothing for a regular file, and all others are refused below.
         let flags = OFlags::NOFOLLOW
             | OFlags::CLOEXEC
             | OFlags::NONBLOCK
@@ -180,8 +181,8 @@ fn reserve(_file: &File, _offset: u64, _len: u64) -> Result<(), Errno> {
     Err(Errno::NOSYS)
 }
 
-/// Writes zeros from the end of the file to `end`: room for what is new, where the file system cannot
-/// reserve it. Holes before `from` stay holes; this crate makes none.
+/// Writes zeros from the end of the file to `end`: room for what is new, where the file system
+/// cannot reserve it. Holes before `from` stay holes; this crate makes none.
 fn write_zeros(file: &File, from: u64, end: u64) -> io::Result<()> {
     let zeros = vec![0; ZEROS_BYTES];
     let mut at = from;

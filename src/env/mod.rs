@@ -60,8 +60,8 @@ pub struct Simulated {
     pub env: Env,
     /// Its disk.
     pub fs: SimFs,
-    /// Its clock, which stands at 1,000,000 seconds past the epoch until told otherwise. Operations of
-    /// the disk take no time unless [`SimFs::set_clock`] says so.
+    /// Its clock, which stands at 1,000,000 seconds past the epoch until told otherwise. Operations
+    /// of the disk take no time unless [`SimFs::set_clock`] says so.
     pub clock: ManualClock,
 }
 

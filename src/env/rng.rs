@@ -131,7 +131,8 @@ mod tests {
 
     #[test]
     fn seeded_numbers_stay_what_they_are() {
-        // Published values of the generator for seed 1234567: a saved seed must go on meaning the same.
+        // Published values of the generator for seed 1234567: a saved seed must go on meaning the
+        // same.
         let rng = SeededRng::new(1_234_567);
         assert_eq!(rng.draw(), 6_457_827_717_110_365_317);
         assert_eq!(rng.draw(), 3_203_168_211_198_807_973);

@@ -145,8 +145,8 @@ impl SimFs {
         })
     }
 
-    /// The last write to sector `meant` went to sector `hit`: `meant` holds what it held before, and
-    /// what `hit` held is gone.
+    /// The last write to sector `meant` went to sector `hit`: `meant` holds what it held before,
+    /// and what `hit` held is gone.
     ///
     /// # Errors
     /// As [`SimFs::read_file`]; `InvalidInput` for a sector after the end.

@@ -86,8 +86,9 @@ fn within_sector(offset: u64) -> usize {
 
 /// The bytes and the length of a file.
 ///
-/// Invariant: bytes of `sectors` at or after `len` are zero, so that a file that grows reads as zero
-/// there. Only between [`Content::put`] and the [`Content::set_len`] that follows may it be otherwise.
+/// Invariant: bytes of `sectors` at or after `len` are zero, so that a file that grows reads as
+/// zero there. Only between [`Content::put`] and the [`Content::set_len`] that follows may it be
+/// otherwise.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Content {
     len: u64,

@@ -27,8 +27,8 @@ impl NameChange {
         }
     }
 
-    /// Makes the change, also where changes before it were lost: a rename names the file whatever it
-    /// was called, a removal removes only what it was meant for.
+    /// Makes the change, also where changes before it were lost: a rename names the file whatever
+    /// it was called, a removal removes only what it was meant for.
     pub(super) fn apply(&self, names: &mut Names) {
         match self {
             Self::Add { name, node } => {
@@ -81,7 +81,8 @@ impl SimDir {
         self.pending.push(PendingName { sequence, change });
     }
 
-    /// The names on the medium if of the changes since the last sync those that `keep` names survive.
+    /// The names on the medium if of the changes since the last sync those that `keep` names
+    /// survive.
     pub(super) fn surviving(&self, mut keep: impl FnMut(&PendingName) -> bool) -> Arc<Names> {
         let mut names = Arc::clone(&self.durable);
         for pending in &self.pending {

@@ -1,5 +1,5 @@
-//! The simulated disk: each promise of [`Fs`](super::fs::Fs) given its worst lawful meaning, and one
-//! seed decides everything.
+//! The simulated disk: each promise of [`Fs`](super::fs::Fs) given its worst lawful meaning, and
+//! one seed decides everything.
 //!
 //! # Bytes
 //!
@@ -10,14 +10,14 @@
 //!   zero if it held nothing, or random bytes if the cut says so ([`LostSector`]).
 //! * The length is any between the shortest and the longest that the file had since its last sync.
 //! * A reservation is a change of the length; the room itself is lost with it.
-//! * A sync that fails returns an error, and the changes that it should have covered will never be on
-//!   the medium. Reads still show them and **the next sync returns `Ok`**.
+//! * A sync that fails returns an error, and the changes that it should have covered will never be
+//!   on the medium. Reads still show them and **the next sync returns `Ok`**.
 //!
 //! # Names
 //!
-//! * A name made, removed or renamed is pending until its directory is synced. A power cut keeps the
-//!   oldest pending changes or any subset of them ([`NameLoss`]). A rename whose creation was lost
-//!   still gives the file its new name; a removal removes only the file that it was meant for.
+//! * A name made, removed or renamed is pending until its directory is synced. A power cut keeps
+//!   the oldest pending changes or any subset of them ([`NameLoss`]). A rename whose creation was
+//!   lost still gives the file its new name; a removal removes only the file that it was meant for.
 //! * A rename is one change, as every journal has it: the file has its old name or its new one. A
 //!   rename across directories is refused with EXDEV, since it would need more than these promises.
 //! * A file that no surviving name leads to is gone, whatever was synced of it.
@@ -25,8 +25,8 @@
 //!
 //! # Faults
 //!
-//! * Space is counted in sectors written or reserved, of files that have a name or are open. Past the
-//!   budget a write takes what fits, and fails when nothing does.
+//! * Space is counted in sectors written or reserved, of files that have a name or are open. Past
+//!   the budget a write takes what fits, and fails when nothing does.
 //! * Operations are counted from 1, over all calls of all handles; plans name them by number. An
 //!   operation that fails by plan does nothing; a sync that does is a failed sync.
 //! * Read-only: changes fail with EROFS; so does a sync that has something to do, as a failed sync.
@@ -65,8 +65,8 @@ pub use self::trace::{Operation, Traced};
 
 /// A simulated disk, empty but for `/`. Clones are the same disk.
 ///
-/// It implements [`Fs`](super::fs::Fs); the methods here are the hand of fate. Threads may share it; a
-/// seed replays exactly only if the order of their calls does.
+/// It implements [`Fs`](super::fs::Fs); the methods here are the hand of fate. Threads may share
+/// it; a seed replays exactly only if the order of their calls does.
 #[derive(Clone)]
 pub struct SimFs {
     state: Arc<Mutex<State>>,
@@ -167,8 +167,8 @@ impl SimFs {
 
 /// The plan of faults.
 impl SimFs {
-    /// Lets operation `number` fail. A sync that fails so loses what it should have covered, unless the
-    /// error is [`SimError::Access`]: then it was never tried.
+    /// Lets operation `number` fail. A sync that fails so loses what it should have covered, unless
+    /// the error is [`SimError::Access`]: then it was never tried.
     pub fn fail_operation(&self, number: u64, error: SimError) {
         self.state
             .lock()
@@ -263,8 +263,8 @@ impl DiskImage {
         self.operation
     }
 
-    /// What a power cut at this moment leaves: another disk, all of it durable, with no open file, no
-    /// lock, no faults, no limit, no clock, and counters at 0.
+    /// What a power cut at this moment leaves: another disk, all of it durable, with no open file,
+    /// no lock, no faults, no limit, no clock, and counters at 0.
     #[must_use]
     pub fn power_cut(&self, cut: PowerCut) -> SimFs {
         let seed = match cut {
