@@ -150,3 +150,14 @@ fn a_failed_sync_loses_the_bytes_and_the_next_one_says_ok() {
         (1024, vec![3, 2, 2], 0)
     );
 }
+
+#[test]
+fn room_given_back_is_gone_although_the_file_grew_again() {
+    let (fs, file) = with_file(b"");
+    file.allocate(0, 4096).unwrap();
+    file.sync().unwrap();
+    file.set_len(0).unwrap();
+    file.set_len(4096).unwrap();
+    file.sync().unwrap();
+    assert_eq!(fs.power_cut(PowerCut::Nothing).used_bytes(), 0);
+}

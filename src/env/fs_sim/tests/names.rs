@@ -132,3 +132,16 @@ fn a_rename_across_directories_is_refused() {
     assert_eq!(error.kind(), io::ErrorKind::CrossesDevices);
     assert_eq!(bytes_of(&fs), b"x");
 }
+
+#[test]
+fn a_removal_never_takes_the_file_that_was_there_before() {
+    let (fs, _file) = with_file(b"old");
+    create(&fs, "/t");
+    fs.sync_dir(at("/")).unwrap();
+    fs.rename(at("/t"), at("/f")).unwrap();
+    fs.remove(at("/f")).unwrap();
+    assert_eq!(
+        names_after_cuts(&fs, NameLoss::Subset),
+        set(&["f t", "f", ""])
+    );
+}
