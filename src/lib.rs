@@ -3,3 +3,4 @@
 // Modules in dependency order: each may use only those above it (tests/tidy.rs checks).
 pub mod types;
 pub mod env;
+pub mod command;

@@ -1,0 +1,265 @@
+//! How commands and memberships stand in the log: the one place that names `bincode`.
+//!
+//! # Layout
+//!
+//! All numbers are little-endian and of fixed width. `bytes` is a length as `u64` followed by that many
+//! bytes; `list of x` is a count as `u64` followed by that many `x`. A `tag` is a `u32`.
+//!
+//! A command's payload is the format number `1` as one byte, then a command:
+//!
+//! | command | tag | fields, in order |
+//! |---|---|---|
+//! | `Set` | 0 | key: bytes, value: bytes |
+//! | `Delete` | 1 | key: bytes |
+//! | `DeletePrefix` | 2 | prefix: bytes |
+//! | `Batch` | 3 | guards: list of guard, commands: list of command with tag 0, 1 or 2 |
+//!
+//! A guard is its key (bytes), then a condition:
+//!
+//! | condition | tag | fields |
+//! |---|---|---|
+//! | `Absent` | 0 | |
+//! | `Present` | 1 | |
+//! | `VersionEquals` | 2 | version: `u64` |
+//! | `ValueEquals` | 3 | value: bytes |
+//!
+//! A membership's payload is the format number `1` as one byte, then the sets of voters as a list of
+//! lists of node ids (`u64`), then a list of (node id: `u64`, address: bytes that are UTF-8). Ids are
+//! strictly ascending within each list of ids or nodes.
+//!
+//! Nothing follows the last field: a payload with bytes left over is refused. So is any payload that
+//! this module would not have written, which makes the encoding of each value unique.
+//!
+//! # Hostile bytes
+//!
+//! Decoding never panics, and never allocates more than a small multiple of the payload's own length:
+//! each length and count is compared with what is left of the payload before it is believed, and
+//! nothing recurses.
+
+mod wire;
+
+use bincode::config::{Configuration, Fixint, Limit, LittleEndian};
+use bytes::Bytes;
+
+use self::wire::{CommandWire, MembershipWire};
+use super::definition::Command;
+use super::limits::{ENTRY_BYTES_HARD_MAX, encoded_bytes};
+use super::membership::{Membership, MembershipError};
+
+/// Format number that begins the payload of a command.
+pub const COMMAND_FORMAT: u8 = 1;
+
+/// Format number that begins the payload of a membership.
+pub const MEMBERSHIP_FORMAT: u8 = 1;
+
+/// Largest encoded membership: thousands of nodes with long addresses.
+pub const MEMBERSHIP_BYTES_MAX: usize = 1 << 20;
+
+/// Tag of `Set`, for the path that writes it without going through `bincode`.
+const SET_TAG: u32 = 0;
+
+/// Little-endian, fixed-width numbers, and a limit on every decode.
+const CONFIG: Configuration<LittleEndian, Fixint, Limit<ENTRY_BYTES_HARD_MAX>> =
+    bincode::config::legacy().with_limit::<ENTRY_BYTES_HARD_MAX>();
+
+/// A payload in two parts, so that a value is written to the log from where the caller put it.
+///
+/// The payload is `head` followed by `body`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EncodedCommand {
+    /// Everything up to the value of a `Set`; the whole payload of any other command.
+    pub head: Vec<u8>,
+    /// The value of a `Set`, not copied; empty for any other command.
+    pub body: Bytes,
+}
+
+impl EncodedCommand {
+    /// Length of the payload.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.head.len() + self.body.len()
+    }
+
+    /// The payload in one piece; copies the value.
+    #[must_use]
+    pub fn to_payload(&self) -> Vec<u8> {
+        [self.head.as_slice(), &self.body].concat()
+    }
+}
+
+/// Why bytes are not a command or a membership. They passed their checksum, so they are what was
+/// written: by a newer version, or by something else altogether.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum DecodeError {
+    /// Use a version of the crate that knows this format.
+    #[error("format {found}, expected 1 to {max}: a newer version wrote this, use it to read it")]
+    UnknownFormat {
+        /// What the payload begins with.
+        found: u8,
+        /// The newest format that this version knows.
+        max: u8,
+    },
+    /// A variant that this format does not have.
+    #[error("tag {found} of a {what} is not known")]
+    UnknownTag {
+        /// What the tag should have chosen among.
+        what: &'static str,
+        /// The tag.
+        found: u32,
+    },
+    /// The payload ends before what it says it holds.
+    #[error("the payload ends too early, or a length in it is wrong")]
+    UnexpectedEnd,
+    /// The payload goes on behind its last field.
+    #[error("{extra} bytes follow the last field, expected none")]
+    TrailingBytes {
+        /// How many.
+        extra: usize,
+    },
+    /// The payload is larger than allowed.
+    #[error("payload of {got} bytes, expected at most {limit}")]
+    TooLarge {
+        /// Most bytes that are decoded.
+        limit: usize,
+        /// Length of the payload.
+        got: usize,
+    },
+    /// A batch stands within a batch.
+    #[error("a batch contains a batch")]
+    NestedBatch,
+    /// An address is not UTF-8.
+    #[error("an address is not UTF-8")]
+    NotUtf8,
+    /// Node ids are not strictly ascending.
+    #[error("node ids are not in ascending order")]
+    NotAscending,
+    /// The membership breaks an invariant.
+    #[error("membership: {0}")]
+    Membership(#[from] MembershipError),
+    /// The decoder refused the bytes for a reason that this version does not expect.
+    #[error("not a valid encoding: {0}")]
+    Malformed(String),
+}
+
+/// The payload of a command. The value of a `Set` is shared, not copied.
+///
+/// # Panics
+///
+/// On a batch within a batch, which [`validate_command`](super::limits::validate_command) refuses:
+/// in the log it could never be read again.
+#[must_use]
+pub fn encode(command: &Command) -> EncodedCommand {
+    if let Command::Set { key, value } = command {
+        return encode_set(key, value);
+    }
+    let mut head = Vec::with_capacity(encoded_bytes(command));
+    head.push(COMMAND_FORMAT);
+    write(&CommandWire::from(command), &mut head);
+    debug_assert_eq!(head.len(), encoded_bytes(command), "{command:?}");
+    EncodedCommand {
+        head,
+        body: Bytes::new(),
+    }
+}
+
+/// The payload of a `Set`, from a borrowed key. The common case, so it is written by hand.
+#[must_use]
+pub fn encode_set(key: &[u8], value: &Bytes) -> EncodedCommand {
+    let mut head = Vec::with_capacity(1 + 4 + 8 + key.len() + 8);
+    head.push(COMMAND_FORMAT);
+    head.extend_from_slice(&SET_TAG.to_le_bytes());
+    head.extend_from_slice(&(key.len() as u64).to_le_bytes());
+    head.extend_from_slice(key);
+    head.extend_from_slice(&(value.len() as u64).to_le_bytes());
+    EncodedCommand {
+        head,
+        body: value.clone(),
+    }
+}
+
+/// The command that a payload holds. Its keys and values share the payload's buffer.
+///
+/// # Errors
+///
+/// Why the bytes are not a command, or that they are more than `entry_bytes_max`.
+pub fn decode(payload: &Bytes, entry_bytes_max: usize) -> Result<Command, DecodeError> {
+    let content = content_of(payload, COMMAND_FORMAT, entry_bytes_max)?;
+    let wire: CommandWire<'_> = read(content)?;
+    wire.into_command(payload)
+}
+
+/// The payload of a membership.
+#[must_use]
+pub fn encode_membership(membership: &Membership) -> Vec<u8> {
+    let mut payload = vec![MEMBERSHIP_FORMAT];
+    write(&MembershipWire::from(membership), &mut payload);
+    payload
+}
+
+/// The membership that a payload holds.
+///
+/// # Errors
+///
+/// Why the bytes are not a membership.
+pub fn decode_membership(payload: &[u8]) -> Result<Membership, DecodeError> {
+    let content = content_of(payload, MEMBERSHIP_FORMAT, MEMBERSHIP_BYTES_MAX)?;
+    let wire: MembershipWire<'_> = read(content)?;
+    wire.into_membership()
+}
+
+/// What follows the format number, once that and the size are what they should be.
+fn content_of(payload: &[u8], format: u8, bytes_max: usize) -> Result<&[u8], DecodeError> {
+    let limit = bytes_max.min(ENTRY_BYTES_HARD_MAX);
+    if payload.len() > limit {
+        return Err(DecodeError::TooLarge {
+            limit,
+            got: payload.len(),
+        });
+    }
+    match payload.split_first() {
+        None => Err(DecodeError::UnexpectedEnd),
+        Some((&found, content)) if found == format => Ok(content),
+        Some((&found, _)) => Err(DecodeError::UnknownFormat { found, max: format }),
+    }
+}
+
+/// Appends the encoding of `wire`.
+fn write(wire: &impl bincode::Encode, to: &mut Vec<u8>) {
+    let written = bincode::encode_into_std_write(wire, to, CONFIG);
+    // Memory does not fail to be written, and no type in `wire` refuses to be encoded.
+    debug_assert!(written.is_ok(), "{written:?}");
+}
+
+/// Decodes all of `content`, with nothing left over.
+fn read<'de, T: bincode::BorrowDecode<'de, ()>>(content: &'de [u8]) -> Result<T, DecodeError> {
+    let (wire, consumed) =
+        bincode::borrow_decode_from_slice(content, CONFIG).map_err(DecodeError::from)?;
+    match content.len().saturating_sub(consumed) {
+        0 => Ok(wire),
+        extra => Err(DecodeError::TrailingBytes { extra }),
+    }
+}
+
+impl From<bincode::error::DecodeError> for DecodeError {
+    fn from(error: bincode::error::DecodeError) -> Self {
+        use bincode::error::DecodeError as Theirs;
+        match error {
+            Theirs::UnexpectedVariant {
+                type_name, found, ..
+            } => {
+                let what = wire::name_of(type_name);
+                Self::UnknownTag { what, found }
+            }
+            // The payload is within the limit, so only a wrong length can reach beyond it.
+            Theirs::UnexpectedEnd { .. } | Theirs::LimitExceeded | Theirs::OutsideUsizeRange(_) => {
+                Self::UnexpectedEnd
+            }
+            Theirs::Utf8 { .. } => Self::NotUtf8,
+            other => Self::Malformed(other.to_string()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,352 @@
+use bytes::Bytes;
+use proptest::prelude::*;
+
+use super::*;
+use crate::command::definition::{Condition, Guard};
+use crate::types::{NodeId, Version};
+
+const LIMIT: usize = 1 << 20;
+
+fn decoded(payload: &[u8]) -> Result<Command, DecodeError> {
+    decode(&Bytes::copy_from_slice(payload), LIMIT)
+}
+
+fn assert_golden(command: &Command, golden: &[u8]) {
+    assert_eq!(encode(command).to_payload(), golden, "{command:?}");
+    assert_eq!(encoded_bytes(command), golden.len());
+    assert_eq!(decoded(golden).as_ref(), Ok(command));
+}
+
+#[test]
+fn set_golden() {
+    let golden = [
+        1, 0, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, b'k', b'1', 3, 0, 0, 0, 0, 0, 0, 0, b'a', b'b', b'c',
+    ];
+    assert_golden(&Command::set("k1", "abc"), &golden);
+}
+
+#[test]
+fn delete_golden() {
+    let golden = [1, 1, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, b'k'];
+    assert_golden(&Command::delete("k"), &golden);
+}
+
+#[test]
+fn delete_prefix_golden() {
+    let golden = [1, 2, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, b'a', b'/'];
+    assert_golden(&Command::delete_prefix("a/"), &golden);
+}
+
+#[test]
+fn batch_golden() {
+    let command = Command::guarded(
+        [
+            Guard::absent("a"),
+            Guard::present("b"),
+            Guard::version_equals("c", Version(0x0102)),
+            Guard::value_equals("d", "x"),
+        ],
+        [
+            Command::set("k", "v"),
+            Command::delete("l"),
+            Command::delete_prefix(""),
+        ],
+    );
+    let golden = [
+        1, 3, 0, 0, 0, // format, batch
+        4, 0, 0, 0, 0, 0, 0, 0, // four guards
+        1, 0, 0, 0, 0, 0, 0, 0, b'a', 0, 0, 0, 0, // absent
+        1, 0, 0, 0, 0, 0, 0, 0, b'b', 1, 0, 0, 0, // present
+        1, 0, 0, 0, 0, 0, 0, 0, b'c', 2, 0, 0, 0, 2, 1, 0, 0, 0, 0, 0, 0, // version equals
+        1, 0, 0, 0, 0, 0, 0, 0, b'd', 3, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0,
+        b'x', // value equals
+        3, 0, 0, 0, 0, 0, 0, 0, // three commands
+        0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, b'k', 1, 0, 0, 0, 0, 0, 0, 0, b'v', // set
+        1, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, b'l', // delete
+        2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, // delete everything
+    ];
+    assert_golden(&command, &golden);
+}
+
+#[test]
+fn membership_golden() {
+    let set = |ids: &[u64]| ids.iter().copied().map(NodeId).collect();
+    let nodes = [(NodeId(1), "a:1".to_owned()), (NodeId(2), String::new())];
+    let membership = Membership::new(vec![set(&[1]), set(&[1, 2])], nodes.into()).unwrap();
+    let golden = [
+        1, // format
+        2, 0, 0, 0, 0, 0, 0, 0, // two sets of voters
+        1, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, // node 1
+        2, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0,
+        0, // nodes 1 and 2
+        2, 0, 0, 0, 0, 0, 0, 0, // two nodes
+        1, 0, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 0, 0, 0, 0, b'a', b':', b'1', // node 1
+        2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, // node 2
+    ];
+    assert_eq!(encode_membership(&membership), golden);
+    assert_eq!(decode_membership(&golden), Ok(membership));
+}
+
+#[test]
+fn the_value_of_a_set_is_shared_and_not_copied() {
+    let value = Bytes::from(vec![7_u8; 100]);
+    let encoded = encode(&Command::set("k", value.clone()));
+    assert_eq!(encoded.body.as_ptr(), value.as_ptr());
+    assert_eq!(encoded, encode_set(b"k", &value));
+}
+
+#[test]
+fn a_decoded_command_shares_the_payload() {
+    let payload = Bytes::from(encode(&Command::set("key", "value")).to_payload());
+    let Ok(Command::Set { value, .. }) = decode(&payload, LIMIT) else {
+        panic!("not a set")
+    };
+    assert!(payload.as_ptr_range().contains(&value.as_ptr()));
+}
+
+/// The same enum, owned and derived: what plain `bincode` makes of it is the documented layout.
+#[derive(bincode::Encode)]
+enum Mirror {
+    Set {
+        key: Vec<u8>,
+        value: Vec<u8>,
+    },
+    Delete {
+        key: Vec<u8>,
+    },
+    DeletePrefix {
+        prefix: Vec<u8>,
+    },
+    Batch {
+        guards: Vec<(Vec<u8>, MirrorCondition)>,
+        commands: Vec<Mirror>,
+    },
+}
+
+#[derive(bincode::Encode)]
+enum MirrorCondition {
+    Absent,
+    Present,
+    VersionEquals(u64),
+    ValueEquals(Vec<u8>),
+}
+
+fn mirror(command: &Command) -> Mirror {
+    let condition = |condition: &Condition| match condition {
+        Condition::Absent => MirrorCondition::Absent,
+        Condition::Present => MirrorCondition::Present,
+        Condition::VersionEquals(version) => MirrorCondition::VersionEquals(version.0),
+        Condition::ValueEquals(value) => MirrorCondition::ValueEquals(value.to_vec()),
+    };
+    match command {
+        Command::Set { key, value } => Mirror::Set {
+            key: key.to_vec(),
+            value: value.to_vec(),
+        },
+        Command::Delete { key } => Mirror::Delete { key: key.to_vec() },
+        Command::DeletePrefix { prefix } => Mirror::DeletePrefix {
+            prefix: prefix.to_vec(),
+        },
+        Command::Batch { guards, commands } => Mirror::Batch {
+            guards: guards
+                .iter()
+                .map(|g| (g.key.to_vec(), condition(&g.condition)))
+                .collect(),
+            commands: commands.iter().map(mirror).collect(),
+        },
+    }
+}
+
+#[test]
+fn unknown_formats_and_tags_are_named() {
+    assert_eq!(
+        decoded(&[2, 0, 0, 0, 0]),
+        Err(DecodeError::UnknownFormat { found: 2, max: 1 })
+    );
+    assert_eq!(
+        decoded(&[0]),
+        Err(DecodeError::UnknownFormat { found: 0, max: 1 })
+    );
+    assert_eq!(decoded(&[]), Err(DecodeError::UnexpectedEnd));
+    let tag = |what, found| Err(DecodeError::UnknownTag { what, found });
+    assert_eq!(decoded(&[1, 4, 0, 0, 0]), tag("command", 4));
+    let mut guard = encode(&Command::guarded([Guard::absent("a")], [])).head;
+    guard[22] = 9;
+    assert_eq!(decoded(&guard), tag("condition", 9));
+    let mut single = encode(&Command::batch([Command::delete("a")])).head;
+    single[21] = 9;
+    assert_eq!(decoded(&single), tag("command in a batch", 9));
+}
+
+#[test]
+fn a_batch_within_a_batch_is_refused() {
+    let mut payload = encode(&Command::batch([Command::delete("a")])).head;
+    payload[21] = 3;
+    payload.truncate(25);
+    assert_eq!(decoded(&payload), Err(DecodeError::NestedBatch));
+}
+
+#[test]
+#[should_panic(expected = "a batch within a batch")]
+fn a_batch_within_a_batch_is_never_written() {
+    let inner = Command::batch([Command::delete("a")]);
+    let _ = encode(&Command::batch([inner]));
+}
+
+#[test]
+fn every_cut_and_every_extra_byte_is_refused() {
+    let command = Command::guarded(
+        [Guard::value_equals("d", "x")],
+        [Command::set("k", "v"), Command::delete("l")],
+    );
+    let mut payload = encode(&command).to_payload();
+    for cut in 0..payload.len() {
+        assert_eq!(
+            decoded(&payload[..cut]),
+            Err(DecodeError::UnexpectedEnd),
+            "{cut}"
+        );
+    }
+    payload.push(0);
+    assert_eq!(
+        decoded(&payload),
+        Err(DecodeError::TrailingBytes { extra: 1 })
+    );
+}
+
+#[test]
+fn lengths_and_counts_beyond_the_payload_are_refused_before_allocating() {
+    for length in [3, 1 << 20, 1 << 60, u64::MAX] {
+        let mut delete = vec![1, 1, 0, 0, 0];
+        delete.extend_from_slice(&u64::to_le_bytes(length));
+        delete.extend_from_slice(b"ab");
+        assert_eq!(
+            decoded(&delete),
+            Err(DecodeError::UnexpectedEnd),
+            "{length}"
+        );
+        let mut batch = vec![1, 3, 0, 0, 0];
+        batch.extend_from_slice(&u64::to_le_bytes(length));
+        assert_eq!(decoded(&batch), Err(DecodeError::UnexpectedEnd), "{length}");
+    }
+}
+
+#[test]
+fn a_payload_is_allowed_at_the_limit_and_refused_one_past_it() {
+    let payload = Bytes::from(encode(&Command::delete("key")).head);
+    assert!(decode(&payload, payload.len()).is_ok());
+    let got = payload.len();
+    let limit = got - 1;
+    assert_eq!(
+        decode(&payload, limit),
+        Err(DecodeError::TooLarge { limit, got })
+    );
+}
+
+#[test]
+fn memberships_that_were_never_written_are_refused() {
+    let valid = encode_membership(&Membership::single(NodeId(5)));
+    let with = |at: usize, byte: u8| {
+        let mut changed = valid.clone();
+        changed[at] = byte;
+        decode_membership(&changed)
+    };
+    assert_eq!(
+        with(0, 3),
+        Err(DecodeError::UnknownFormat { found: 3, max: 1 })
+    );
+    let voter = NodeId(6);
+    let error = MembershipError::VoterWithoutAddress { voter };
+    assert_eq!(with(17, 6), Err(DecodeError::Membership(error)));
+    let none = [vec![1], vec![0; 16]].concat();
+    let error = MembershipError::NoVoters;
+    assert_eq!(
+        decode_membership(&none),
+        Err(DecodeError::Membership(error))
+    );
+}
+
+#[test]
+fn node_ids_out_of_order_are_refused() {
+    let numbers = [1_u64, 2, 6, 6, 1, 6, 0];
+    let payload: Vec<u8> = [1]
+        .into_iter()
+        .chain(numbers.into_iter().flat_map(u64::to_le_bytes))
+        .collect();
+    assert_eq!(decode_membership(&payload), Err(DecodeError::NotAscending));
+}
+
+#[test]
+fn an_address_that_is_not_text_is_refused() {
+    let numbers = [1_u64, 1, 6, 1, 6, 1];
+    let mut payload: Vec<u8> = [1]
+        .into_iter()
+        .chain(numbers.into_iter().flat_map(u64::to_le_bytes))
+        .collect();
+    payload.push(0xff);
+    assert_eq!(decode_membership(&payload), Err(DecodeError::NotUtf8));
+}
+
+fn bytes() -> impl Strategy<Value = Bytes> {
+    proptest::collection::vec(any::<u8>(), 0..20).prop_map(Bytes::from)
+}
+
+fn single() -> impl Strategy<Value = Command> {
+    prop_oneof![
+        (bytes(), bytes()).prop_map(|(key, value)| Command::Set { key, value }),
+        bytes().prop_map(|key| Command::Delete { key }),
+        bytes().prop_map(|prefix| Command::DeletePrefix { prefix }),
+    ]
+}
+
+fn guard() -> impl Strategy<Value = Guard> {
+    let condition = prop_oneof![
+        Just(Condition::Absent),
+        Just(Condition::Present),
+        any::<u64>().prop_map(|version| Condition::VersionEquals(Version(version))),
+        bytes().prop_map(Condition::ValueEquals),
+    ];
+    (bytes(), condition).prop_map(|(key, condition)| Guard { key, condition })
+}
+
+fn command() -> impl Strategy<Value = Command> {
+    let guards = proptest::collection::vec(guard(), 0..4);
+    let commands = proptest::collection::vec(single(), 0..4);
+    prop_oneof![
+        single(),
+        (guards, commands).prop_map(|(guards, commands)| Command::Batch { guards, commands }),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn round_trip_and_equal_to_plain_bincode(command in command()) {
+        let payload = encode(&command).to_payload();
+        prop_assert_eq!(payload.len(), encoded_bytes(&command));
+        let plain = bincode::encode_to_vec(mirror(&command), bincode::config::legacy()).unwrap();
+        prop_assert_eq!(&payload[1..], &plain);
+        prop_assert_eq!(decoded(&payload), Ok(command));
+    }
+
+    #[test]
+    fn arbitrary_bytes_never_panic(
+        tag in 0_u8..5,
+        rest in proptest::collection::vec(prop_oneof![Just(0_u8), 0_u8..4, any::<u8>()], 0..200),
+    ) {
+        let payload = Bytes::from([vec![1, tag, 0, 0, 0], rest].concat());
+        if let Ok(command) = decode(&payload, LIMIT) {
+            prop_assert_eq!(encode(&command).to_payload(), payload.to_vec());
+        }
+        let _ = decode_membership(&payload);
+    }
+
+    #[test]
+    fn a_changed_byte_never_panics(command in command(), at in any::<usize>(), byte in any::<u8>()) {
+        let mut payload = encode(&command).to_payload();
+        let at = at % payload.len();
+        payload[at] = byte;
+        if let Ok(other) = decoded(&payload) {
+            prop_assert_eq!(encode(&other).to_payload(), payload);
+        }
+    }
+}

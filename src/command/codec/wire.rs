@@ -1,0 +1,266 @@
+//! The shapes that are written, with borrowed bytes: the derived encodings of these types are the
+//! layout that the parent module documents.
+//!
+//! They are apart from [`Command`] so that decoding borrows instead of copying, and so that nothing
+//! recurses: a batch holds [`SingleWire`], which is not a batch.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bincode::de::read::Reader;
+use bincode::de::{BorrowDecoder, Decode};
+use bincode::error::DecodeError as BincodeError;
+use bincode::{BorrowDecode, Encode};
+use bytes::Bytes;
+
+use super::DecodeError;
+use crate::command::definition::{Command, Condition, Guard};
+use crate::command::membership::Membership;
+use crate::types::{NodeId, Version};
+
+/// A command; the order of the variants is their tags.
+#[derive(Encode, BorrowDecode)]
+pub(super) enum CommandWire<'a> {
+    Set {
+        key: &'a [u8],
+        value: &'a [u8],
+    },
+    Delete {
+        key: &'a [u8],
+    },
+    DeletePrefix {
+        prefix: &'a [u8],
+    },
+    Batch {
+        guards: Many<GuardWire<'a>>,
+        commands: Many<SingleWire<'a>>,
+    },
+}
+
+/// A command within a batch, with the tags of [`CommandWire`].
+#[derive(Encode, BorrowDecode)]
+pub(super) enum SingleWire<'a> {
+    Set {
+        key: &'a [u8],
+        value: &'a [u8],
+    },
+    Delete {
+        key: &'a [u8],
+    },
+    DeletePrefix {
+        prefix: &'a [u8],
+    },
+    /// The tag of a batch, known here only to be refused by name; its fields are not looked at.
+    Batch,
+}
+
+/// A condition on a key.
+#[derive(Encode, BorrowDecode)]
+pub(super) struct GuardWire<'a> {
+    key: &'a [u8],
+    condition: ConditionWire<'a>,
+}
+
+/// A condition; the order of the variants is their tags.
+#[derive(Encode, BorrowDecode)]
+pub(super) enum ConditionWire<'a> {
+    Absent,
+    Present,
+    VersionEquals(u64),
+    ValueEquals(&'a [u8]),
+}
+
+/// A membership.
+#[derive(Encode, BorrowDecode)]
+pub(super) struct MembershipWire<'a> {
+    configs: Many<Many<u64>>,
+    nodes: Many<(u64, &'a str)>,
+}
+
+/// A list. The standard `Vec` would reserve room for as many items as the count says before it has
+/// seen one, up to the limit of the whole decode; this one believes the count only as far as the bytes
+/// that are left.
+#[derive(Encode)]
+pub(super) struct Many<T>(Vec<T>);
+
+/// Least bytes that an item of any list takes: a number, or a tag.
+const ITEM_BYTES_MIN: usize = 4;
+
+impl<'de, Context, T: BorrowDecode<'de, Context>> BorrowDecode<'de, Context> for Many<T> {
+    fn borrow_decode<D: BorrowDecoder<'de, Context = Context>>(
+        decoder: &mut D,
+    ) -> Result<Self, BincodeError> {
+        let count = u64::decode(decoder)?;
+        let count = usize::try_from(count).map_err(|_| BincodeError::OutsideUsizeRange(count))?;
+        let bytes_min = count.saturating_mul(ITEM_BYTES_MIN);
+        if decoder.reader().peek_read(bytes_min).is_none() {
+            return Err(BincodeError::UnexpectedEnd {
+                additional: bytes_min,
+            });
+        }
+        let mut items = Vec::with_capacity(count);
+        for _ in 0..count {
+            items.push(T::borrow_decode(decoder)?);
+        }
+        Ok(Self(items))
+    }
+}
+
+impl<T> FromIterator<T> for Many<T> {
+    fn from_iter<I: IntoIterator<Item = T>>(items: I) -> Self {
+        Self(items.into_iter().collect())
+    }
+}
+
+/// What a person calls the type that has an unknown tag.
+pub(super) fn name_of(wire_type: &str) -> &'static str {
+    match wire_type {
+        "CommandWire" => "command",
+        "SingleWire" => "command in a batch",
+        "ConditionWire" => "condition",
+        _ => "value",
+    }
+}
+
+impl<'a> From<&'a Command> for CommandWire<'a> {
+    fn from(command: &'a Command) -> Self {
+        match command {
+            Command::Set { key, value } => Self::Set { key, value },
+            Command::Delete { key } => Self::Delete { key },
+            Command::DeletePrefix { prefix } => Self::DeletePrefix { prefix },
+            Command::Batch { guards, commands } => Self::Batch {
+                guards: guards.iter().map(GuardWire::from).collect(),
+                commands: commands.iter().map(SingleWire::from).collect(),
+            },
+        }
+    }
+}
+
+impl<'a> From<&'a Command> for SingleWire<'a> {
+    fn from(command: &'a Command) -> Self {
+        let nested = matches!(command, Command::Batch { .. });
+        assert!(!nested, "a batch within a batch was not validated");
+        match command {
+            Command::Set { key, value } => Self::Set { key, value },
+            Command::Delete { key } => Self::Delete { key },
+            Command::DeletePrefix { prefix } => Self::DeletePrefix { prefix },
+            Command::Batch { .. } => Self::Batch,
+        }
+    }
+}
+
+impl<'a> From<&'a Guard> for GuardWire<'a> {
+    fn from(guard: &'a Guard) -> Self {
+        Self {
+            key: &guard.key,
+            condition: match &guard.condition {
+                Condition::Absent => ConditionWire::Absent,
+                Condition::Present => ConditionWire::Present,
+                Condition::VersionEquals(version) => ConditionWire::VersionEquals(version.0),
+                Condition::ValueEquals(value) => ConditionWire::ValueEquals(value),
+            },
+        }
+    }
+}
+
+impl CommandWire<'_> {
+    /// The command, its bytes shared with `payload`, from which this was decoded.
+    pub(super) fn into_command(self, payload: &Bytes) -> Result<Command, DecodeError> {
+        let share = |part: &[u8]| payload.slice_ref(part);
+        Ok(match self {
+            Self::Set { key, value } => Command::Set {
+                key: share(key),
+                value: share(value),
+            },
+            Self::Delete { key } => Command::Delete { key: share(key) },
+            Self::DeletePrefix { prefix } => Command::DeletePrefix {
+                prefix: share(prefix),
+            },
+            Self::Batch { guards, commands } => Command::Batch {
+                guards: guards
+                    .0
+                    .into_iter()
+                    .map(|guard| guard.into_guard(payload))
+                    .collect(),
+                commands: commands
+                    .0
+                    .into_iter()
+                    .map(|single| single.into_command(payload))
+                    .collect::<Result<_, _>>()?,
+            },
+        })
+    }
+}
+
+impl SingleWire<'_> {
+    fn into_command(self, payload: &Bytes) -> Result<Command, DecodeError> {
+        let share = |part: &[u8]| payload.slice_ref(part);
+        match self {
+            Self::Set { key, value } => Ok(Command::Set {
+                key: share(key),
+                value: share(value),
+            }),
+            Self::Delete { key } => Ok(Command::Delete { key: share(key) }),
+            Self::DeletePrefix { prefix } => Ok(Command::DeletePrefix {
+                prefix: share(prefix),
+            }),
+            Self::Batch => Err(DecodeError::NestedBatch),
+        }
+    }
+}
+
+impl GuardWire<'_> {
+    fn into_guard(self, payload: &Bytes) -> Guard {
+        Guard {
+            key: payload.slice_ref(self.key),
+            condition: match self.condition {
+                ConditionWire::Absent => Condition::Absent,
+                ConditionWire::Present => Condition::Present,
+                ConditionWire::VersionEquals(version) => Condition::VersionEquals(Version(version)),
+                ConditionWire::ValueEquals(value) => {
+                    Condition::ValueEquals(payload.slice_ref(value))
+                }
+            },
+        }
+    }
+}
+
+impl<'a> From<&'a Membership> for MembershipWire<'a> {
+    fn from(membership: &'a Membership) -> Self {
+        let ids = |config: &BTreeSet<NodeId>| config.iter().map(|id| id.0).collect();
+        Self {
+            configs: membership.configs().iter().map(ids).collect(),
+            nodes: membership
+                .nodes()
+                .iter()
+                .map(|(id, address)| (id.0, address.as_str()))
+                .collect(),
+        }
+    }
+}
+
+impl MembershipWire<'_> {
+    pub(super) fn into_membership(self) -> Result<Membership, DecodeError> {
+        let mut configs = Vec::with_capacity(self.configs.0.len());
+        for Many(config) in self.configs.0 {
+            ascending(config.iter())?;
+            configs.push(config.into_iter().map(NodeId).collect());
+        }
+        ascending(self.nodes.0.iter().map(|(id, _)| id))?;
+        let nodes: BTreeMap<NodeId, String> = self
+            .nodes
+            .0
+            .into_iter()
+            .map(|(id, at)| (NodeId(id), at.to_owned()))
+            .collect();
+        Ok(Membership::new(configs, nodes)?)
+    }
+}
+
+/// A set in another order, or with an id twice, is not what was written.
+fn ascending<'a>(ids: impl Iterator<Item = &'a u64>) -> Result<(), DecodeError> {
+    if ids.is_sorted_by(|a, b| a < b) {
+        Ok(())
+    } else {
+        Err(DecodeError::NotAscending)
+    }
+}

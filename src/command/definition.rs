@@ -1,0 +1,230 @@
+//! The commands themselves.
+
+use std::fmt;
+
+use bytes::Bytes;
+
+use super::Escaped;
+use crate::types::Version;
+
+/// One change of the state, as it stands in the log.
+///
+/// Applying the same commands in the same order gives the same state everywhere. Keys and values are
+/// any bytes; a key is not empty. Clones share the bytes.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Command {
+    /// Gives a key a value, whatever it had before.
+    Set {
+        /// The key; not empty.
+        key: Bytes,
+        /// Its new value; may be empty.
+        value: Bytes,
+    },
+    /// Removes a key. Removing a key that does not exist is not an error.
+    Delete {
+        /// The key; not empty.
+        key: Bytes,
+    },
+    /// Removes every key that begins with a prefix.
+    DeletePrefix {
+        /// What the keys begin with. Empty means every key there is.
+        prefix: Bytes,
+    },
+    /// Several changes under conditions: all of them or none, as one entry with one version.
+    ///
+    /// The guards are looked at first, against the state before the batch. If all hold, the commands
+    /// are applied in order, each seeing those before it. Batches do not nest.
+    Batch {
+        /// What must hold for anything to be changed.
+        guards: Vec<Guard>,
+        /// What to change; without a nested batch.
+        commands: Vec<Command>,
+    },
+}
+
+impl Command {
+    /// Gives `key` the value `value`.
+    #[must_use]
+    pub fn set(key: impl Into<Bytes>, value: impl Into<Bytes>) -> Self {
+        Self::Set {
+            key: key.into(),
+            value: value.into(),
+        }
+    }
+
+    /// Removes `key`.
+    #[must_use]
+    pub fn delete(key: impl Into<Bytes>) -> Self {
+        Self::Delete { key: key.into() }
+    }
+
+    /// Removes every key that begins with `prefix`; every key there is when it is empty.
+    #[must_use]
+    pub fn delete_prefix(prefix: impl Into<Bytes>) -> Self {
+        Self::DeletePrefix {
+            prefix: prefix.into(),
+        }
+    }
+
+    /// All of `commands` or, after a crash or an error, none.
+    #[must_use]
+    pub fn batch(commands: impl IntoIterator<Item = Self>) -> Self {
+        Self::guarded([], commands)
+    }
+
+    /// All of `commands` if every guard holds, and otherwise none.
+    #[must_use]
+    pub fn guarded(
+        guards: impl IntoIterator<Item = Guard>,
+        commands: impl IntoIterator<Item = Self>,
+    ) -> Self {
+        Self::Batch {
+            guards: guards.into_iter().collect(),
+            commands: commands.into_iter().collect(),
+        }
+    }
+}
+
+impl fmt::Debug for Command {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Set { key, value } => f
+                .debug_struct("Set")
+                .field("key", &Escaped(key))
+                .field("value", &Escaped(value))
+                .finish(),
+            Self::Delete { key } => f
+                .debug_struct("Delete")
+                .field("key", &Escaped(key))
+                .finish(),
+            Self::DeletePrefix { prefix } => f
+                .debug_struct("DeletePrefix")
+                .field("prefix", &Escaped(prefix))
+                .finish(),
+            Self::Batch { guards, commands } => f
+                .debug_struct("Batch")
+                .field("guards", &Shortened(guards))
+                .field("commands", &Shortened(commands))
+                .finish(),
+        }
+    }
+}
+
+/// A condition on one key. A batch changes something only if all its guards hold.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Guard {
+    /// The key looked at; not empty.
+    pub key: Bytes,
+    /// What must be true of it.
+    pub condition: Condition,
+}
+
+impl Guard {
+    /// Holds if `condition` is true of `key`.
+    #[must_use]
+    pub fn new(key: impl Into<Bytes>, condition: Condition) -> Self {
+        Self {
+            key: key.into(),
+            condition,
+        }
+    }
+
+    /// Holds if `key` does not exist.
+    #[must_use]
+    pub fn absent(key: impl Into<Bytes>) -> Self {
+        Self::new(key, Condition::Absent)
+    }
+
+    /// Holds if `key` exists, with any value.
+    #[must_use]
+    pub fn present(key: impl Into<Bytes>) -> Self {
+        Self::new(key, Condition::Present)
+    }
+
+    /// Holds if `key` exists and was last changed by the entry `version`.
+    #[must_use]
+    pub fn version_equals(key: impl Into<Bytes>, version: Version) -> Self {
+        Self::new(key, Condition::VersionEquals(version))
+    }
+
+    /// Holds if `key` exists and has exactly this value.
+    #[must_use]
+    pub fn value_equals(key: impl Into<Bytes>, value: impl Into<Bytes>) -> Self {
+        Self::new(key, Condition::ValueEquals(value.into()))
+    }
+}
+
+impl fmt::Debug for Guard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Guard")
+            .field("key", &Escaped(&self.key))
+            .field("condition", &self.condition)
+            .finish()
+    }
+}
+
+/// What a [`Guard`] asks of its key.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Condition {
+    /// The key does not exist.
+    Absent,
+    /// The key exists.
+    Present,
+    /// The key exists and its version is this one.
+    VersionEquals(Version),
+    /// The key exists and its value is this one.
+    ValueEquals(Bytes),
+}
+
+impl fmt::Debug for Condition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Absent => f.write_str("Absent"),
+            Self::Present => f.write_str("Present"),
+            Self::VersionEquals(version) => write!(f, "VersionEquals({version})"),
+            Self::ValueEquals(value) => write!(f, "ValueEquals({:?})", Escaped(value)),
+        }
+    }
+}
+
+/// Most items of a list that are shown before the rest is only counted.
+const SHOWN_ITEMS_MAX: usize = 8;
+
+/// Shows the first items of a list and says how many there are.
+struct Shortened<'a, T>(&'a [T]);
+
+impl<T: fmt::Debug> fmt::Debug for Shortened<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (shown, rest) = self.0.split_at(self.0.len().min(SHOWN_ITEMS_MAX));
+        shown.fmt(f)?;
+        if !rest.is_empty() {
+            write!(f, "... ({} items)", self.0.len())?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn debug_never_shows_megabytes() {
+        let big = Command::set("k", vec![0_u8; 1 << 20]);
+        let many = Command::batch(std::iter::repeat_n(big, 1000));
+        assert!(format!("{many:?}").len() < 4096);
+    }
+
+    #[test]
+    fn debug_reads_like_the_source() {
+        let command = Command::guarded(
+            [Guard::version_equals("a", Version(7))],
+            [Command::set("a", "1"), Command::delete("b")],
+        );
+        assert_eq!(
+            format!("{command:?}"),
+            r#"Batch { guards: [Guard { key: "a", condition: VersionEquals(7) }], "#.to_owned()
+                + r#"commands: [Set { key: "a", value: "1" }, Delete { key: "b" }] }"#
+        );
+    }
+}
