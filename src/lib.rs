@@ -4,3 +4,4 @@
 pub mod types;
 pub mod env;
 pub mod command;
+pub mod storage;
