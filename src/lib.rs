@@ -5,3 +5,4 @@ pub mod types;
 pub mod env;
 pub mod command;
 pub mod storage;
+pub mod state;

@@ -1,0 +1,23 @@
+//! The state that the log's commands make: a function of the commands and of nothing else (rule R1).
+//!
+//! [`KvState`] applies entries in log order; a [`StateView`] is one state that never changes again,
+//! and costs nothing to take. Nothing here reads a clock, a disk or a random source, so two replicas
+//! that applied the same entries are equal, and their [digests](StateDigest) say so.
+
+pub mod value;
+pub mod outcome;
+pub mod view;
+pub mod scan;
+pub mod rows;
+pub mod digest;
+pub mod kv_state;
+
+pub use self::digest::StateDigest;
+pub use self::kv_state::{KvState, NotInOrder};
+pub use self::outcome::{Applied, ApplyOutcome, Durability, Outcome};
+pub use self::scan::OwnedScan;
+pub use self::value::{Value, Versioned};
+pub use self::view::{Rows, StateView};
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,106 @@
+//! A scan that lives by itself.
+
+use std::collections::VecDeque;
+use std::iter::FusedIterator;
+use std::ops::Bound;
+
+use bytes::Bytes;
+
+use super::value::Value;
+use super::view::StateView;
+use crate::storage::prefix_index::as_slice;
+
+/// Rows that the first look-up fetches; the number doubles with each, up to [`CHUNK_ROWS_MAX`], so that
+/// a scan which ends early has fetched little.
+const CHUNK_ROWS_FIRST: usize = 8;
+
+/// Most rows that are fetched in one look-up.
+const CHUNK_ROWS_MAX: usize = 256;
+
+/// Rows of one state in key order, from either end. It keeps its state and can outlive everything else.
+///
+/// It looks its place up anew every few hundred rows, so it costs a little more than
+/// [`StateView::range`], and holds at most that many rows besides the state.
+#[derive(Clone, Debug)]
+pub struct OwnedScan {
+    view: StateView,
+    /// What has not been fetched lies within `from` and `to`.
+    from: Bound<Bytes>,
+    to: Bound<Bytes>,
+    /// Fetched from the front and not yet given, in key order.
+    front: VecDeque<(Bytes, Value)>,
+    /// Fetched from the back and not yet given, in key order.
+    back: VecDeque<(Bytes, Value)>,
+    chunk_rows: usize,
+}
+
+impl OwnedScan {
+    pub(super) fn new(view: StateView, from: Bound<Bytes>, to: Bound<Bytes>) -> Self {
+        Self {
+            view,
+            from,
+            to,
+            front: VecDeque::new(),
+            back: VecDeque::new(),
+            chunk_rows: CHUNK_ROWS_FIRST,
+        }
+    }
+
+    /// The state that is read.
+    #[must_use]
+    pub fn view(&self) -> &StateView {
+        &self.view
+    }
+
+    fn fetch_front(&mut self) {
+        let rows = self.view.range_of(&self.from, &self.to);
+        self.front.extend(rows.take(self.chunk_rows));
+        if let Some((key, _)) = self.front.back() {
+            self.from = Bound::Excluded(key.clone());
+        }
+        self.grow_chunk();
+    }
+
+    fn fetch_back(&mut self) {
+        let rows = self.view.range_of(&self.from, &self.to);
+        for row in rows.rev().take(self.chunk_rows) {
+            self.back.push_front(row);
+        }
+        if let Some((key, _)) = self.back.front() {
+            self.to = Bound::Excluded(key.clone());
+        }
+        self.grow_chunk();
+    }
+
+    fn grow_chunk(&mut self) {
+        self.chunk_rows = CHUNK_ROWS_MAX.min(self.chunk_rows * 2);
+    }
+}
+
+impl StateView {
+    fn range_of(&self, from: &Bound<Bytes>, to: &Bound<Bytes>) -> super::view::Rows<'_> {
+        self.range::<&[u8]>((as_slice(from), as_slice(to)))
+    }
+}
+
+impl Iterator for OwnedScan {
+    type Item = (Bytes, Value);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.front.is_empty() {
+            self.fetch_front();
+        }
+        self.front.pop_front().or_else(|| self.back.pop_front())
+    }
+}
+
+impl DoubleEndedIterator for OwnedScan {
+    fn next_back(&mut self) -> Option<Self::Item> {
+        if self.back.is_empty() {
+            self.fetch_back();
+        }
+        self.back.pop_back().or_else(|| self.front.pop_back())
+    }
+}
+
+impl FusedIterator for OwnedScan {}

@@ -1,0 +1,569 @@
+//! The state against a naive model, and what it promises beyond that.
+
+use std::collections::BTreeMap;
+use std::ops::Bound;
+
+use bytes::Bytes;
+use proptest::prelude::*;
+
+use super::outcome::Applied;
+use super::rows::{CHUNK_BYTES_MAX, RowChunks, RowsError};
+use super::*;
+use crate::command::{Command, Condition, Guard};
+use crate::types::{LogIndex, Timestamp, Version};
+
+/// One map and two numbers: what the state should be, as plainly as it can be said.
+#[derive(Clone, Default)]
+struct Model {
+    rows: BTreeMap<Vec<u8>, (Vec<u8>, u64, u64)>,
+    last_timestamp: u64,
+}
+
+impl Model {
+    fn apply(&mut self, index: u64, clock: u64, command: &Command) -> Applied {
+        self.last_timestamp = self.last_timestamp.max(clock);
+        let live_before = self.rows.clone();
+        let mut applied = Applied {
+            outcome: Outcome::NotFound,
+            version: Version(index),
+            timestamp: Timestamp(self.last_timestamp),
+            stale_bytes: 0,
+        };
+        applied.outcome = match command {
+            Command::Batch { guards, commands } => {
+                self.batch(index, guards, commands, &mut applied)
+            }
+            single => self.single(index, single, &mut applied),
+        };
+        if let (Outcome::Unchanged, Command::Set { key, .. }) = (applied.outcome, command) {
+            let (_, version, timestamp) = &live_before[key.as_ref()];
+            applied.version = Version(*version);
+            applied.timestamp = Timestamp(*timestamp);
+        }
+        applied
+    }
+
+    fn batch(
+        &mut self,
+        index: u64,
+        guards: &[Guard],
+        commands: &[Command],
+        applied: &mut Applied,
+    ) -> Outcome {
+        for (guard, Guard { key, condition }) in guards.iter().enumerate() {
+            let found = self.rows.get(key.as_ref());
+            let holds = match condition {
+                Condition::Absent => found.is_none(),
+                Condition::Present => found.is_some(),
+                Condition::VersionEquals(wanted) => found.is_some_and(|row| row.1 == wanted.0),
+                Condition::ValueEquals(wanted) => found.is_some_and(|row| row.0 == *wanted),
+            };
+            if !holds {
+                let found = found.map(|row| Version(row.1));
+                return Outcome::GuardFailed { guard, found };
+            }
+        }
+        let outcomes: Vec<_> = commands
+            .iter()
+            .map(|command| self.single(index, command, applied))
+            .collect();
+        if outcomes.iter().any(Outcome::changed) {
+            Outcome::Applied
+        } else {
+            Outcome::Unchanged
+        }
+    }
+
+    fn single(&mut self, index: u64, command: &Command, applied: &mut Applied) -> Outcome {
+        let keys: Vec<Vec<u8>> = match command {
+            Command::Set { key, value } => {
+                if self
+                    .rows
+                    .get(key.as_ref())
+                    .is_some_and(|row| row.0 == *value)
+                {
+                    return Outcome::Unchanged;
+                }
+                let row = (value.to_vec(), index, self.last_timestamp);
+                if let Some(old) = self.rows.insert(key.to_vec(), row) {
+                    applied.stale_bytes += (key.len() + old.0.len()) as u64;
+                }
+                return Outcome::Applied;
+            }
+            Command::Delete { key } => vec![key.to_vec()],
+            Command::DeletePrefix { prefix } => self
+                .rows
+                .keys()
+                .filter(|key| key.starts_with(prefix))
+                .cloned()
+                .collect(),
+            Command::Batch { .. } => panic!("nested"),
+        };
+        let mut removed = 0;
+        for key in keys {
+            if let Some(old) = self.rows.remove(&key) {
+                applied.stale_bytes += (key.len() + old.0.len()) as u64;
+                removed += 1;
+            }
+        }
+        match removed {
+            0 => Outcome::NotFound,
+            keys => Outcome::Removed { keys },
+        }
+    }
+
+    fn assert_equal(&self, view: &StateView) {
+        assert_eq!(view.len(), self.rows.len());
+        assert_eq!(view.timestamp(), Timestamp(self.last_timestamp));
+        for (key, (value, version, timestamp)) in &self.rows {
+            let found = view.get_versioned(key).unwrap();
+            assert_eq!(found.value, *value);
+            assert_eq!(found.version, Version(*version));
+            assert_eq!(found.timestamp, Timestamp(*timestamp));
+        }
+        let bytes: usize = self
+            .rows
+            .iter()
+            .map(|(key, row)| key.len() + row.0.len())
+            .sum();
+        assert_eq!(view.live_bytes(), bytes as u64);
+    }
+}
+
+fn key() -> impl Strategy<Value = Bytes> {
+    "[ab]{1,3}".prop_map(Bytes::from)
+}
+
+fn value() -> impl Strategy<Value = Bytes> {
+    "[xy]{0,2}".prop_map(Bytes::from)
+}
+
+fn single() -> impl Strategy<Value = Command> {
+    prop_oneof![
+        6 => (key(), value()).prop_map(|(key, value)| Command::set(key, value)),
+        3 => key().prop_map(Command::delete),
+        1 => "[ab]{0,2}".prop_map(Command::delete_prefix),
+    ]
+}
+
+fn guard() -> impl Strategy<Value = Guard> {
+    let condition = prop_oneof![
+        Just(Condition::Absent),
+        Just(Condition::Present),
+        (0..100_u64).prop_map(|version| Condition::VersionEquals(Version(version))),
+        value().prop_map(Condition::ValueEquals),
+    ];
+    (key(), condition).prop_map(|(key, condition)| Guard { key, condition })
+}
+
+fn command() -> impl Strategy<Value = Command> {
+    let guards = proptest::collection::vec(guard(), 0..3);
+    let commands = proptest::collection::vec(single(), 0..5);
+    prop_oneof![
+        3 => single(),
+        1 => (guards, commands).prop_map(|(guards, commands)| Command::guarded(guards, commands)),
+    ]
+}
+
+/// Entries with clocks that go back and forth.
+fn entries() -> impl Strategy<Value = Vec<(u64, Command)>> {
+    proptest::collection::vec((0..1000_u64, command()), 0..120)
+}
+
+fn set(state: &mut KvState, index: u64, key: &'static str, value: &'static str) -> Applied {
+    state
+        .apply(
+            LogIndex(index),
+            Timestamp(index * 10),
+            &Command::set(key, value),
+        )
+        .unwrap()
+}
+
+fn restored(view: &StateView) -> Result<KvState, RowsError> {
+    let chunks = RowChunks::of(view).map(Bytes::from);
+    KvState::from_rows(chunks, view.last_applied(), view.timestamp())
+}
+
+proptest! {
+    #[test]
+    fn any_commands_equal_the_model(entries in entries()) {
+        let (mut state, mut model) = (KvState::new(), Model::default());
+        let mut kept = Vec::new();
+        for (index, (clock, command)) in (0..).zip(&entries) {
+            let applied = state.apply(LogIndex(index), Timestamp(*clock), command).unwrap();
+            prop_assert_eq!(applied, model.apply(index, *clock, command), "{:?}", command);
+            kept.push((state.view(), model.clone()));
+        }
+        state.validate();
+        // Views taken on the way are what they were.
+        for (view, model) in &kept {
+            model.assert_equal(view);
+        }
+    }
+
+    #[test]
+    fn a_snapshot_restores_the_same_state(entries in entries()) {
+        let mut state = KvState::new();
+        for (index, (clock, command)) in (0..).zip(&entries) {
+            state.apply(LogIndex(index), Timestamp(*clock), command).unwrap();
+        }
+        let other = restored(state.as_view()).unwrap();
+        other.validate();
+        prop_assert_eq!(other.digest(), state.digest());
+        prop_assert_eq!(other.as_view().live_bytes(), state.as_view().live_bytes());
+    }
+
+    #[test]
+    fn no_row_changes_without_the_outcome_saying_so(entries in entries()) {
+        let (mut state, mut before) = (KvState::new(), Vec::new());
+        for (index, (clock, command)) in (0..).zip(&entries) {
+            let applied = state.apply(LogIndex(index), Timestamp(*clock), command).unwrap();
+            let after: Vec<_> = RowChunks::of(state.as_view()).collect();
+            // Not the other way round: a batch may change rows and change them back.
+            prop_assert!(applied.outcome.changed() || before == after);
+            before = after;
+        }
+    }
+
+    #[test]
+    fn restoring_arbitrary_bytes_never_panics(
+        bytes in proptest::collection::vec(prop_oneof![Just(0_u8), 0..4_u8, any::<u8>()], 0..200),
+    ) {
+        let restored = KvState::from_rows([Bytes::from(bytes)], Some(LogIndex(9)), Timestamp(9));
+        if let Ok(state) = restored {
+            state.validate();
+        }
+    }
+
+    #[test]
+    fn an_owned_scan_gives_the_rows_of_a_range_from_both_ends(
+        rows in 0..1500_usize,
+        from in 0..1500_usize,
+        to in 0..1500_usize,
+        ends in proptest::collection::vec(any::<bool>(), 0..100),
+    ) {
+        let key = |n: usize| format!("{n:06}");
+        let mut state = KvState::new();
+        let all = Command::batch((0..rows).map(|n| Command::set(key(n), key(n))));
+        state.apply(LogIndex(1), Timestamp(1), &all).unwrap();
+        let view = state.view();
+        let bounds = (Bound::Excluded(key(from)), Bound::Included(key(to)));
+        let mut expected = view.range(bounds.clone());
+        let mut scan = view.scan(bounds);
+        drop(state);
+        // Long runs at one end and at the other, until both have met.
+        for from_front in ends {
+            for _ in 0..70 {
+                if from_front {
+                    prop_assert_eq!(scan.next(), expected.next());
+                } else {
+                    prop_assert_eq!(scan.next_back(), expected.next_back());
+                }
+            }
+        }
+        prop_assert!(scan.eq(expected));
+    }
+}
+
+#[test]
+fn equal_states_have_equal_digests_whatever_their_history() {
+    let mut first = KvState::new();
+    set(&mut first, 1, "a", "1");
+    set(&mut first, 2, "b", "2");
+    set(&mut first, 3, "c", "3");
+    first
+        .apply(LogIndex(4), Timestamp(0), &Command::delete("c"))
+        .unwrap();
+
+    let mut second = KvState::new();
+    set(&mut second, 1, "a", "1");
+    set(&mut second, 2, "b", "2");
+    set(&mut second, 3, "d", "4");
+    second
+        .apply(LogIndex(4), Timestamp(0), &Command::delete_prefix("d"))
+        .unwrap();
+    assert_eq!(first.digest(), second.digest());
+}
+
+#[test]
+fn each_part_of_the_state_enters_the_digest() {
+    let at = |index: u64, clock: u64, key: &'static str, value: &'static str, last: u64| {
+        let mut state = KvState::new();
+        state
+            .apply(LogIndex(index), Timestamp(clock), &Command::set(key, value))
+            .unwrap();
+        state.apply_blank(LogIndex(last), Timestamp(50)).unwrap();
+        state.digest()
+    };
+    let digests = [
+        at(1, 10, "a", "1", 5),
+        at(2, 10, "a", "1", 5),
+        at(1, 11, "a", "1", 5),
+        at(1, 10, "b", "1", 5),
+        at(1, 10, "a", "2", 5),
+        at(1, 10, "a1", "", 5),
+        at(1, 10, "a", "1", 6),
+        at(1, 60, "a", "1", 5),
+        KvState::new().digest(),
+    ];
+    for (at, digest) in digests.iter().enumerate() {
+        assert!(!digests[..at].contains(digest), "{at}");
+    }
+}
+
+#[test]
+fn the_digest_of_the_empty_state_is_known() {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(b"hightower-kv state digest 1\n");
+    hasher.update(&[0; 16]);
+    assert_eq!(
+        KvState::new().digest().to_string(),
+        hasher.finalize().to_hex().as_str()
+    );
+}
+
+#[test]
+fn setting_the_same_value_moves_neither_version_nor_stamp() {
+    let mut state = KvState::new();
+    set(&mut state, 1, "k", "v");
+    let again = set(&mut state, 2, "k", "v");
+    assert_eq!(again.outcome, Outcome::Unchanged);
+    assert_eq!(
+        (again.version, again.timestamp),
+        (Version(1), Timestamp(10))
+    );
+    assert_eq!(
+        state.as_view().get_versioned(b"k").unwrap().version,
+        Version(1)
+    );
+    assert_eq!(state.as_view().last_applied(), Some(LogIndex(2)));
+    assert_eq!(state.as_view().timestamp(), Timestamp(20));
+}
+
+#[test]
+fn stamps_never_go_back_and_every_entry_moves_them() {
+    let mut state = KvState::new();
+    assert_eq!(
+        state.apply_blank(LogIndex(0), Timestamp(100)),
+        Ok(Timestamp(100))
+    );
+    let late = state
+        .apply(LogIndex(1), Timestamp(7), &Command::set("k", "v"))
+        .unwrap();
+    assert_eq!(late.timestamp, Timestamp(100));
+    let failing = Command::guarded([Guard::absent("k")], []);
+    let failed = state.apply(LogIndex(2), Timestamp(300), &failing).unwrap();
+    assert!(!failed.outcome.is_applied());
+    assert_eq!(state.as_view().timestamp(), Timestamp(300));
+}
+
+#[test]
+fn an_entry_is_applied_once_and_gaps_are_allowed() {
+    let mut state = KvState::new();
+    set(&mut state, 3, "k", "v");
+    for got in [LogIndex(3), LogIndex(0)] {
+        let refused = state.apply(got, Timestamp(900), &Command::set("k", "other"));
+        assert_eq!(
+            refused,
+            Err(NotInOrder {
+                last: LogIndex(3),
+                got
+            })
+        );
+    }
+    assert_eq!(state.as_view().get(b"k").unwrap(), "v");
+    assert_eq!(state.as_view().timestamp(), Timestamp(30));
+    set(&mut state, 90, "k", "w");
+}
+
+#[test]
+fn a_failed_guard_is_named_and_nothing_changes() {
+    let mut state = KvState::new();
+    set(&mut state, 1, "a", "1");
+    let batch = Command::guarded(
+        [
+            Guard::value_equals("a", "1"),
+            Guard::version_equals("a", Version(9)),
+            Guard::absent("a"),
+        ],
+        [Command::set("b", "2"), Command::delete_prefix("")],
+    );
+    let failed = state.apply(LogIndex(2), Timestamp(0), &batch).unwrap();
+    assert_eq!(
+        failed.outcome,
+        Outcome::GuardFailed {
+            guard: 1,
+            found: Some(Version(1))
+        }
+    );
+    assert_eq!(state.as_view().len(), 1);
+}
+
+#[test]
+fn guards_see_the_state_before_the_batch_and_commands_see_each_other() {
+    let mut state = KvState::new();
+    let batch = Command::guarded(
+        [Guard::absent("a/1"), Guard::absent("a/2")],
+        [
+            Command::set("a/1", "x"),
+            Command::delete_prefix("a/"),
+            Command::set("a/2", "y"),
+        ],
+    );
+    let applied = state.apply(LogIndex(1), Timestamp(0), &batch).unwrap();
+    assert_eq!(applied.outcome, Outcome::Applied);
+    assert_eq!(applied.stale_bytes, 4);
+    let keys: Vec<_> = state.as_view().iter().map(|(key, _)| key).collect();
+    assert_eq!(keys, ["a/2"]);
+}
+
+#[test]
+fn a_batch_equals_its_commands_one_by_one_but_for_the_version() {
+    let commands = [
+        Command::set("a", "1"),
+        Command::set("b", "2"),
+        Command::delete("a"),
+        Command::set("b", "3"),
+        Command::delete("missing"),
+    ];
+    let (mut one_by_one, mut at_once) = (KvState::new(), KvState::new());
+    for (index, command) in (1..).zip(&commands) {
+        one_by_one
+            .apply(LogIndex(index), Timestamp(0), command)
+            .unwrap();
+    }
+    at_once
+        .apply(LogIndex(1), Timestamp(0), &Command::batch(commands))
+        .unwrap();
+    assert!(one_by_one.as_view().iter().eq(at_once.as_view().iter()));
+    assert_eq!(
+        at_once.as_view().get_versioned(b"b").unwrap().version,
+        Version(1)
+    );
+}
+
+#[test]
+fn chunks_are_bounded_and_a_large_row_has_its_own() {
+    let mut state = KvState::new();
+    let value = Bytes::from(vec![7; 1000]);
+    for n in 0..200_u64 {
+        let command = Command::set(format!("{n:04}"), value.clone());
+        state.apply(LogIndex(n), Timestamp(n), &command).unwrap();
+    }
+    let large = Command::set("0100", vec![8; 3 * CHUNK_BYTES_MAX]);
+    state.apply(LogIndex(200), Timestamp(0), &large).unwrap();
+    let sizes: Vec<usize> = RowChunks::of(state.as_view())
+        .map(|chunk| chunk.len())
+        .collect();
+    let oversized: Vec<_> = sizes
+        .iter()
+        .filter(|&&size| size > CHUNK_BYTES_MAX)
+        .collect();
+    assert_eq!(oversized, [&(24 + 4 + 3 * CHUNK_BYTES_MAX)]);
+    assert!(sizes.len() < 8, "{sizes:?}");
+    assert_eq!(restored(state.as_view()).unwrap().digest(), state.digest());
+}
+
+#[test]
+fn rows_golden() {
+    let mut state = KvState::new();
+    state
+        .apply(LogIndex(0x0102), Timestamp(3), &Command::set("key", "v"))
+        .unwrap();
+    let golden = [
+        3, 0, 0, 0, 1, 0, 0, 0, // lengths
+        2, 1, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 0, 0, 0, 0, // version, stamp
+        b'k', b'e', b'y', b'v',
+    ];
+    let chunks: Vec<_> = RowChunks::of(state.as_view()).collect();
+    assert_eq!(chunks, [golden]);
+}
+
+#[test]
+fn rows_that_no_state_has_are_refused() {
+    let mut state = KvState::new();
+    set(&mut state, 1, "a", "1");
+    set(&mut state, 2, "b", "2");
+    let rows = RowChunks::of(state.as_view()).next().unwrap();
+    let restore = |bytes: &[u8], last: u64, stamp: u64| {
+        let chunks = [Bytes::copy_from_slice(bytes)];
+        KvState::from_rows(chunks, Some(LogIndex(last)), Timestamp(stamp))
+            .map(|_| ())
+            .unwrap_err()
+    };
+    let twice = [&rows[..26], &rows[..26]].concat();
+    assert_eq!(restore(&twice, 9, 99), RowsError::NotAscending { row: 1 });
+    for cut in (1..26).chain(27..52) {
+        assert_eq!(
+            restore(&rows[..cut], 9, 99),
+            RowsError::UnexpectedEnd { chunk: 0 },
+            "{cut}"
+        );
+    }
+    let (version, timestamp) = (Version(2), Timestamp(20));
+    let future = RowsError::FromTheFuture {
+        chunk: 0,
+        version,
+        timestamp,
+    };
+    assert_eq!(restore(&rows, 1, 99), future);
+    assert_eq!(restore(&rows, 9, 19), future);
+    let mut keyless = rows.clone();
+    keyless[0] = 0;
+    let error = RowsError::LengthNotAllowed {
+        chunk: 0,
+        key_bytes: 0,
+        value_bytes: 1,
+    };
+    assert_eq!(restore(&keyless, 9, 99), error);
+    let mut huge = rows.clone();
+    huge[7] = 0xff;
+    assert!(matches!(
+        restore(&huge, 9, 99),
+        RowsError::LengthNotAllowed { .. }
+    ));
+}
+
+#[test]
+fn a_restored_row_does_not_keep_its_chunk_in_memory() {
+    let mut state = KvState::new();
+    set(&mut state, 1, "a", "1");
+    let chunk = Bytes::from(RowChunks::of(state.as_view()).next().unwrap());
+    let other = KvState::from_rows([chunk.clone()], Some(LogIndex(1)), Timestamp(10)).unwrap();
+    assert!(chunk.is_unique());
+    assert_eq!(other.as_view().get(b"a").unwrap(), "1");
+}
+
+#[test]
+fn values_are_read_and_applied_without_copying() {
+    let mut state = KvState::new();
+    let value = Bytes::from(vec![1; 100]);
+    state
+        .apply(LogIndex(1), Timestamp(0), &Command::set("k", value.clone()))
+        .unwrap();
+    assert_eq!(state.as_view().get(b"k").unwrap().as_ptr(), value.as_ptr());
+}
+
+#[test]
+fn ranges_take_any_bounds_in_both_directions() {
+    let mut state = KvState::new();
+    for (index, key) in (1..).zip(["a", "b", "c", "d"]) {
+        set(&mut state, index, key, "");
+    }
+    let view = state.view();
+    let keys = |rows: Rows<'_>| rows.map(|(key, _)| key).collect::<Vec<_>>();
+    assert_eq!(keys(view.range("b".."d")), ["b", "c"]);
+    assert_eq!(keys(view.range("c"..)), ["c", "d"]);
+    assert_eq!(keys(view.range(..="b")), ["a", "b"]);
+    assert_eq!(keys(view.range::<&str>(..)), ["a", "b", "c", "d"]);
+    assert_eq!(keys(view.range(b"d".to_vec()..b"a".to_vec())), [""; 0]);
+    let last: Vec<_> = view
+        .range(.."d")
+        .rev()
+        .take(2)
+        .map(|(key, _)| key)
+        .collect();
+    assert_eq!(last, ["c", "b"]);
+    assert!(view.prefix(b"c").eq(view.scan_prefix(b"c")));
+}
