@@ -3,6 +3,7 @@
 // Modules in dependency order: each may use only those above it (tests/tidy.rs checks).
 pub mod types;
 pub mod env;
+pub mod metrics;
 pub mod command;
 pub mod storage;
 pub mod state;

@@ -198,15 +198,9 @@ impl LogPosition {
 
     /// From what a file holds.
     #[must_use]
-    #[expect(
-        clippy::cast_possible_truncation,
-        reason = "the halves are taken apart"
-    )]
+    #[expect(clippy::cast_possible_truncation, reason = "the halves are taken apart")]
     pub const fn from_u64(packed: u64) -> Self {
-        Self {
-            segment: SegmentId((packed >> 32) as u32),
-            offset: packed as u32,
-        }
+        Self { segment: SegmentId((packed >> 32) as u32), offset: packed as u32 }
     }
 }
 
@@ -223,24 +217,15 @@ mod tests {
     #[test]
     fn log_position_survives_packing() {
         for (segment, offset) in [(0, 0), (1, 7), (u32::MAX, 0), (0, u32::MAX), (9, 1 << 31)] {
-            let position = LogPosition {
-                segment: SegmentId(segment),
-                offset,
-            };
+            let position = LogPosition { segment: SegmentId(segment), offset };
             assert_eq!(LogPosition::from_u64(position.to_u64()), position);
         }
     }
 
     #[test]
     fn log_position_orders_as_the_log_is_written() {
-        let early = LogPosition {
-            segment: SegmentId(1),
-            offset: 900,
-        };
-        let late = LogPosition {
-            segment: SegmentId(2),
-            offset: 0,
-        };
+        let early = LogPosition { segment: SegmentId(1), offset: 900 };
+        let late = LogPosition { segment: SegmentId(2), offset: 0 };
         assert!(early < late);
         assert!(early.to_u64() < late.to_u64());
     }

@@ -4,13 +4,13 @@ use std::fmt;
 
 use bytes::Bytes;
 
-use super::Escaped;
+use super::escape::Escaped;
 use crate::types::Version;
 
 /// One change of the state, as it stands in the log.
 ///
-/// Applying the same commands in the same order gives the same state everywhere. Keys and values are
-/// any bytes; a key is not empty. Clones share the bytes.
+/// Applying the same commands in the same order gives the same state everywhere. Keys and values
+/// are any bytes; a key is not empty. Clones share the bytes.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Command {
     /// Gives a key a value, whatever it had before.
@@ -32,8 +32,8 @@ pub enum Command {
     },
     /// Several changes under conditions: all of them or none, as one entry with one version.
     ///
-    /// The guards are looked at first, against the state before the batch. If all hold, the commands
-    /// are applied in order, each seeing those before it. Batches do not nest.
+    /// The guards are looked at first, against the state before the batch. If all hold, the
+    /// commands are applied in order, each seeing those before it. Batches do not nest.
     Batch {
         /// What must hold for anything to be changed.
         guards: Vec<Guard>,
@@ -46,10 +46,7 @@ impl Command {
     /// Gives `key` the value `value`.
     #[must_use]
     pub fn set(key: impl Into<Bytes>, value: impl Into<Bytes>) -> Self {
-        Self::Set {
-            key: key.into(),
-            value: value.into(),
-        }
+        Self::Set { key: key.into(), value: value.into() }
     }
 
     /// Removes `key`.
@@ -61,9 +58,7 @@ impl Command {
     /// Removes every key that begins with `prefix`; every key there is when it is empty.
     #[must_use]
     pub fn delete_prefix(prefix: impl Into<Bytes>) -> Self {
-        Self::DeletePrefix {
-            prefix: prefix.into(),
-        }
+        Self::DeletePrefix { prefix: prefix.into() }
     }
 
     /// All of `commands` or, after a crash or an error, none.
@@ -93,14 +88,10 @@ impl fmt::Debug for Command {
                 .field("key", &Escaped(key))
                 .field("value", &Escaped(value))
                 .finish(),
-            Self::Delete { key } => f
-                .debug_struct("Delete")
-                .field("key", &Escaped(key))
-                .finish(),
-            Self::DeletePrefix { prefix } => f
-                .debug_struct("DeletePrefix")
-                .field("prefix", &Escaped(prefix))
-                .finish(),
+            Self::Delete { key } => f.debug_struct("Delete").field("key", &Escaped(key)).finish(),
+            Self::DeletePrefix { prefix } => {
+                f.debug_struct("DeletePrefix").field("prefix", &Escaped(prefix)).finish()
+            }
             Self::Batch { guards, commands } => f
                 .debug_struct("Batch")
                 .field("guards", &Shortened(guards))
@@ -123,10 +114,7 @@ impl Guard {
     /// Holds if `condition` is true of `key`.
     #[must_use]
     pub fn new(key: impl Into<Bytes>, condition: Condition) -> Self {
-        Self {
-            key: key.into(),
-            condition,
-        }
+        Self { key: key.into(), condition }
     }
 
     /// Holds if `key` does not exist.

@@ -1,8 +1,8 @@
 //! How large a command may be, and what else makes it unfit to be proposed.
 //!
 //! Limits are checked before anything is written. What is in the log already was within the limits
-//! of the node that proposed it, so apply does not check them again: two nodes with different limits
-//! must still agree on the state.
+//! of the node that proposed it, so apply does not check them again: two nodes with different
+//! limits must still agree on the state.
 
 use std::fmt;
 
@@ -68,31 +68,12 @@ impl Limits {
     pub fn validate(&self) -> Result<(), LimitsError> {
         let bounds = [
             ("key_bytes_max", self.key_bytes_max, KEY_BYTES_HARD_MAX),
-            (
-                "value_bytes_max",
-                self.value_bytes_max,
-                VALUE_BYTES_HARD_MAX,
-            ),
-            (
-                "batch_commands_max",
-                self.batch_commands_max,
-                BATCH_ITEMS_HARD_MAX,
-            ),
-            (
-                "batch_guards_max",
-                self.batch_guards_max,
-                BATCH_ITEMS_HARD_MAX,
-            ),
-            (
-                "entry_bytes_max",
-                self.entry_bytes_max,
-                ENTRY_BYTES_HARD_MAX,
-            ),
+            ("value_bytes_max", self.value_bytes_max, VALUE_BYTES_HARD_MAX),
+            ("batch_commands_max", self.batch_commands_max, BATCH_ITEMS_HARD_MAX),
+            ("batch_guards_max", self.batch_guards_max, BATCH_ITEMS_HARD_MAX),
+            ("entry_bytes_max", self.entry_bytes_max, ENTRY_BYTES_HARD_MAX),
         ];
-        match bounds
-            .into_iter()
-            .find(|&(_, got, max)| got == 0 || got > max)
-        {
+        match bounds.into_iter().find(|&(_, got, max)| got == 0 || got > max) {
             None => Ok(()),
             Some((limit, got, max)) => Err(LimitsError { limit, got, max }),
         }
@@ -177,11 +158,7 @@ pub fn validate_command(command: &Command, limits: &Limits) -> Result<(), Comman
         Command::Batch { guards, commands } => validate_batch(guards, commands, limits)?,
         single => validate_single(single, limits)?,
     }
-    at_most(
-        Measure::Entry,
-        limits.entry_bytes_max,
-        encoded_bytes(command),
-    )
+    at_most(Measure::Entry, limits.entry_bytes_max, encoded_bytes(command))
 }
 
 fn validate_batch(
@@ -193,20 +170,14 @@ fn validate_batch(
         return Err(CommandError::EmptyBatch);
     }
     at_most(Measure::BatchGuards, limits.batch_guards_max, guards.len())?;
-    at_most(
-        Measure::BatchCommands,
-        limits.batch_commands_max,
-        commands.len(),
-    )?;
+    at_most(Measure::BatchCommands, limits.batch_commands_max, commands.len())?;
     for guard in guards {
         validate_key(&guard.key, limits)?;
         if let Condition::ValueEquals(value) = &guard.condition {
             at_most(Measure::Value, limits.value_bytes_max, value.len())?;
         }
     }
-    commands
-        .iter()
-        .try_for_each(|command| validate_single(command, limits))
+    commands.iter().try_for_each(|command| validate_single(command, limits))
 }
 
 fn validate_single(command: &Command, limits: &Limits) -> Result<(), CommandError> {
@@ -231,11 +202,7 @@ fn validate_key(key: &[u8], limits: &Limits) -> Result<(), CommandError> {
 }
 
 fn at_most(what: Measure, limit: usize, got: usize) -> Result<(), CommandError> {
-    if got <= limit {
-        Ok(())
-    } else {
-        Err(CommandError::TooLarge { what, limit, got })
-    }
+    if got <= limit { Ok(()) } else { Err(CommandError::TooLarge { what, limit, got }) }
 }
 
 /// Length of a command once encoded, format number included; computed, not encoded.
@@ -295,10 +262,7 @@ mod tests {
 
     #[test]
     fn a_limit_of_zero_or_above_its_bound_is_refused() {
-        let mut limits = Limits {
-            key_bytes_max: 0,
-            ..Limits::default()
-        };
+        let mut limits = Limits { key_bytes_max: 0, ..Limits::default() };
         assert_eq!(limits.validate().unwrap_err().limit, "key_bytes_max");
         limits.key_bytes_max = KEY_BYTES_HARD_MAX + 1;
         assert_eq!(limits.validate().unwrap_err().max, KEY_BYTES_HARD_MAX);
@@ -324,72 +288,37 @@ mod tests {
 
     #[test]
     fn an_empty_prefix_means_everything_and_is_allowed() {
-        assert_eq!(
-            validate_command(&Command::delete_prefix(""), &SMALL),
-            Ok(())
-        );
+        assert_eq!(validate_command(&Command::delete_prefix(""), &SMALL), Ok(()));
     }
 
     #[test]
     fn each_size_is_allowed_at_its_limit_and_refused_one_past_it() {
-        assert_eq!(
-            validate_command(&Command::set("kkkk", "vvvvvvvv"), &SMALL),
-            Ok(())
-        );
-        assert_eq!(
-            refused(&Command::delete("kkkkk")),
-            too_large(Measure::Key, 4, 5)
-        );
-        assert_eq!(
-            refused(&Command::delete_prefix("kkkkk")),
-            too_large(Measure::Prefix, 4, 5)
-        );
-        assert_eq!(
-            refused(&Command::set("k", "vvvvvvvvv")),
-            too_large(Measure::Value, 8, 9)
-        );
+        assert_eq!(validate_command(&Command::set("kkkk", "vvvvvvvv"), &SMALL), Ok(()));
+        assert_eq!(refused(&Command::delete("kkkkk")), too_large(Measure::Key, 4, 5));
+        assert_eq!(refused(&Command::delete_prefix("kkkkk")), too_large(Measure::Prefix, 4, 5));
+        assert_eq!(refused(&Command::set("k", "vvvvvvvvv")), too_large(Measure::Value, 8, 9));
         let guard = Guard::value_equals("k", "vvvvvvvvv");
-        assert_eq!(
-            refused(&Command::guarded([guard], [])),
-            too_large(Measure::Value, 8, 9)
-        );
+        assert_eq!(refused(&Command::guarded([guard], [])), too_large(Measure::Value, 8, 9));
     }
 
     #[test]
     fn a_batch_is_bounded_in_commands_guards_and_bytes() {
         let two = [Command::delete("a"), Command::delete("b")];
-        assert_eq!(
-            validate_command(&Command::batch(two.clone()), &SMALL),
-            Ok(())
-        );
+        assert_eq!(validate_command(&Command::batch(two.clone()), &SMALL), Ok(()));
         let three = two.clone().into_iter().chain([Command::delete("c")]);
-        assert_eq!(
-            refused(&Command::batch(three)),
-            too_large(Measure::BatchCommands, 2, 3)
-        );
+        assert_eq!(refused(&Command::batch(three)), too_large(Measure::BatchCommands, 2, 3));
         let guards = [Guard::absent("a"), Guard::absent("b")];
         assert_eq!(
             refused(&Command::guarded(guards, two.clone())),
             too_large(Measure::BatchGuards, 1, 2)
         );
-        let exact = Limits {
-            entry_bytes_max: encoded_bytes(&Command::batch(two.clone())),
-            ..SMALL
-        };
-        assert_eq!(
-            validate_command(&Command::batch(two.clone()), &exact),
-            Ok(())
-        );
-        let tight = Limits {
-            entry_bytes_max: exact.entry_bytes_max - 1,
-            ..SMALL
-        };
+        let exact =
+            Limits { entry_bytes_max: encoded_bytes(&Command::batch(two.clone())), ..SMALL };
+        assert_eq!(validate_command(&Command::batch(two.clone()), &exact), Ok(()));
+        let tight = Limits { entry_bytes_max: exact.entry_bytes_max - 1, ..SMALL };
         assert!(matches!(
             validate_command(&Command::batch(two), &tight),
-            Err(CommandError::TooLarge {
-                what: Measure::Entry,
-                ..
-            })
+            Err(CommandError::TooLarge { what: Measure::Entry, .. })
         ));
     }
 

@@ -18,7 +18,8 @@ pub struct Membership {
 }
 
 impl Membership {
-    /// A membership of these voters, where whoever is in `nodes` and in no set of voters is a learner.
+    /// A membership of these voters, where whoever is in `nodes` and in no set of voters is a
+    /// learner.
     ///
     /// # Errors
     ///
@@ -90,9 +91,7 @@ mod tests {
     use super::*;
 
     fn addresses(ids: &[u64]) -> BTreeMap<NodeId, String> {
-        ids.iter()
-            .map(|&id| (NodeId(id), format!("host{id}:1")))
-            .collect()
+        ids.iter().map(|&id| (NodeId(id), format!("host{id}:1"))).collect()
     }
 
     fn voters(ids: &[u64]) -> BTreeSet<NodeId> {
@@ -125,10 +124,7 @@ mod tests {
 
     #[test]
     fn nobody_to_vote_is_refused() {
-        assert_eq!(
-            Membership::new(vec![], addresses(&[1])),
-            Err(MembershipError::NoVoters)
-        );
+        assert_eq!(Membership::new(vec![], addresses(&[1])), Err(MembershipError::NoVoters));
         assert_eq!(
             Membership::new(vec![voters(&[1]), voters(&[])], addresses(&[1])),
             Err(MembershipError::NoVoters)

@@ -1,9 +1,9 @@
 //! What may be asked of the state: commands, their limits, and how they stand in the log.
 //!
-//! A [`Command`] says what to change and under which conditions, in full: it carries no reference to a
-//! clock, to a random source or to anything else that two replicas could see differently. Whoever
-//! proposes it calls [`limits::validate_command`] first, so that a command in the log is always one
-//! that can be applied.
+//! A [`Command`] says what to change and under which conditions, in full: it carries no reference
+//! to a clock, to a random source or to anything else that two replicas could see differently.
+//! Whoever proposes it calls [`limits::validate_command`] first, so that a command in the log is
+//! always one that can be applied.
 
 mod escape;
 pub mod definition;

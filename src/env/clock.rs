@@ -29,9 +29,7 @@ impl SystemClock {
     /// A clock whose elapsed time begins now.
     #[must_use]
     pub fn new() -> Self {
-        Self {
-            started: Instant::now(),
-        }
+        Self { started: Instant::now() }
     }
 }
 
@@ -77,13 +75,8 @@ impl ManualClock {
     /// A clock that shows `now` and no elapsed time.
     #[must_use]
     pub fn new(now: Timestamp) -> Self {
-        let time = ManualTime {
-            now: Duration::from_micros(now.0),
-            elapsed: Duration::ZERO,
-        };
-        Self {
-            time: Arc::new(Mutex::new(time)),
-        }
+        let time = ManualTime { now: Duration::from_micros(now.0), elapsed: Duration::ZERO };
+        Self { time: Arc::new(Mutex::new(time)) }
     }
 
     /// Lets time pass: the time of day and the elapsed time go on together.
@@ -131,10 +124,7 @@ mod tests {
     #[test]
     fn manual_clock_stands_still_until_told() {
         let clock = ManualClock::new(Timestamp(7));
-        assert_eq!(
-            (clock.now(), clock.elapsed()),
-            (Timestamp(7), Duration::ZERO)
-        );
+        assert_eq!((clock.now(), clock.elapsed()), (Timestamp(7), Duration::ZERO));
         clock.clone().advance(Duration::from_micros(5));
         let after = (Timestamp(12), Duration::from_micros(5));
         assert_eq!((clock.now(), clock.elapsed()), after);

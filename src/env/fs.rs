@@ -172,11 +172,7 @@ pub trait FsFile: Send + Sync + fmt::Debug {
 pub fn read_exact_at(file: &dyn FsFile, buf: &mut [u8], offset: u64) -> io::Result<()> {
     let wanted = buf.len();
     let got = read_up_to_at(file, buf, offset)?;
-    if got == wanted {
-        Ok(())
-    } else {
-        Err(io::ErrorKind::UnexpectedEof.into())
-    }
+    if got == wanted { Ok(()) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
 }
 
 /// Fills as much of `buf` as the file has from `offset` on; returns how much that is.

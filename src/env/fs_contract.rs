@@ -60,10 +60,7 @@ fn what_is_not_there_is_not_found() {
         let missing = io::ErrorKind::NotFound;
         assert_eq!(kind_of(fs.open(&path, OpenHow::Read)), missing);
         assert_eq!(kind_of(fs.open(&path, OpenHow::ReadWrite)), missing);
-        assert_eq!(
-            kind_of(fs.open(&path.join("g"), OpenHow::CreateNew)),
-            missing
-        );
+        assert_eq!(kind_of(fs.open(&path.join("g"), OpenHow::CreateNew)), missing);
         assert_eq!(kind_of(fs.remove(&path)), missing);
         assert_eq!(kind_of(fs.rename(&path, &dir.join("g"))), missing);
         assert_eq!(kind_of(fs.list(&path)), missing);
@@ -78,22 +75,13 @@ fn a_directory_is_no_file() {
         let (sub, file) = (dir.join("sub"), dir.join("f"));
         fs.create_dir(&sub).unwrap();
         create(fs, &file, b"");
-        assert_eq!(
-            kind_of(fs.open(&sub, OpenHow::Read)),
-            io::ErrorKind::IsADirectory
-        );
-        assert_eq!(
-            kind_of(fs.open(&sub, OpenHow::ReadWrite)),
-            io::ErrorKind::IsADirectory
-        );
+        assert_eq!(kind_of(fs.open(&sub, OpenHow::Read)), io::ErrorKind::IsADirectory);
+        assert_eq!(kind_of(fs.open(&sub, OpenHow::ReadWrite)), io::ErrorKind::IsADirectory);
         assert!(fs.remove(&sub).is_err());
         assert_eq!(kind_of(fs.list(&file)), io::ErrorKind::NotADirectory);
         assert_eq!(kind_of(fs.sync_dir(&file)), io::ErrorKind::NotADirectory);
         assert_eq!(kind_of(fs.rename(&file, &sub)), io::ErrorKind::IsADirectory);
-        assert_eq!(
-            kind_of(fs.rename(&sub, &file)),
-            io::ErrorKind::NotADirectory
-        );
+        assert_eq!(kind_of(fs.rename(&sub, &file)), io::ErrorKind::NotADirectory);
     });
 }
 
@@ -102,10 +90,7 @@ fn links_are_told_and_not_followed() {
     let check = |fs: &dyn Fs, link: PathBuf| {
         assert_eq!(fs.kind(&link).unwrap(), Some(FileKind::Symlink));
         let refused = fs.open(&link, OpenHow::ReadWrite).unwrap_err();
-        assert_eq!(
-            refused.raw_os_error(),
-            Some(rustix::io::Errno::LOOP.raw_os_error())
-        );
+        assert_eq!(refused.raw_os_error(), Some(rustix::io::Errno::LOOP.raw_os_error()));
         let taken = kind_of(fs.open(&link, OpenHow::CreateNew));
         assert_eq!(taken, io::ErrorKind::AlreadyExists);
         fs.remove(&link).unwrap();
@@ -156,10 +141,7 @@ fn list_is_sorted_and_tells_kinds() {
         for name in ["c", "a", "Z"] {
             create(fs, &dir.join(name), b"");
         }
-        let entry = |name: &str, kind| DirEntry {
-            name: name.to_owned(),
-            kind,
-        };
+        let entry = |name: &str, kind| DirEntry { name: name.to_owned(), kind };
         let expected = [
             entry("Z", FileKind::File),
             entry("a", FileKind::File),
@@ -268,9 +250,6 @@ fn locks_are_per_handle_and_end_with_it() {
 fn paths_that_climb_or_start_nowhere_are_refused_by_the_simulation() {
     let sim = SimFs::new(0);
     for path in ["relative", "/a/../b", ""] {
-        assert!(
-            sim.open(Path::new(path), OpenHow::CreateNew).is_err(),
-            "{path}"
-        );
+        assert!(sim.open(Path::new(path), OpenHow::CreateNew).is_err(), "{path}");
     }
 }

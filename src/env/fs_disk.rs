@@ -224,10 +224,7 @@ mod tests {
         let fs = DiskFs::new();
         fs.open(&target, OpenHow::CreateNew).unwrap();
         symlink(&target, &link).unwrap();
-        assert_eq!(
-            open_error(&link).raw_os_error(),
-            Some(Errno::LOOP.raw_os_error())
-        );
+        assert_eq!(open_error(&link).raw_os_error(), Some(Errno::LOOP.raw_os_error()));
         assert_eq!(fs.kind(&link).unwrap(), Some(FileKind::Symlink));
         let created = fs.open(&link, OpenHow::CreateNew).unwrap_err();
         assert_eq!(created.kind(), io::ErrorKind::AlreadyExists);

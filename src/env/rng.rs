@@ -63,9 +63,7 @@ impl SeededRng {
     /// A source that begins with `seed`.
     #[must_use]
     pub const fn new(seed: u64) -> Self {
-        Self {
-            state: AtomicU64::new(seed),
-        }
+        Self { state: AtomicU64::new(seed) }
     }
 
     /// The next number; all 2^64 values are equally likely.

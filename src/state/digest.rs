@@ -12,9 +12,9 @@ const DOMAIN: &[u8] = b"hightower-kv state digest 1\n";
 /// different ones for all practical purposes, also if someone tries.
 ///
 /// It is the BLAKE3 hash, 256 bits, of the text `hightower-kv state digest 1` and a newline; then,
-/// as little-endian `u64`, how many entries may have been applied (the index of the last one plus one,
-/// or zero) and the last stamp; then all rows in key order as [`rows`](super::rows) writes them. How
-/// the state came about does not enter.
+/// as little-endian `u64`, how many entries may have been applied (the index of the last one plus
+/// one, or zero) and the last stamp; then all rows in key order as [`rows`](super::rows) writes
+/// them. How the state came about does not enter.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct StateDigest([u8; 32]);
 

@@ -15,8 +15,8 @@ use crate::types::{LogIndex, Timestamp, Version};
 ///
 /// It is read through [`as_view`](Self::as_view), and kept as it is with [`view`](Self::view).
 ///
-/// Invariants: no row's version is after the last applied index, none's stamp after the last stamp, and
-/// `live_bytes` is the sum of all keys and values.
+/// Invariants: no row's version is after the last applied index, none's stamp after the last stamp,
+/// and `live_bytes` is the sum of all keys and values.
 #[derive(Clone, Debug, Default)]
 pub struct KvState {
     now: StateView,
@@ -39,8 +39,8 @@ impl KvState {
         Self::default()
     }
 
-    /// The state that some rows make: chunks as [`RowChunks`](super::rows::RowChunks) gave them, and
-    /// the last entry and stamp that they were taken at. Copies the rows; costs O(n).
+    /// The state that some rows make: chunks as [`RowChunks`](super::rows::RowChunks) gave them,
+    /// and the last entry and stamp that they were taken at. Copies the rows; costs O(n).
     ///
     /// # Errors
     ///
@@ -84,12 +84,7 @@ impl KvState {
             return Err(error);
         }
         let rows = built.map_err(|NotAscending { row }| RowsError::NotAscending { row })?;
-        let now = StateView {
-            rows,
-            last_applied,
-            last_timestamp,
-            live_bytes,
-        };
+        let now = StateView { rows, last_applied, last_timestamp, live_bytes };
         Ok(Self { now })
     }
 
@@ -113,13 +108,13 @@ impl KvState {
 
     /// Applies the command of entry `index`, whose proposer's clock said `clock`.
     ///
-    /// The entry's stamp is the greater of `clock` and the last stamp, whatever the outcome. Indexes may
-    /// have gaps. The command's bytes are shared, not copied.
+    /// The entry's stamp is the greater of `clock` and the last stamp, whatever the outcome.
+    /// Indexes may have gaps. The command's bytes are shared, not copied.
     ///
     /// # Errors
     ///
-    /// That `index` is not behind the last entry applied. An entry is not applied twice: replay after a
-    /// snapshot begins behind it.
+    /// That `index` is not behind the last entry applied. An entry is not applied twice: replay
+    /// after a snapshot begins behind it.
     ///
     /// # Panics
     ///
@@ -131,11 +126,8 @@ impl KvState {
         command: &Command,
     ) -> Result<Applied, NotInOrder> {
         self.apply_blank(index, clock)?;
-        let mut changes = Changes {
-            now: &mut self.now,
-            version: Version::from(index),
-            stale_bytes: 0,
-        };
+        let mut changes =
+            Changes { now: &mut self.now, version: Version::from(index), stale_bytes: 0 };
         let outcome = match command {
             Command::Batch { guards, commands } => changes.batch(guards, commands),
             single => changes.single(single),
@@ -179,21 +171,11 @@ impl KvState {
     pub fn validate(&self) {
         let now = &self.now;
         now.rows.validate();
-        let live_bytes: u64 = now
-            .rows
-            .iter()
-            .map(|(key, record)| bytes_of(key, record))
-            .sum();
+        let live_bytes: u64 = now.rows.iter().map(|(key, record)| bytes_of(key, record)).sum();
         assert_eq!(now.live_bytes, live_bytes, "live bytes");
         for (_, record) in &now.rows {
-            assert!(
-                Some(record.version) <= now.version(),
-                "a row from the future"
-            );
-            assert!(
-                record.timestamp <= now.last_timestamp,
-                "a stamp from the future"
-            );
+            assert!(Some(record.version) <= now.version(), "a row from the future");
+            assert!(record.timestamp <= now.last_timestamp, "a stamp from the future");
         }
     }
 }
@@ -229,11 +211,7 @@ impl Changes<'_> {
         for command in commands {
             changed |= self.single(command).changed();
         }
-        if changed {
-            Outcome::Applied
-        } else {
-            Outcome::Unchanged
-        }
+        if changed { Outcome::Applied } else { Outcome::Unchanged }
     }
 
     fn single(&mut self, command: &Command) -> Outcome {
@@ -246,12 +224,7 @@ impl Changes<'_> {
     }
 
     fn set(&mut self, key: &Bytes, value: &Bytes) -> Outcome {
-        if self
-            .now
-            .rows
-            .get(key)
-            .is_some_and(|record| record.value == *value)
-        {
+        if self.now.rows.get(key).is_some_and(|record| record.value == *value) {
             return Outcome::Unchanged;
         }
         let record = Record {
@@ -280,9 +253,7 @@ impl Changes<'_> {
         let rows = &self.now.rows;
         let keys: Vec<Bytes> = match prefix {
             [] => return self.delete_everything(),
-            _ => prefix_index::prefix(rows, prefix)
-                .map(|(key, _)| key.clone())
-                .collect(),
+            _ => prefix_index::prefix(rows, prefix).map(|(key, _)| key.clone()).collect(),
         };
         let mut removed = 0;
         for key in &keys {
@@ -304,11 +275,7 @@ impl Changes<'_> {
 }
 
 fn removed_or_not_found(keys: u64) -> Outcome {
-    if keys == 0 {
-        Outcome::NotFound
-    } else {
-        Outcome::Removed { keys }
-    }
+    if keys == 0 { Outcome::NotFound } else { Outcome::Removed { keys } }
 }
 
 fn holds(condition: &Condition, found: Option<&Record>) -> bool {

@@ -1,8 +1,9 @@
-//! The state that the log's commands make: a function of the commands and of nothing else (rule R1).
+//! The state that the log's commands make: a function of the commands and of nothing else (rule
+//! R1).
 //!
 //! [`KvState`] applies entries in log order; a [`StateView`] is one state that never changes again,
-//! and costs nothing to take. Nothing here reads a clock, a disk or a random source, so two replicas
-//! that applied the same entries are equal, and their [digests](StateDigest) say so.
+//! and costs nothing to take. Nothing here reads a clock, a disk or a random source, so two
+//! replicas that applied the same entries are equal, and their [digests](StateDigest) say so.
 
 pub mod value;
 pub mod outcome;

@@ -2,8 +2,8 @@
 //!
 //! # Layout
 //!
-//! A chunk is rows in strictly ascending key order, back to back; the next chunk goes on behind. All
-//! numbers are little-endian.
+//! A chunk is rows in strictly ascending key order, back to back; the next chunk goes on behind.
+//! All numbers are little-endian.
 //!
 //! | bytes | field |
 //! |---|---|
@@ -41,9 +41,7 @@ impl<'a> RowChunks<'a> {
     /// All rows of `view`.
     #[must_use]
     pub fn of(view: &'a StateView) -> Self {
-        Self {
-            rows: view.rows.iter().peekable(),
-        }
+        Self { rows: view.rows.iter().peekable() }
     }
 }
 
@@ -57,9 +55,8 @@ impl Iterator for RowChunks<'_> {
         let fits = |chunk: &[u8], key: &[u8], record: &Record| {
             chunk.len() + row_bytes(key, record) <= CHUNK_BYTES_MAX
         };
-        while let Some((key, record)) = self
-            .rows
-            .next_if(|&(key, record)| fits(&chunk, key, record))
+        while let Some((key, record)) =
+            self.rows.next_if(|&(key, record)| fits(&chunk, key, record))
         {
             write_row(&mut chunk, key, record);
         }
@@ -142,24 +139,16 @@ impl ChunkRows {
         let header = Header::read(&self.rest).ok_or_else(end)?;
         let (key_bytes, value_bytes) = (header.key_bytes, header.value_bytes);
         if !(1..=KEY_BYTES_HARD_MAX).contains(&key_bytes) || value_bytes > VALUE_BYTES_HARD_MAX {
-            return Err(RowsError::LengthNotAllowed {
-                chunk,
-                key_bytes,
-                value_bytes,
-            });
+            return Err(RowsError::LengthNotAllowed { chunk, key_bytes, value_bytes });
         }
         let row_end = HEADER_BYTES + key_bytes + value_bytes;
         let content = self.rest.get(HEADER_BYTES..row_end).ok_or_else(end)?;
-        // A copy of the row alone: a part of the chunk would keep all of it in memory for as long as
-        // one of its rows lives.
+        // A copy of the row alone: a part of the chunk would keep all of it in memory for as long
+        // as one of its rows lives.
         let mut key = Bytes::copy_from_slice(content);
         let value = key.split_off(key_bytes);
         self.rest = self.rest.slice(row_end..);
-        let record = Record {
-            value,
-            version: header.version,
-            timestamp: header.timestamp,
-        };
+        let record = Record { value, version: header.version, timestamp: header.timestamp };
         Ok((key, record))
     }
 }

@@ -2,22 +2,23 @@
 
 use std::collections::VecDeque;
 use std::iter::FusedIterator;
-use std::ops::Bound;
+use std::ops::{Bound, RangeBounds};
 
 use bytes::Bytes;
 
 use super::value::Value;
 use super::view::StateView;
-use crate::storage::prefix_index::as_slice;
+use crate::storage::prefix_index::{as_slice, prefix_range};
 
-/// Rows that the first look-up fetches; the number doubles with each, up to [`CHUNK_ROWS_MAX`], so that
-/// a scan which ends early has fetched little.
+/// Rows that the first look-up fetches; the number doubles with each, up to [`CHUNK_ROWS_MAX`], so
+/// that a scan which ends early has fetched little.
 const CHUNK_ROWS_FIRST: usize = 8;
 
 /// Most rows that are fetched in one look-up.
 const CHUNK_ROWS_MAX: usize = 256;
 
-/// Rows of one state in key order, from either end. It keeps its state and can outlive everything else.
+/// Rows of one state in key order, from either end. It keeps its state and can outlive everything
+/// else.
 ///
 /// It looks its place up anew every few hundred rows, so it costs a little more than
 /// [`StateView::range`], and holds at most that many rows besides the state.
@@ -78,6 +79,20 @@ impl OwnedScan {
 }
 
 impl StateView {
+    /// The same rows as [`range`](Self::range), from an iterator that keeps this state by itself.
+    #[must_use]
+    pub fn scan<K: AsRef<[u8]>>(&self, bounds: impl RangeBounds<K>) -> OwnedScan {
+        let owned = |bound: Bound<&K>| bound.map(|key| Bytes::copy_from_slice(key.as_ref()));
+        OwnedScan::new(self.clone(), owned(bounds.start_bound()), owned(bounds.end_bound()))
+    }
+
+    /// The same rows as [`prefix`](Self::prefix), from an iterator that keeps this state by itself.
+    #[must_use]
+    pub fn scan_prefix(&self, prefix: &[u8]) -> OwnedScan {
+        let (from, to) = prefix_range(prefix);
+        OwnedScan::new(self.clone(), from, to)
+    }
+
     fn range_of(&self, from: &Bound<Bytes>, to: &Bound<Bytes>) -> super::view::Rows<'_> {
         self.range::<&[u8]>((as_slice(from), as_slice(to)))
     }

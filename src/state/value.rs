@@ -10,8 +10,8 @@ use crate::types::{Timestamp, Version};
 
 /// The bytes of a value, shared with the store: getting and cloning one copies nothing.
 ///
-/// It stays as it was read, whatever is written later. While it exists it keeps its buffer in memory,
-/// which may be larger than the value; [`Vec::from`] copies the bytes and lets go of it.
+/// It stays as it was read, whatever is written later. While it exists it keeps its buffer in
+/// memory, which may be larger than the value; [`Vec::from`] copies the bytes and lets go of it.
 #[derive(Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Value(Bytes);
 
@@ -150,10 +150,7 @@ mod tests {
 
     #[test]
     fn debug_is_escaped_and_shortened() {
-        assert_eq!(
-            format!("{:?}", Value::from(Bytes::from_static(b"a\0"))),
-            r#""a\x00""#
-        );
+        assert_eq!(format!("{:?}", Value::from(Bytes::from_static(b"a\0"))), r#""a\x00""#);
         let long = Value::from(Bytes::from(vec![b'x'; 1 << 20]));
         assert!(format!("{long:?}").len() < 100);
     }

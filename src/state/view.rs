@@ -1,11 +1,10 @@
 //! One state, for reading.
 
 use std::iter::FusedIterator;
-use std::ops::{Bound, RangeBounds};
+use std::ops::RangeBounds;
 
 use bytes::Bytes;
 
-use super::scan::OwnedScan;
 use super::value::{Value, Versioned};
 use crate::storage::index::{Index, Range};
 use crate::storage::prefix_index;
@@ -109,8 +108,8 @@ impl StateView {
         Rows(prefix_index::prefix(&self.rows, prefix))
     }
 
-    /// The rows whose keys lie within `bounds`, in key order, from either end; none when the bounds are
-    /// the wrong way round. Costs O(log n) and then O(1) a row, as they are asked for.
+    /// The rows whose keys lie within `bounds`, in key order, from either end; none when the bounds
+    /// are the wrong way round. Costs O(log n) and then O(1) a row, as they are asked for.
     ///
     /// For the last ten keys below `"k"`: `view.range(.."k").rev().take(10)`.
     #[must_use]
@@ -118,24 +117,6 @@ impl StateView {
         let from = bounds.start_bound().map(AsRef::as_ref);
         let to = bounds.end_bound().map(AsRef::as_ref);
         Rows(self.rows.range((from, to)))
-    }
-
-    /// The same rows as [`range`](Self::range), from an iterator that keeps this state by itself.
-    #[must_use]
-    pub fn scan<K: AsRef<[u8]>>(&self, bounds: impl RangeBounds<K>) -> OwnedScan {
-        let owned = |bound: Bound<&K>| bound.map(|key| Bytes::copy_from_slice(key.as_ref()));
-        OwnedScan::new(
-            self.clone(),
-            owned(bounds.start_bound()),
-            owned(bounds.end_bound()),
-        )
-    }
-
-    /// The same rows as [`prefix`](Self::prefix), from an iterator that keeps this state by itself.
-    #[must_use]
-    pub fn scan_prefix(&self, prefix: &[u8]) -> OwnedScan {
-        let (from, to) = prefix_index::prefix_range(prefix);
-        OwnedScan::new(self.clone(), from, to)
     }
 }
 

@@ -1,4 +1,39 @@
-//! Bytes, files and indexes. What a payload means, and that Raft exists, is not known here.
+//! Bytes, files and indexes: the log, its segments, recovery, snapshots.
+//!
+//! Nothing here knows what a payload means, nor that Raft exists (rule R2). The way of bytes: `log`
+//! takes entries and waits for syncs, `log_writer` puts them into the active `log_segment`,
+//! `frame_buffer` encodes a write. Back: `log_scan` finds out what is there, `recovery` decides
+//! what it means, `log_open` acts on it, `log_read` reads entries.
+//!
+//! # What is absent
+//!
+//! No thread is started here, and nothing is read from a clock but how long things take.
 
 pub mod index;
 pub mod prefix_index;
+pub mod format;
+pub mod error;
+pub(crate) mod sync_gate;
+pub(crate) mod atomic_file;
+pub mod identity;
+pub(crate) mod context;
+pub mod frame;
+pub(crate) mod frame_buffer;
+pub(crate) mod frame_reader;
+pub(crate) mod prologue;
+pub(crate) mod watermark;
+pub mod hard_state;
+pub(crate) mod entry_map;
+pub(crate) mod log_contents;
+pub(crate) mod segment_scan;
+pub(crate) mod recovery;
+pub mod log_segment;
+pub mod log_scan;
+pub(crate) mod log_open;
+pub(crate) mod reserve;
+pub mod log_writer;
+pub mod log_entry;
+pub(crate) mod log_read;
+pub mod log;
+pub mod snapshot;
+pub mod store;

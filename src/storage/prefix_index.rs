@@ -1,7 +1,7 @@
 //! Every key that begins with a prefix, in key order.
 //!
-//! Keys with one prefix stand together in an ordered index, so the index is its own prefix index: no
-//! second structure has to be kept in step with it, and a look-up costs O(prefix + results).
+//! Keys with one prefix stand together in an ordered index, so the index is its own prefix index:
+//! no second structure has to be kept in step with it, and a look-up costs O(prefix + results).
 
 use std::ops::Bound;
 
@@ -9,8 +9,8 @@ use bytes::Bytes;
 
 use super::index::{Index, Range};
 
-/// The rows of `index` whose keys begin with `prefix`, in key order, from either end; all rows when it
-/// is empty.
+/// The rows of `index` whose keys begin with `prefix`, in key order, from either end; all rows when
+/// it is empty.
 #[must_use]
 pub fn prefix<'a, V>(index: &'a Index<V>, prefix: &[u8]) -> Range<'a, V> {
     let (from, to) = prefix_range(prefix);
@@ -20,10 +20,7 @@ pub fn prefix<'a, V>(index: &'a Index<V>, prefix: &[u8]) -> Range<'a, V> {
 /// The bounds within which exactly the keys lie that begin with `prefix`.
 #[must_use]
 pub fn prefix_range(prefix: &[u8]) -> (Bound<Bytes>, Bound<Bytes>) {
-    (
-        Bound::Included(Bytes::copy_from_slice(prefix)),
-        prefix_end(prefix),
-    )
+    (Bound::Included(Bytes::copy_from_slice(prefix)), prefix_end(prefix))
 }
 
 /// The least key above all that begin with `prefix`; unbounded when there is no such key.
@@ -67,36 +64,15 @@ mod tests {
 
     #[test]
     fn exactly_the_keys_with_the_prefix_are_found() {
-        let keys: [&[u8]; 9] = [
-            b"",
-            b"a",
-            b"a\xfe",
-            b"a\xff",
-            b"a\xff\x00",
-            b"a\xff\xff",
-            b"b",
-            b"\xff",
-            b"\xff\xff",
-        ];
+        let keys: [&[u8]; 9] =
+            [b"", b"a", b"a\xfe", b"a\xff", b"a\xff\x00", b"a\xff\xff", b"b", b"\xff", b"\xff\xff"];
         let rows = keys.iter().map(|key| (Bytes::from_static(key), ()));
         let index = Index::from_sorted(rows).unwrap();
-        for wanted in [
-            &b""[..],
-            b"a",
-            b"a\xff",
-            b"b",
-            b"c",
-            b"\xff",
-            b"\xff\xff",
-            b"\xff\xff\xff",
-        ] {
-            let found: Vec<&[u8]> = prefix(&index, wanted)
-                .map(|(key, ())| key.as_ref())
-                .collect();
-            let expected: Vec<&[u8]> = keys
-                .into_iter()
-                .filter(|key| key.starts_with(wanted))
-                .collect();
+        for wanted in [&b""[..], b"a", b"a\xff", b"b", b"c", b"\xff", b"\xff\xff", b"\xff\xff\xff"]
+        {
+            let found: Vec<&[u8]> = prefix(&index, wanted).map(|(key, ())| key.as_ref()).collect();
+            let expected: Vec<&[u8]> =
+                keys.into_iter().filter(|key| key.starts_with(wanted)).collect();
             assert_eq!(found, expected, "{wanted:?}");
         }
     }

@@ -22,12 +22,8 @@ enum Value {
 /// Every `NAME = value` of docs/format.md is the constant of that name in src/storage/format.rs.
 pub(crate) fn check_constants(tree: &Tree) -> Vec<Violation> {
     let is_format = |path: &str| path == "src/storage/format.rs" || in_format_folder(path);
-    let sources: Vec<&str> = tree
-        .files
-        .iter()
-        .filter(|(path, _)| is_format(path))
-        .map(|(_, t)| t.as_str())
-        .collect();
+    let sources: Vec<&str> =
+        tree.files.iter().filter(|(path, _)| is_format(path)).map(|(_, t)| t.as_str()).collect();
     if sources.is_empty() {
         return Vec::new();
     }
@@ -96,19 +92,12 @@ fn rows_in(document: &str) -> Vec<(usize, &str, &str)> {
 
 fn value_of(expression: &str, constants: &BTreeMap<&str, &str>) -> Value {
     let trimmed = expression.trim().trim_start_matches(['*', '&']);
-    if let Some(inner) = trimmed
-        .strip_prefix("b\"")
-        .and_then(|rest| rest.strip_suffix('"'))
-    {
+    if let Some(inner) = trimmed.strip_prefix("b\"").and_then(|rest| rest.strip_suffix('"')) {
         return Value::Bytes(inner.to_owned());
     }
     let tokens = SourceFile::parse("", expression).tokens;
     let words: Vec<&str> = tokens.iter().map(|token| token.text.as_str()).collect();
-    let mut reader = Reader {
-        words: &words,
-        constants,
-        depth: 0,
-    };
+    let mut reader = Reader { words: &words, constants, depth: 0 };
     match reader.expression(0) {
         Some(number) if reader.words.is_empty() => Value::Number(number),
         _ => Value::Text(expression.split_whitespace().collect()),
@@ -173,11 +162,7 @@ impl Reader<'_> {
         } else if let Some(expression) = constants.get(word.as_str()).filter(|_| depth < 32) {
             let tokens = SourceFile::parse("", expression).tokens;
             let words: Vec<&str> = tokens.iter().map(|token| token.text.as_str()).collect();
-            let mut reader = Reader {
-                words: &words,
-                constants,
-                depth,
-            };
+            let mut reader = Reader { words: &words, constants, depth };
             reader.expression(0).filter(|_| reader.words.is_empty())
         } else {
             integer(&word)
@@ -211,8 +196,7 @@ pub(crate) fn check_metrics(tree: &Tree, sources: &[SourceFile]) -> Vec<Violatio
     let mut used = BTreeMap::new();
     for file in sources {
         for literal in file.literals.iter().filter(|l| !l.test && is_name(&l.text)) {
-            used.entry(literal.text.as_str())
-                .or_insert((file.path.as_str(), literal.line));
+            used.entry(literal.text.as_str()).or_insert((file.path.as_str(), literal.line));
         }
     }
     let mut described = BTreeMap::new();
@@ -245,10 +229,7 @@ pub(crate) fn check_recovery_cases(tree: &Tree) -> Vec<Violation> {
     let mut coded = Vec::new();
     for (_, text) in tree.files.iter().filter(|(path, _)| is_recovery(path)) {
         let rows = text.split("letter: '").skip(1);
-        coded.extend(
-            rows.filter_map(|rest| rest.split_once('\''))
-                .map(|(letter, _)| letter),
-        );
+        coded.extend(rows.filter_map(|rest| rest.split_once('\'')).map(|(letter, _)| letter));
     }
     let document = tree.text(DURABILITY).unwrap_or("");
     let mut described = Vec::new();
@@ -260,11 +241,7 @@ pub(crate) fn check_recovery_cases(tree: &Tree) -> Vec<Violation> {
     let mut found = Vec::new();
     let unique = coded.iter().collect::<BTreeSet<_>>().len();
     if unique != coded.len() {
-        found.push(Violation::new(
-            "src/storage/recovery",
-            1,
-            "a letter stands for two cases",
-        ));
+        found.push(Violation::new("src/storage/recovery", 1, "a letter stands for two cases"));
     }
     if coded != described {
         let what = format!("its table of cases is {described:?}, the one in the code {coded:?}");
@@ -293,10 +270,7 @@ mod tests {
 
     #[test]
     fn a_constant_that_differs_or_does_not_exist_is_found() {
-        assert_eq!(
-            constants(CODE, "```constants\nALIGN = 9\nHEAD = 32\n```"),
-            2
-        );
+        assert_eq!(constants(CODE, "```constants\nALIGN = 9\nHEAD = 32\n```"), 2);
         assert_eq!(constants(CODE, "```constants\nMAGIC = b\"HTKX\"\n```"), 1);
         assert_eq!(constants(CODE, "```constants\nNOBODY = 1\n```"), 1);
     }
@@ -315,10 +289,7 @@ mod tests {
         assert_eq!(number("64 * 1024 - 2 * 8"), Value::Number(65_520));
         assert_eq!(number("1 << 10 | 1"), Value::Number(1025));
         assert_eq!(number("1_000u64"), Value::Number(1000));
-        assert_eq!(
-            number("size_of::<u64>()"),
-            Value::Text("size_of::<u64>()".to_owned())
-        );
+        assert_eq!(number("size_of::<u64>()"), Value::Text("size_of::<u64>()".to_owned()));
     }
 
     fn metrics(code: &str, document: &str) -> usize {
@@ -345,16 +316,10 @@ mod tests {
             ]))
             .len()
         };
-        assert_eq!(
-            count(code, "| | case |\n|---|---|\n| A | x |\n| B | y |\n"),
-            0
-        );
+        assert_eq!(count(code, "| | case |\n|---|---|\n| A | x |\n| B | y |\n"), 0);
         assert_eq!(count(code, "| A | x |\n"), 1);
         assert_eq!(count(code, ""), 1);
-        assert_eq!(
-            count("letter: 'A', letter: 'A'", "| A | x |\n| A | y |\n"),
-            1
-        );
+        assert_eq!(count("letter: 'A', letter: 'A'", "| A | x |\n| A | y |\n"), 1);
         assert_eq!(count("", ""), 0);
     }
 }

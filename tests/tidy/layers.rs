@@ -17,19 +17,8 @@ const FOLDERS: &[(&str, Uses)] = &[
     ("types", Uses::Only(&[])),
     ("env", Uses::Only(&["types"])),
     ("command", Uses::Only(&["types"])),
-    (
-        "storage",
-        Uses::Only(&["types", "env", "metrics", "config"]),
-    ),
-    (
-        "state",
-        Uses::Only(&[
-            "types",
-            "command",
-            "storage::index",
-            "storage::prefix_index",
-        ]),
-    ),
+    ("storage", Uses::Only(&["types", "env", "metrics", "config"])),
+    ("state", Uses::Only(&["types", "command", "storage::index", "storage::prefix_index"])),
     ("engine", Uses::AllBut(&["raft", "auth"])),
     ("replication", Uses::AllBut(&["raft", "auth"])),
     ("raft", Uses::AllBut(&["auth"])),
@@ -60,13 +49,7 @@ fn edges<'a>(modules: &Modules, sources: &'a [SourceFile]) -> Vec<Edge<'a>> {
                 continue;
             };
             let (to, item) = modules.resolve(&absolute);
-            edges.push(Edge {
-                file: &file.path,
-                path,
-                from,
-                to,
-                item,
-            });
+            edges.push(Edge { file: &file.path, path, from, to, item });
         }
     }
     edges
@@ -106,22 +89,14 @@ fn violation(edge: &Edge<'_>, what: &str) -> Violation {
 
 /// A module uses its own children and what stands above it in the list that both are in.
 pub(crate) fn check_order(sources: &[SourceFile]) -> Vec<Violation> {
-    crates(sources)
-        .iter()
-        .flat_map(|modules| order_of(modules, sources))
-        .collect()
+    crates(sources).iter().flat_map(|modules| order_of(modules, sources)).collect()
 }
 
 fn order_of(modules: &Modules, sources: &[SourceFile]) -> Vec<Violation> {
     let edges = edges(modules, sources);
     let mut found = Vec::new();
     for edge in &edges {
-        let common = edge
-            .from
-            .iter()
-            .zip(&edge.to)
-            .take_while(|(a, b)| a == b)
-            .count();
+        let common = edge.from.iter().zip(&edge.to).take_while(|(a, b)| a == b).count();
         let (Some(from), Some(to)) = (edge.from.get(common), edge.to.get(common)) else {
             continue;
         };
@@ -148,33 +123,19 @@ fn items_of_folders(
     let mut found = Vec::new();
     let mut last_used: BTreeMap<&[String], usize> = BTreeMap::new();
     for edge in edges.iter().filter(|edge| !edge.path.reexport) {
-        if let Some(child) = edge
-            .to
-            .strip_prefix(edge.from.as_slice())
-            .and_then(<[_]>::first)
-        {
+        if let Some(child) = edge.to.strip_prefix(edge.from.as_slice()).and_then(<[_]>::first) {
             let at = modules.position(&edge.from, child).unwrap_or(0);
             let last = last_used.entry(&edge.from).or_default();
             *last = at.max(*last);
         }
     }
-    for edge in edges
-        .iter()
-        .filter(|edge| !edge.to.is_empty() && edge.from != edge.to)
-    {
-        let Some(child) = edge
-            .from
-            .strip_prefix(edge.to.as_slice())
-            .and_then(<[_]>::first)
-        else {
+    for edge in edges.iter().filter(|edge| !edge.to.is_empty() && edge.from != edge.to) {
+        let Some(child) = edge.from.strip_prefix(edge.to.as_slice()).and_then(<[_]>::first) else {
             continue;
         };
         let item = edge.item.first().map_or("*", String::as_str);
         if item == "*" {
-            found.push(violation(
-                edge,
-                "name the items, not the folder that this stands in",
-            ));
+            found.push(violation(edge, "name the items, not the folder that this stands in"));
         } else if imports(modules, sources, &edge.to, item) {
             found.push(violation(edge, "import it from the module that defines it"));
         } else if is_constant(item) {
@@ -189,20 +150,14 @@ fn items_of_folders(
 }
 
 fn is_constant(item: &str) -> bool {
-    item.bytes()
-        .all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_')
+    item.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_')
 }
 
 fn imports(modules: &Modules, sources: &[SourceFile], module: &[String], item: &str) -> bool {
-    let files = sources.iter().filter(|file| {
-        modules
-            .files
-            .get(&file.path)
-            .is_some_and(|path| path.as_slice() == module)
-    });
-    files
-        .flat_map(|file| &file.paths)
-        .any(|path| path.imported.as_deref() == Some(item))
+    let files = sources
+        .iter()
+        .filter(|file| modules.files.get(&file.path).is_some_and(|path| path.as_slice() == module));
+    files.flat_map(|file| &file.paths).any(|path| path.imported.as_deref() == Some(item))
 }
 
 /// Nothing is imported through the crate root; the library does not name itself.
@@ -217,15 +172,8 @@ pub(crate) fn check_root(sources: &[SourceFile], library: &str) -> Vec<Violation
             }
         }
     }
-    for file in sources
-        .iter()
-        .filter(|file| !file.path.starts_with("src/bin/"))
-    {
-        for token in file
-            .tokens
-            .iter()
-            .filter(|token| !token.test && token.text == library)
-        {
+    for file in sources.iter().filter(|file| !file.path.starts_with("src/bin/")) {
+        for token in file.tokens.iter().filter(|token| !token.test && token.text == library) {
             let what = format!("`{library}` inside the library: write `crate`");
             found.push(Violation::new(&file.path, token.line, &what));
         }
@@ -249,8 +197,7 @@ pub(crate) fn check_folders(sources: &[SourceFile]) -> Vec<Violation> {
         }
         let path = edge.to.join("::");
         let names = |list: &[&str]| {
-            list.iter()
-                .any(|name| path == *name || path.starts_with(&format!("{name}::")))
+            list.iter().any(|name| path == *name || path.starts_with(&format!("{name}::")))
         };
         let what = match uses {
             Uses::Only(list) if !names(list) => format!("`{from}` may use only {list:?}"),
@@ -280,14 +227,8 @@ mod tests {
     #[test]
     fn using_a_later_module_is_found() {
         assert_eq!(order(&[LIB, ("src/env.rs", "use crate::types::A;")]), 0);
-        assert_eq!(
-            order(&[LIB, ("src/env.rs", "use crate::{types::A, engine::B};")]),
-            1
-        );
-        assert_eq!(
-            order(&[LIB, ("src/env.rs", "fn f() { super::storage::g() }")]),
-            1
-        );
+        assert_eq!(order(&[LIB, ("src/env.rs", "use crate::{types::A, engine::B};")]), 1);
+        assert_eq!(order(&[LIB, ("src/env.rs", "fn f() { super::storage::g() }")]), 1);
     }
 
     #[test]
@@ -305,14 +246,8 @@ mod tests {
     #[test]
     fn the_list_of_a_folder_is_an_order_too() {
         let folder = ("src/storage/mod.rs", "mod frame; mod log;");
-        assert_eq!(
-            order(&[LIB, folder, ("src/storage/log.rs", "use super::frame::F;")]),
-            0
-        );
-        assert_eq!(
-            order(&[LIB, folder, ("src/storage/frame.rs", "use super::log::L;")]),
-            1
-        );
+        assert_eq!(order(&[LIB, folder, ("src/storage/log.rs", "use super::frame::F;")]), 0);
+        assert_eq!(order(&[LIB, folder, ("src/storage/frame.rs", "use super::log::L;")]), 1);
         let text = "use crate::storage::log::L;";
         assert_eq!(order(&[LIB, folder, ("src/storage/frame.rs", text)]), 1);
     }
@@ -320,28 +255,16 @@ mod tests {
     #[test]
     fn a_binary_has_an_order_of_its_own() {
         let main = ("src/bin/tool/main.rs", "mod args; mod run;");
-        assert_eq!(
-            order(&[main, ("src/bin/tool/run.rs", "use crate::args::A;")]),
-            0
-        );
-        assert_eq!(
-            order(&[main, ("src/bin/tool/args.rs", "use crate::run::A;")]),
-            1
-        );
+        assert_eq!(order(&[main, ("src/bin/tool/run.rs", "use crate::args::A;")]), 0);
+        assert_eq!(order(&[main, ("src/bin/tool/args.rs", "use crate::run::A;")]), 1);
     }
 
     #[test]
     fn an_item_of_the_folder_may_not_close_a_cycle() {
         let child = ("src/env/clock.rs", "use super::Env;");
-        let free = (
-            "src/env/mod.rs",
-            "mod clock; pub use self::clock::Clock; struct Env;",
-        );
+        let free = ("src/env/mod.rs", "mod clock; pub use self::clock::Clock; struct Env;");
         assert_eq!(order(&[LIB, free, child]), 0);
-        let cycle = (
-            "src/env/mod.rs",
-            "mod clock; use self::clock::Clock; struct Env(Clock);",
-        );
+        let cycle = ("src/env/mod.rs", "mod clock; use self::clock::Clock; struct Env(Clock);");
         assert_eq!(order(&[LIB, cycle, child]), 1);
         let text = "mod clock; use self::clock::Clock; const TICKS_MAX: u8 = 1;";
         let constant = ("src/env/clock.rs", "use super::TICKS_MAX;");
@@ -351,18 +274,9 @@ mod tests {
     #[test]
     fn a_reexport_of_the_folder_is_not_used_inside_it() {
         let folder = ("src/env/mod.rs", "mod fs; mod clock; pub use self::fs::Fs;");
-        assert_eq!(
-            order(&[LIB, folder, ("src/env/clock.rs", "use super::Fs;")]),
-            1
-        );
-        assert_eq!(
-            order(&[LIB, folder, ("src/env/clock.rs", "use super::*;")]),
-            1
-        );
-        assert_eq!(
-            order(&[LIB, folder, ("src/env/clock.rs", "use crate::env;")]),
-            1
-        );
+        assert_eq!(order(&[LIB, folder, ("src/env/clock.rs", "use super::Fs;")]), 1);
+        assert_eq!(order(&[LIB, folder, ("src/env/clock.rs", "use super::*;")]), 1);
+        assert_eq!(order(&[LIB, folder, ("src/env/clock.rs", "use crate::env;")]), 1);
     }
 
     #[test]
@@ -378,10 +292,7 @@ mod tests {
 
     #[test]
     fn the_table_of_folders_is_kept() {
-        let lib = (
-            "src/lib.rs",
-            "mod types; mod env; mod command; mod storage; mod state;",
-        );
+        let lib = ("src/lib.rs", "mod types; mod env; mod command; mod storage; mod state;");
         let folder = ("src/storage/mod.rs", "mod index; mod log;");
         let check = |path, text| check_folders(&sources(&[lib, folder, (path, text)])).len();
         assert_eq!(check("src/command.rs", "use crate::types::A;"), 0);

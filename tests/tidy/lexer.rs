@@ -42,22 +42,12 @@ pub(crate) fn lex(text: &str) -> Lexed {
     let mut tokens = tokenize(&keep(text, &parts, Part::Code));
     mark_tests(&mut tokens, &mut literals);
     let comments = keep(text, &parts, Part::Comment);
-    Lexed {
-        tokens,
-        literals,
-        comments,
-    }
+    Lexed { tokens, literals, comments }
 }
 
 fn keep(text: &str, parts: &[Part], wanted: Part) -> String {
     let bytes = text.bytes().zip(parts);
-    let kept = bytes.map(|(byte, part)| {
-        if byte == b'\n' || *part == wanted {
-            byte
-        } else {
-            b' '
-        }
-    });
+    let kept = bytes.map(|(byte, part)| if byte == b'\n' || *part == wanted { byte } else { b' ' });
     String::from_utf8_lossy(&kept.collect::<Vec<u8>>()).into_owned()
 }
 
@@ -73,29 +63,16 @@ fn split(text: &str) -> (Vec<Part>, Vec<Literal>) {
     let mut line = 1;
     while let Some(rest) = bytes.get(parts.len()..).filter(|rest| !rest.is_empty()) {
         let at = parts.len();
-        let after_word = at
-            .checked_sub(1)
-            .and_then(|i| bytes.get(i))
-            .is_some_and(|b| is_word(*b));
+        let after_word = at.checked_sub(1).and_then(|i| bytes.get(i)).is_some_and(|b| is_word(*b));
         let (len, part) = if rest.starts_with(b"//") {
-            (
-                rest.iter().position(|b| *b == b'\n').unwrap_or(rest.len()),
-                Part::Comment,
-            )
+            (rest.iter().position(|b| *b == b'\n').unwrap_or(rest.len()), Part::Comment)
         } else if rest.starts_with(b"/*") {
             (block_comment_len(rest), Part::Comment)
         } else if let Some((open, close, escapes)) = string_quotes(rest, after_word) {
             let len = string_len(rest, open, &close, escapes);
-            let inner = rest
-                .get(open..len.saturating_sub(close.len()).max(open))
-                .unwrap_or(&[]);
+            let inner = rest.get(open..len.saturating_sub(close.len()).max(open)).unwrap_or(&[]);
             let text = String::from_utf8_lossy(inner).into_owned();
-            literals.push(Literal {
-                text,
-                line,
-                test: false,
-                at,
-            });
+            literals.push(Literal { text, line, test: false, at });
             (len, Part::Literal)
         } else if rest.first() == Some(&b'\'') {
             char_len(rest).map_or((1, Part::Code), |len| (len, Part::Literal))
@@ -133,21 +110,13 @@ fn string_quotes(rest: &[u8], after_word: bool) -> Option<(usize, Vec<u8>, bool)
     if after_word {
         return None;
     }
-    let prefix = rest
-        .iter()
-        .take_while(|b| b.is_ascii_alphabetic())
-        .count()
-        .min(3);
+    let prefix = rest.iter().take_while(|b| b.is_ascii_alphabetic()).count().min(3);
     let raw = match rest.get(..prefix)? {
         b"b" | b"c" => false,
         b"r" | b"br" | b"cr" => true,
         _ => return None,
     };
-    let hashes = if raw {
-        rest.iter().skip(prefix).take_while(|b| **b == b'#').count()
-    } else {
-        0
-    };
+    let hashes = if raw { rest.iter().skip(prefix).take_while(|b| **b == b'#').count() } else { 0 };
     let open = prefix + hashes + 1;
     if rest.get(open - 1) != Some(&b'"') {
         return None;
@@ -187,20 +156,11 @@ fn tokenize(code: &str) -> Vec<Token> {
     let (mut tokens, mut at, mut line) = (Vec::new(), 0, 1);
     while let Some(rest) = bytes.get(at..).filter(|rest| !rest.is_empty()) {
         let words = rest.iter().take_while(|b| is_word(**b)).count();
-        let len = if rest.starts_with(b"::") {
-            2
-        } else {
-            words.max(1)
-        };
+        let len = if rest.starts_with(b"::") { 2 } else { words.max(1) };
         let text = String::from_utf8_lossy(rest.get(..len).unwrap_or(rest)).into_owned();
         line += usize::from(text == "\n");
         if !text.trim().is_empty() {
-            tokens.push(Token {
-                text,
-                line,
-                test: false,
-                at,
-            });
+            tokens.push(Token { text, line, test: false, at });
         }
         at += len;
     }
@@ -246,10 +206,7 @@ fn mark_tests(tokens: &mut [Token], literals: &mut [Literal]) {
     let mut i = 0;
     while i < tokens.len() {
         let inner = usize::from(text_at(tokens, i + 1) == "!");
-        let begin = (
-            text_at(tokens, i + 1 + inner),
-            text_at(tokens, i + 2 + inner),
-        );
+        let begin = (text_at(tokens, i + 1 + inner), text_at(tokens, i + 2 + inner));
         if text_at(tokens, i) != "#" || begin != ("[", "cfg") {
             i += 1;
             continue;
@@ -261,18 +218,11 @@ fn mark_tests(tokens: &mut [Token], literals: &mut [Literal]) {
             i = end;
             continue;
         }
-        let (start, end) = if inner == 1 {
-            (0, tokens.len())
-        } else {
-            (i, behind_item(tokens, end))
-        };
+        let (start, end) =
+            if inner == 1 { (0, tokens.len()) } else { (i, behind_item(tokens, end)) };
         let from = tokens.get(start).map_or(0, |token| token.at);
         let to = tokens.get(end).map_or(usize::MAX, |token| token.at);
-        tokens
-            .iter_mut()
-            .skip(start)
-            .take(end - start)
-            .for_each(|token| token.test = true);
+        tokens.iter_mut().skip(start).take(end - start).for_each(|token| token.test = true);
         for literal in literals.iter_mut().filter(|l| (from..to).contains(&l.at)) {
             literal.test = true;
         }

@@ -67,10 +67,7 @@ pub(crate) fn check_lengths(sources: &[SourceFile]) -> Vec<Violation> {
 fn lengths(sources: &[SourceFile], long: &[(&str, usize, &str)], max: usize) -> Vec<Violation> {
     let mut found = Vec::new();
     if long.len() != max {
-        let what = format!(
-            "{} files in LONG_FILES, {max} foreseen: it only shrinks",
-            long.len()
-        );
+        let what = format!("{} files in LONG_FILES, {max} foreseen: it only shrinks", long.len());
         found.push(Violation::new("tests/tidy/lines.rs", 1, &what));
     }
     for file in sources {
@@ -82,20 +79,12 @@ fn lengths(sources: &[SourceFile], long: &[(&str, usize, &str)], max: usize) -> 
             found.push(Violation::new(&file.path, 1, &what));
         }
         if allowed.is_some() && count <= CODE_LINES_MAX {
-            found.push(Violation::new(
-                &file.path,
-                1,
-                "no longer long: strike it from LONG_FILES",
-            ));
+            found.push(Violation::new(&file.path, 1, "no longer long: strike it from LONG_FILES"));
         }
     }
     for (path, ..) in long {
         if !sources.iter().any(|file| file.path == *path) {
-            found.push(Violation::new(
-                path,
-                1,
-                "does not exist: strike it from LONG_FILES",
-            ));
+            found.push(Violation::new(path, 1, "does not exist: strike it from LONG_FILES"));
         }
     }
     found
@@ -153,10 +142,7 @@ mod tests {
     fn only_code_outside_tests_counts_and_only_up_to_the_limit() {
         let file = |lines: usize| {
             let text = format!("{}{}", "// c\n\n".repeat(300), "fn f() {}\n".repeat(lines));
-            [SourceFile::parse(
-                "src/a.rs",
-                &format!("{text}#[cfg(test)]\nmod tests {{\n\n}}\n"),
-            )]
+            [SourceFile::parse("src/a.rs", &format!("{text}#[cfg(test)]\nmod tests {{\n\n}}\n"))]
         };
         assert_eq!(lengths(&file(500), &[], 0).len(), 0);
         assert_eq!(lengths(&file(501), &[], 0).len(), 1);
@@ -177,9 +163,6 @@ mod tests {
     fn a_path_of_a_machine_is_found_in_any_file() {
         let text = concat!("see /ho", "me/somebody/notes");
         assert_eq!(check_places(&Tree::of(&[("docs/a.md", text)])).len(), 1);
-        assert_eq!(
-            check_places(&Tree::of(&[("docs/a.md", "see docs/format.md")])).len(),
-            0
-        );
+        assert_eq!(check_places(&Tree::of(&[("docs/a.md", "see docs/format.md")])).len(), 0);
     }
 }

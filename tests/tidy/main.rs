@@ -4,10 +4,7 @@
 //! One test a rule; each lists every place that breaks it and what to do there. The checks know
 //! just enough of Rust to tell code from comments, literals and tests; each is tried on small trees
 //! of its own that break the rule.
-#![expect(
-    clippy::disallowed_methods,
-    reason = "a test may use the real disk directly"
-)]
+#![expect(clippy::disallowed_methods, reason = "a test may use the real disk directly")]
 
 mod lexer;
 mod source;
@@ -36,16 +33,8 @@ fn sources(folders: &[&str]) -> io::Result<Vec<SourceFile>> {
 }
 
 fn assert_none(violations: &[Violation]) {
-    let list: Vec<&str> = violations
-        .iter()
-        .map(|violation| violation.0.as_str())
-        .collect();
-    assert!(
-        list.is_empty(),
-        "{} places to put right:\n{}\n",
-        list.len(),
-        list.join("\n")
-    );
+    let list: Vec<&str> = violations.iter().map(|violation| violation.0.as_str()).collect();
+    assert!(list.is_empty(), "{} places to put right:\n{}\n", list.len(), list.join("\n"));
 }
 
 #[test]

@@ -13,10 +13,7 @@ fn dependencies(manifest: &str) -> BTreeMap<String, (usize, String)> {
     let (mut section, mut package) = ("", "");
     for (i, line) in manifest.lines().enumerate() {
         let line = line.trim();
-        if let Some(name) = line
-            .strip_prefix('[')
-            .and_then(|rest| rest.strip_suffix(']'))
-        {
+        if let Some(name) = line.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
             section = name;
             // `[dependencies.name]` is a table of its own.
             if let Some((_, name)) = section.rsplit_once("dependencies.") {
@@ -59,9 +56,7 @@ pub(crate) fn check_account(tree: &Tree) -> Vec<Violation> {
     let wanted = dependencies(tree.text(MANIFEST).unwrap_or(""));
     let mut rows = BTreeMap::new();
     for (i, line) in tree.text(ACCOUNT).unwrap_or("").lines().enumerate() {
-        let name = line
-            .strip_prefix("| `")
-            .and_then(|rest| rest.split_once('`'));
+        let name = line.strip_prefix("| `").and_then(|rest| rest.split_once('`'));
         rows.extend(name.map(|(name, _)| (name.to_owned(), i + 1)));
     }
     let mut found = Vec::new();
@@ -87,26 +82,17 @@ mod tests {
     const HEAD: &str = "[package]\nname = \"kv\"\n[features]\na = [\"dep:x\"]\n";
 
     fn tree(dependencies: &str, account: &str) -> Tree {
-        Tree::of(&[
-            (MANIFEST, &format!("{HEAD}{dependencies}")),
-            (ACCOUNT, account),
-        ])
+        Tree::of(&[(MANIFEST, &format!("{HEAD}{dependencies}")), (ACCOUNT, account)])
     }
 
     #[test]
     fn a_version_that_is_not_named_is_found() {
         let count = |text: &str| check_versions(&tree(text, "")).len();
-        assert_eq!(
-            count("[dependencies]\nx = \"1.2\"\ny = { version = \"2\" }\n"),
-            0
-        );
+        assert_eq!(count("[dependencies]\nx = \"1.2\"\ny = { version = \"2\" }\n"), 0);
         assert_eq!(count("[dependencies]\nx = \"*\"\n"), 1);
         assert_eq!(count("[dev-dependencies]\ny = { version = \"1.*\" }\n"), 1);
         assert_eq!(count("[dependencies]\nx = { path = \"../x\" }\n"), 1);
-        assert_eq!(
-            count("[target.'cfg(unix)'.dependencies.x]\nversion = \"*\"\n"),
-            1
-        );
+        assert_eq!(count("[target.'cfg(unix)'.dependencies.x]\nversion = \"*\"\n"), 1);
         assert_eq!(count("[dev-dependencies]\nkv = { path = \".\" }\n"), 0);
     }
 

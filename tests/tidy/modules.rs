@@ -43,10 +43,7 @@ impl Modules {
             let mut child = module.to_vec();
             child.extend(line.scope.iter().cloned());
             if !test {
-                self.children
-                    .entry(child.clone())
-                    .or_default()
-                    .push(line.name.clone());
+                self.children.entry(child.clone()).or_default().push(line.name.clone());
             }
             child.push(line.name.clone());
             if line.has_body {
@@ -54,8 +51,7 @@ impl Modules {
             }
             if let Some(named) = &line.path {
                 if !test {
-                    self.faults
-                        .push(Violation::new(path, 1, "`#[path]` is for test files only"));
+                    self.faults.push(Violation::new(path, 1, "`#[path]` is for test files only"));
                 }
                 self.add(&format!("{folder}{named}"), &child, test, sources);
                 continue;
@@ -77,10 +73,7 @@ impl Modules {
 
     /// Where `name` stands in the list of `parent`.
     pub(crate) fn position(&self, parent: &[String], name: &str) -> Option<usize> {
-        self.children
-            .get(parent)?
-            .iter()
-            .position(|child| child == name)
+        self.children.get(parent)?.iter().position(|child| child == name)
     }
 
     /// Splits a path from the crate root into the module it reaches and the rest.
@@ -105,11 +98,7 @@ fn folders_of(path: &str) -> (String, String) {
     let folder = format!("{folder}/");
     let stem = name.trim_end_matches(".rs");
     let own = matches!(stem, "mod" | "lib" | "main");
-    let children = if own {
-        folder.clone()
-    } else {
-        format!("{folder}{stem}/")
-    };
+    let children = if own { folder.clone() } else { format!("{folder}{stem}/") };
     (folder, children)
 }
 
@@ -117,9 +106,7 @@ fn folders_of(path: &str) -> (String, String) {
 pub(crate) fn crates(sources: &[SourceFile]) -> Vec<Modules> {
     let is_root = |path: &str| {
         let bin = path.strip_prefix("src/bin/").unwrap_or("");
-        let in_folder = bin
-            .split_once('/')
-            .is_some_and(|(_, rest)| rest == "main.rs");
+        let in_folder = bin.split_once('/').is_some_and(|(_, rest)| rest == "main.rs");
         path == "src/lib.rs" || in_folder || (!bin.is_empty() && !bin.contains('/'))
     };
     let roots = sources.iter().filter(|file| is_root(&file.path));
@@ -129,10 +116,7 @@ pub(crate) fn crates(sources: &[SourceFile]) -> Vec<Modules> {
 /// Marks as tests the whole of each file that only a `mod` line under `#[cfg(test)]` leads to.
 pub(crate) fn mark_test_files(sources: &mut [SourceFile]) {
     for modules in crates(sources) {
-        for file in sources
-            .iter_mut()
-            .filter(|file| modules.test_files.contains(&file.path))
-        {
+        for file in sources.iter_mut().filter(|file| modules.test_files.contains(&file.path)) {
             file.mark_as_test();
         }
     }
@@ -144,14 +128,8 @@ pub(crate) fn check_files(sources: &[SourceFile]) -> Vec<Violation> {
     let mut found = Vec::new();
     for file in sources {
         let path = file.path.as_str();
-        let is_test = crates
-            .iter()
-            .any(|modules| modules.test_files.contains(path));
-        if !is_test
-            && !crates
-                .iter()
-                .any(|modules| modules.files.contains_key(path))
-        {
+        let is_test = crates.iter().any(|modules| modules.test_files.contains(path));
+        if !is_test && !crates.iter().any(|modules| modules.files.contains_key(path)) {
             let what = "no `mod` line leads here: declare the module or delete the file";
             found.push(Violation::new(path, 1, what));
         }

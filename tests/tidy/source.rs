@@ -41,46 +41,24 @@ pub(crate) struct SourceFile {
 
 impl SourceFile {
     pub(crate) fn parse(path: &str, text: &str) -> Self {
-        let Lexed {
-            tokens,
-            literals,
-            comments,
-        } = lex(text);
-        let mut walk = Walk {
-            tokens: &tokens,
-            literals: &literals,
-            ..Walk::default()
-        };
+        let Lexed { tokens, literals, comments } = lex(text);
+        let mut walk = Walk { tokens: &tokens, literals: &literals, ..Walk::default() };
         walk.run();
         let Walk { modules, paths, .. } = walk;
         let (path, text) = (path.to_owned(), text.to_owned());
-        Self {
-            path,
-            text,
-            comments,
-            tokens,
-            literals,
-            modules,
-            paths,
-        }
+        Self { path, text, comments, tokens, literals, modules, paths }
     }
 
     pub(crate) fn mark_as_test(&mut self) {
         self.tokens.iter_mut().for_each(|token| token.test = true);
-        self.literals
-            .iter_mut()
-            .for_each(|literal| literal.test = true);
+        self.literals.iter_mut().for_each(|literal| literal.test = true);
         self.paths.iter_mut().for_each(|path| path.test = true);
     }
 
     /// Lines with code in them that do not stand under `#[cfg(test)]`.
     pub(crate) fn code_lines(&self) -> usize {
-        let mut lines: Vec<usize> = self
-            .tokens
-            .iter()
-            .filter(|token| !token.test)
-            .map(|token| token.line)
-            .collect();
+        let mut lines: Vec<usize> =
+            self.tokens.iter().filter(|token| !token.test).map(|token| token.line).collect();
         lines.dedup();
         lines.len()
     }
@@ -160,13 +138,7 @@ impl Walk<'_> {
         };
         let (scope, path) = (self.scope_names(), self.path_attribute.take());
         let (test, name) = (name.test, name.text.clone());
-        self.modules.push(ModuleLine {
-            name: name.clone(),
-            test,
-            scope,
-            path,
-            has_body,
-        });
+        self.modules.push(ModuleLine { name: name.clone(), test, scope, path, has_body });
         if has_body {
             self.scope.push((name, self.depth));
         }
@@ -234,14 +206,7 @@ impl Walk<'_> {
         let imported = imported.filter(|_| self.in_use.is_some());
         let reexport = self.in_use == Some(true);
         let (line, test, scope) = (token.line, token.test, self.scope_names());
-        self.paths.push(PathUse {
-            segments,
-            line,
-            test,
-            scope,
-            imported,
-            reexport,
-        });
+        self.paths.push(PathUse { segments, line, test, scope, imported, reexport });
     }
 }
 
@@ -254,10 +219,7 @@ mod tests {
     }
 
     fn paths(text: &str) -> Vec<String> {
-        let paths = parse(text)
-            .paths
-            .into_iter()
-            .filter(|path| path.segments.len() > 1);
+        let paths = parse(text).paths.into_iter().filter(|path| path.segments.len() > 1);
         paths.map(|path| path.segments.join("::")).collect()
     }
 
@@ -271,30 +233,20 @@ mod tests {
 
     #[test]
     fn a_lifetime_is_not_a_literal() {
-        assert_eq!(
-            paths("fn f<'a>(x: &'a str) -> m::T<'a> { '\\'' ; n::o }"),
-            ["m::T", "n::o"]
-        );
+        assert_eq!(paths("fn f<'a>(x: &'a str) -> m::T<'a> { '\\'' ; n::o }"), ["m::T", "n::o"]);
     }
 
     #[test]
     fn leaves_of_braces_are_whole_paths() {
         let text = "use crate::{a::{self, B as C}, d::*};";
         assert_eq!(paths(text), ["crate::a", "crate::a::B", "crate::d::*"]);
-        let imported: Vec<_> = parse(text)
-            .paths
-            .into_iter()
-            .filter_map(|p| p.imported)
-            .collect();
+        let imported: Vec<_> = parse(text).paths.into_iter().filter_map(|p| p.imported).collect();
         assert_eq!(imported, ["a", "C", "*"]);
     }
 
     #[test]
     fn granting_a_folder_is_not_using_it() {
-        assert_eq!(
-            paths("pub(in crate::a) fn f() {} pub(crate) struct S;"),
-            [""; 0]
-        );
+        assert_eq!(paths("pub(in crate::a) fn f() {} pub(crate) struct S;"), [""; 0]);
     }
 
     #[test]
@@ -305,28 +257,17 @@ mod tests {
         let file = parse(text);
         let live: Vec<_> = file.tokens.iter().filter(|token| !token.test).collect();
         let names = ["f", "h", "i"];
-        assert!(
-            names
-                .iter()
-                .all(|name| live.iter().any(|token| token.text == *name))
-        );
+        assert!(names.iter().all(|name| live.iter().any(|token| token.text == *name)));
         assert!(!live.iter().any(|token| token.text == "g"));
         assert_eq!(file.modules.len(), 2);
-        assert_eq!(
-            file.modules.first().unwrap().path.as_deref(),
-            Some("a_test.rs")
-        );
+        assert_eq!(file.modules.first().unwrap().path.as_deref(), Some("a_test.rs"));
         assert_eq!(file.code_lines(), 3);
     }
 
     #[test]
     fn modules_with_a_body_are_a_scope() {
         let file = parse("mod a { mod b { use super::c; } } use super::d;");
-        let scopes: Vec<_> = file
-            .paths
-            .iter()
-            .map(|path| path.scope.join("::"))
-            .collect();
+        let scopes: Vec<_> = file.paths.iter().map(|path| path.scope.join("::")).collect();
         assert_eq!(scopes, ["a::b", ""]);
     }
 }

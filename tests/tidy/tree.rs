@@ -45,8 +45,7 @@ impl Tree {
                 }
             } else if kind.is_file() && name != ".git" {
                 let bytes = fs::read(entry.path())?;
-                self.files
-                    .push((path, String::from_utf8_lossy(&bytes).into_owned()));
+                self.files.push((path, String::from_utf8_lossy(&bytes).into_owned()));
             }
         }
         Ok(())
@@ -54,36 +53,22 @@ impl Tree {
 
     #[cfg(test)]
     pub(crate) fn of(files: &[(&str, &str)]) -> Self {
-        let files = files
-            .iter()
-            .map(|(path, text)| ((*path).to_owned(), (*text).to_owned()));
-        Self {
-            files: files.collect(),
-        }
+        let files = files.iter().map(|(path, text)| ((*path).to_owned(), (*text).to_owned()));
+        Self { files: files.collect() }
     }
 
     pub(crate) fn text(&self, path: &str) -> Option<&str> {
-        self.files
-            .iter()
-            .find(|(name, _)| name == path)
-            .map(|(_, text)| text.as_str())
+        self.files.iter().find(|(name, _)| name == path).map(|(_, text)| text.as_str())
     }
 
     /// The Rust files below the given folders of this package, parsed.
     pub(crate) fn rust_files(&self, folders: &[&str]) -> Vec<SourceFile> {
         let inside = |path: &str| folders.iter().any(|folder| path.starts_with(folder));
-        let files = self
-            .files
-            .iter()
-            .filter(|(path, _)| has_ending(path, "rs") && inside(path));
-        files
-            .map(|(path, text)| SourceFile::parse(path, text))
-            .collect()
+        let files = self.files.iter().filter(|(path, _)| has_ending(path, "rs") && inside(path));
+        files.map(|(path, text)| SourceFile::parse(path, text)).collect()
     }
 }
 
 pub(crate) fn has_ending(path: &str, ending: &str) -> bool {
-    Path::new(path)
-        .extension()
-        .is_some_and(|found| found == ending)
+    Path::new(path).extension().is_some_and(|found| found == ending)
 }

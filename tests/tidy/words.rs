@@ -27,12 +27,7 @@ const fn ban(
     except: &'static [&'static str],
     instead: &'static str,
 ) -> Ban {
-    Ban {
-        word,
-        within,
-        except,
-        instead,
-    }
+    Ban { word, within, except, instead }
 }
 
 const RAFT: &str = "only src/raft/ is async and names openraft (R3)";
@@ -44,37 +39,17 @@ const CODEC: &str = "only src/command/codec names the encoding";
 const BANS: &[Ban] = &[
     ban(Word::Path(&["openraft"]), "src/", &["src/raft/"], RAFT),
     ban(Word::Path(&["tokio"]), "src/", &["src/raft/"], RAFT),
-    ban(
-        Word::Path(&["std", "fs"]),
-        "src/",
-        &["src/env/", "src/bin/"],
-        DOOR,
-    ),
-    ban(
-        Word::Path(&["SystemTime", "now"]),
-        "src/",
-        &["src/env/"],
-        DOOR,
-    ),
+    ban(Word::Path(&["std", "fs"]), "src/", &["src/env/", "src/bin/"], DOOR),
+    ban(Word::Path(&["SystemTime", "now"]), "src/", &["src/env/"], DOOR),
     ban(Word::Path(&["Instant", "now"]), "src/", &["src/env/"], DOOR),
-    ban(
-        Word::Path(&["thread", "sleep"]),
-        "src/",
-        &["src/env/"],
-        DOOR,
-    ),
+    ban(Word::Path(&["thread", "sleep"]), "src/", &["src/env/"], DOOR),
     ban(Word::Path(&["getrandom"]), "src/", &["src/env/"], DOOR),
     ban(Word::Path(&["rustix"]), "src/", &["src/env/"], DOOR),
     ban(Word::Path(&["HashMap"]), "src/state", &[], PURE),
     ban(Word::Path(&["HashSet"]), "src/state", &[], PURE),
     ban(Word::Path(&["std", "thread"]), "src/state", &[], PURE),
     ban(Word::Path(&["std", "time"]), "src/state", &[], PURE),
-    ban(
-        Word::Path(&["bincode"]),
-        "src/",
-        &["src/command/codec"],
-        CODEC,
-    ),
+    ban(Word::Path(&["bincode"]), "src/", &["src/command/codec"], CODEC),
     ban(
         Word::Tokens(&[".", "rename", "("]),
         "src/",
@@ -87,28 +62,15 @@ const BANS: &[Ban] = &[
         &["src/env/", "src/storage/atomic_file.rs"],
         PUBLISH,
     ),
-    ban(
-        Word::Path(&["Unimplemented"]),
-        "src/",
-        &[],
-        "nothing here is: finish it or leave it out",
-    ),
-    ban(
-        Word::Tokens(&["unsafe"]),
-        "",
-        &[],
-        "there is a safe way, or it is not done here (R15)",
-    ),
+    ban(Word::Path(&["Unimplemented"]), "src/", &[], "nothing here is: finish it or leave it out"),
+    ban(Word::Tokens(&["unsafe"]), "", &[], "there is a safe way, or it is not done here (R15)"),
 ];
 
 pub(crate) fn check(sources: &[SourceFile]) -> Vec<Violation> {
     let mut found = Vec::new();
     for file in sources {
         let starts = |folder: &&str| file.path.starts_with(*folder);
-        for ban in BANS
-            .iter()
-            .filter(|ban| starts(&ban.within) && !ban.except.iter().any(starts))
-        {
+        for ban in BANS.iter().filter(|ban| starts(&ban.within) && !ban.except.iter().any(starts)) {
             let (name, lines) = lines_with(file, &ban.word);
             for line in lines {
                 let what = format!("`{name}`: {}", ban.instead);
@@ -130,18 +92,10 @@ fn lines_with(file: &SourceFile, word: &Word) -> (String, Vec<usize>) {
         }
         Word::Tokens(texts) => {
             let is_hit = |window: &&[Token]| {
-                window
-                    .iter()
-                    .zip(*texts)
-                    .all(|(token, text)| !token.test && token.text == *text)
+                window.iter().zip(*texts).all(|(token, text)| !token.test && token.text == *text)
             };
             let hits = file.tokens.windows(texts.len()).filter(is_hit);
-            (
-                texts.concat(),
-                hits.filter_map(|w| w.first())
-                    .map(|token| token.line)
-                    .collect(),
-            )
+            (texts.concat(), hits.filter_map(|w| w.first()).map(|token| token.line).collect())
         }
     }
 }
@@ -161,20 +115,10 @@ mod tests {
                 Word::Path(names) => format!("fn f() {{ {}; }}", names.join("::")),
                 Word::Tokens(texts) => format!("fn f() {{ {}; }}", texts.concat()),
             };
-            let path = format!(
-                "{}x.rs",
-                if ban.within.is_empty() {
-                    "tests/"
-                } else {
-                    ban.within
-                }
-            );
+            let path = format!("{}x.rs", if ban.within.is_empty() { "tests/" } else { ban.within });
             assert!(count(&path, &text) >= 1, "{text}");
             assert_eq!(count(&path, &format!("// {text}\n")), 0);
-            assert_eq!(
-                count(&path, &format!("#[cfg(test)] mod tests {{ {text} }}")),
-                0
-            );
+            assert_eq!(count(&path, &format!("#[cfg(test)] mod tests {{ {text} }}")), 0);
             for folder in ban.except {
                 let inside = if folder.ends_with('/') { "x.rs" } else { "" };
                 assert_eq!(count(&format!("{folder}{inside}"), &text), 0, "{text}");
@@ -184,27 +128,12 @@ mod tests {
 
     #[test]
     fn braces_do_not_hide_a_word() {
-        assert_eq!(
-            count("src/engine/a.rs", "use std::{io, fs::{self, File}};"),
-            1
-        );
-        assert_eq!(
-            count(
-                "src/state/a.rs",
-                "use std::collections::{BTreeMap, HashMap};"
-            ),
-            1
-        );
+        assert_eq!(count("src/engine/a.rs", "use std::{io, fs::{self, File}};"), 1);
+        assert_eq!(count("src/state/a.rs", "use std::collections::{BTreeMap, HashMap};"), 1);
     }
 
     #[test]
     fn part_of_a_longer_word_is_not_the_word() {
-        assert_eq!(
-            count(
-                "src/a.rs",
-                "#![forbid(unsafe_code)] fn tokio_like() { fs::read() }"
-            ),
-            0
-        );
+        assert_eq!(count("src/a.rs", "#![forbid(unsafe_code)] fn tokio_like() { fs::read() }"), 0);
     }
 }

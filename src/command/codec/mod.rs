@@ -2,8 +2,8 @@
 //!
 //! # Layout
 //!
-//! All numbers are little-endian and of fixed width. `bytes` is a length as `u64` followed by that many
-//! bytes; `list of x` is a count as `u64` followed by that many `x`. A `tag` is a `u32`.
+//! All numbers are little-endian and of fixed width. `bytes` is a length as `u64` followed by that
+//! many bytes; `list of x` is a count as `u64` followed by that many `x`. A `tag` is a `u32`.
 //!
 //! A command's payload is the format number `1` as one byte, then a command:
 //!
@@ -23,28 +23,30 @@
 //! | `VersionEquals` | 2 | version: `u64` |
 //! | `ValueEquals` | 3 | value: bytes |
 //!
-//! A membership's payload is the format number `1` as one byte, then the sets of voters as a list of
-//! lists of node ids (`u64`), then a list of (node id: `u64`, address: bytes that are UTF-8). Ids are
-//! strictly ascending within each list of ids or nodes.
+//! A membership's payload is the format number `1` as one byte, then the sets of voters as a list
+//! of lists of node ids (`u64`), then a list of (node id: `u64`, address: bytes that are UTF-8).
+//! Ids are strictly ascending within each list of ids or nodes.
 //!
-//! Nothing follows the last field: a payload with bytes left over is refused. So is any payload that
-//! this module would not have written, which makes the encoding of each value unique.
+//! Nothing follows the last field: a payload with bytes left over is refused. So is any payload
+//! that this module would not have written, which makes the encoding of each value unique.
 //!
 //! # Hostile bytes
 //!
-//! Decoding never panics, and never allocates more than a small multiple of the payload's own length:
-//! each length and count is compared with what is left of the payload before it is believed, and
-//! nothing recurses.
+//! Decoding never panics, and never allocates more than a small multiple of the payload's own
+//! length: each length and count is compared with what is left of the payload before it is
+//! believed, and nothing recurses.
 
+pub mod error;
 mod wire;
 
 use bincode::config::{Configuration, Fixint, Limit, LittleEndian};
 use bytes::Bytes;
 
+pub use self::error::DecodeError;
 use self::wire::{CommandWire, MembershipWire};
 use super::definition::Command;
 use super::limits::{ENTRY_BYTES_HARD_MAX, encoded_bytes};
-use super::membership::{Membership, MembershipError};
+use super::membership::Membership;
 
 /// Format number that begins the payload of a command.
 pub const COMMAND_FORMAT: u8 = 1;
@@ -87,61 +89,6 @@ impl EncodedCommand {
     }
 }
 
-/// Why bytes are not a command or a membership. They passed their checksum, so they are what was
-/// written: by a newer version, or by something else altogether.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum DecodeError {
-    /// Use a version of the crate that knows this format.
-    #[error("format {found}, expected 1 to {max}: a newer version wrote this, use it to read it")]
-    UnknownFormat {
-        /// What the payload begins with.
-        found: u8,
-        /// The newest format that this version knows.
-        max: u8,
-    },
-    /// A variant that this format does not have.
-    #[error("tag {found} of a {what} is not known")]
-    UnknownTag {
-        /// What the tag should have chosen among.
-        what: &'static str,
-        /// The tag.
-        found: u32,
-    },
-    /// The payload ends before what it says it holds.
-    #[error("the payload ends too early, or a length in it is wrong")]
-    UnexpectedEnd,
-    /// The payload goes on behind its last field.
-    #[error("{extra} bytes follow the last field, expected none")]
-    TrailingBytes {
-        /// How many.
-        extra: usize,
-    },
-    /// The payload is larger than allowed.
-    #[error("payload of {got} bytes, expected at most {limit}")]
-    TooLarge {
-        /// Most bytes that are decoded.
-        limit: usize,
-        /// Length of the payload.
-        got: usize,
-    },
-    /// A batch stands within a batch.
-    #[error("a batch contains a batch")]
-    NestedBatch,
-    /// An address is not UTF-8.
-    #[error("an address is not UTF-8")]
-    NotUtf8,
-    /// Node ids are not strictly ascending.
-    #[error("node ids are not in ascending order")]
-    NotAscending,
-    /// The membership breaks an invariant.
-    #[error("membership: {0}")]
-    Membership(#[from] MembershipError),
-    /// The decoder refused the bytes for a reason that this version does not expect.
-    #[error("not a valid encoding: {0}")]
-    Malformed(String),
-}
-
 /// The payload of a command. The value of a `Set` is shared, not copied.
 ///
 /// # Panics
@@ -157,10 +104,7 @@ pub fn encode(command: &Command) -> EncodedCommand {
     head.push(COMMAND_FORMAT);
     write(&CommandWire::from(command), &mut head);
     debug_assert_eq!(head.len(), encoded_bytes(command), "{command:?}");
-    EncodedCommand {
-        head,
-        body: Bytes::new(),
-    }
+    EncodedCommand { head, body: Bytes::new() }
 }
 
 /// The payload of a `Set`, from a borrowed key. The common case, so it is written by hand.
@@ -172,10 +116,7 @@ pub fn encode_set(key: &[u8], value: &Bytes) -> EncodedCommand {
     head.extend_from_slice(&(key.len() as u64).to_le_bytes());
     head.extend_from_slice(key);
     head.extend_from_slice(&(value.len() as u64).to_le_bytes());
-    EncodedCommand {
-        head,
-        body: value.clone(),
-    }
+    EncodedCommand { head, body: value.clone() }
 }
 
 /// The command that a payload holds. Its keys and values share the payload's buffer.
@@ -212,10 +153,7 @@ pub fn decode_membership(payload: &[u8]) -> Result<Membership, DecodeError> {
 fn content_of(payload: &[u8], format: u8, bytes_max: usize) -> Result<&[u8], DecodeError> {
     let limit = bytes_max.min(ENTRY_BYTES_HARD_MAX);
     if payload.len() > limit {
-        return Err(DecodeError::TooLarge {
-            limit,
-            got: payload.len(),
-        });
+        return Err(DecodeError::TooLarge { limit, got: payload.len() });
     }
     match payload.split_first() {
         None => Err(DecodeError::UnexpectedEnd),
@@ -245,9 +183,7 @@ impl From<bincode::error::DecodeError> for DecodeError {
     fn from(error: bincode::error::DecodeError) -> Self {
         use bincode::error::DecodeError as Theirs;
         match error {
-            Theirs::UnexpectedVariant {
-                type_name, found, ..
-            } => {
+            Theirs::UnexpectedVariant { type_name, found, .. } => {
                 let what = wire::name_of(type_name);
                 Self::UnknownTag { what, found }
             }

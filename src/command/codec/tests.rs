@@ -3,6 +3,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::command::definition::{Condition, Guard};
+use crate::command::membership::MembershipError;
 use crate::types::{NodeId, Version};
 
 const LIMIT: usize = 1 << 20;
@@ -46,11 +47,7 @@ fn batch_golden() {
             Guard::version_equals("c", Version(0x0102)),
             Guard::value_equals("d", "x"),
         ],
-        [
-            Command::set("k", "v"),
-            Command::delete("l"),
-            Command::delete_prefix(""),
-        ],
+        [Command::set("k", "v"), Command::delete("l"), Command::delete_prefix("")],
     );
     let golden = [
         1, 3, 0, 0, 0, // format, batch
@@ -98,29 +95,17 @@ fn the_value_of_a_set_is_shared_and_not_copied() {
 #[test]
 fn a_decoded_command_shares_the_payload() {
     let payload = Bytes::from(encode(&Command::set("key", "value")).to_payload());
-    let Ok(Command::Set { value, .. }) = decode(&payload, LIMIT) else {
-        panic!("not a set")
-    };
+    let Ok(Command::Set { value, .. }) = decode(&payload, LIMIT) else { panic!("not a set") };
     assert!(payload.as_ptr_range().contains(&value.as_ptr()));
 }
 
 /// The same enum, owned and derived: what plain `bincode` makes of it is the documented layout.
 #[derive(bincode::Encode)]
 enum Mirror {
-    Set {
-        key: Vec<u8>,
-        value: Vec<u8>,
-    },
-    Delete {
-        key: Vec<u8>,
-    },
-    DeletePrefix {
-        prefix: Vec<u8>,
-    },
-    Batch {
-        guards: Vec<(Vec<u8>, MirrorCondition)>,
-        commands: Vec<Mirror>,
-    },
+    Set { key: Vec<u8>, value: Vec<u8> },
+    Delete { key: Vec<u8> },
+    DeletePrefix { prefix: Vec<u8> },
+    Batch { guards: Vec<(Vec<u8>, MirrorCondition)>, commands: Vec<Mirror> },
 }
 
 #[derive(bincode::Encode)]
@@ -139,19 +124,11 @@ fn mirror(command: &Command) -> Mirror {
         Condition::ValueEquals(value) => MirrorCondition::ValueEquals(value.to_vec()),
     };
     match command {
-        Command::Set { key, value } => Mirror::Set {
-            key: key.to_vec(),
-            value: value.to_vec(),
-        },
+        Command::Set { key, value } => Mirror::Set { key: key.to_vec(), value: value.to_vec() },
         Command::Delete { key } => Mirror::Delete { key: key.to_vec() },
-        Command::DeletePrefix { prefix } => Mirror::DeletePrefix {
-            prefix: prefix.to_vec(),
-        },
+        Command::DeletePrefix { prefix } => Mirror::DeletePrefix { prefix: prefix.to_vec() },
         Command::Batch { guards, commands } => Mirror::Batch {
-            guards: guards
-                .iter()
-                .map(|g| (g.key.to_vec(), condition(&g.condition)))
-                .collect(),
+            guards: guards.iter().map(|g| (g.key.to_vec(), condition(&g.condition))).collect(),
             commands: commands.iter().map(mirror).collect(),
         },
     }
@@ -159,14 +136,8 @@ fn mirror(command: &Command) -> Mirror {
 
 #[test]
 fn unknown_formats_and_tags_are_named() {
-    assert_eq!(
-        decoded(&[2, 0, 0, 0, 0]),
-        Err(DecodeError::UnknownFormat { found: 2, max: 1 })
-    );
-    assert_eq!(
-        decoded(&[0]),
-        Err(DecodeError::UnknownFormat { found: 0, max: 1 })
-    );
+    assert_eq!(decoded(&[2, 0, 0, 0, 0]), Err(DecodeError::UnknownFormat { found: 2, max: 1 }));
+    assert_eq!(decoded(&[0]), Err(DecodeError::UnknownFormat { found: 0, max: 1 }));
     assert_eq!(decoded(&[]), Err(DecodeError::UnexpectedEnd));
     let tag = |what, found| Err(DecodeError::UnknownTag { what, found });
     assert_eq!(decoded(&[1, 4, 0, 0, 0]), tag("command", 4));
@@ -201,17 +172,10 @@ fn every_cut_and_every_extra_byte_is_refused() {
     );
     let mut payload = encode(&command).to_payload();
     for cut in 0..payload.len() {
-        assert_eq!(
-            decoded(&payload[..cut]),
-            Err(DecodeError::UnexpectedEnd),
-            "{cut}"
-        );
+        assert_eq!(decoded(&payload[..cut]), Err(DecodeError::UnexpectedEnd), "{cut}");
     }
     payload.push(0);
-    assert_eq!(
-        decoded(&payload),
-        Err(DecodeError::TrailingBytes { extra: 1 })
-    );
+    assert_eq!(decoded(&payload), Err(DecodeError::TrailingBytes { extra: 1 }));
 }
 
 #[test]
@@ -220,11 +184,7 @@ fn lengths_and_counts_beyond_the_payload_are_refused_before_allocating() {
         let mut delete = vec![1, 1, 0, 0, 0];
         delete.extend_from_slice(&u64::to_le_bytes(length));
         delete.extend_from_slice(b"ab");
-        assert_eq!(
-            decoded(&delete),
-            Err(DecodeError::UnexpectedEnd),
-            "{length}"
-        );
+        assert_eq!(decoded(&delete), Err(DecodeError::UnexpectedEnd), "{length}");
         let mut batch = vec![1, 3, 0, 0, 0];
         batch.extend_from_slice(&u64::to_le_bytes(length));
         assert_eq!(decoded(&batch), Err(DecodeError::UnexpectedEnd), "{length}");
@@ -237,10 +197,7 @@ fn a_payload_is_allowed_at_the_limit_and_refused_one_past_it() {
     assert!(decode(&payload, payload.len()).is_ok());
     let got = payload.len();
     let limit = got - 1;
-    assert_eq!(
-        decode(&payload, limit),
-        Err(DecodeError::TooLarge { limit, got })
-    );
+    assert_eq!(decode(&payload, limit), Err(DecodeError::TooLarge { limit, got }));
 }
 
 #[test]
@@ -251,38 +208,28 @@ fn memberships_that_were_never_written_are_refused() {
         changed[at] = byte;
         decode_membership(&changed)
     };
-    assert_eq!(
-        with(0, 3),
-        Err(DecodeError::UnknownFormat { found: 3, max: 1 })
-    );
+    assert_eq!(with(0, 3), Err(DecodeError::UnknownFormat { found: 3, max: 1 }));
     let voter = NodeId(6);
     let error = MembershipError::VoterWithoutAddress { voter };
     assert_eq!(with(17, 6), Err(DecodeError::Membership(error)));
     let none = [vec![1], vec![0; 16]].concat();
     let error = MembershipError::NoVoters;
-    assert_eq!(
-        decode_membership(&none),
-        Err(DecodeError::Membership(error))
-    );
+    assert_eq!(decode_membership(&none), Err(DecodeError::Membership(error)));
 }
 
 #[test]
 fn node_ids_out_of_order_are_refused() {
     let numbers = [1_u64, 2, 6, 6, 1, 6, 0];
-    let payload: Vec<u8> = [1]
-        .into_iter()
-        .chain(numbers.into_iter().flat_map(u64::to_le_bytes))
-        .collect();
+    let payload: Vec<u8> =
+        [1].into_iter().chain(numbers.into_iter().flat_map(u64::to_le_bytes)).collect();
     assert_eq!(decode_membership(&payload), Err(DecodeError::NotAscending));
 }
 
 #[test]
 fn an_address_that_is_not_text_is_refused() {
     let numbers = [1_u64, 1, 6, 1, 6, 1];
-    let mut payload: Vec<u8> = [1]
-        .into_iter()
-        .chain(numbers.into_iter().flat_map(u64::to_le_bytes))
-        .collect();
+    let mut payload: Vec<u8> =
+        [1].into_iter().chain(numbers.into_iter().flat_map(u64::to_le_bytes)).collect();
     payload.push(0xff);
     assert_eq!(decode_membership(&payload), Err(DecodeError::NotUtf8));
 }
@@ -341,7 +288,11 @@ proptest! {
     }
 
     #[test]
-    fn a_changed_byte_never_panics(command in command(), at in any::<usize>(), byte in any::<u8>()) {
+    fn a_changed_byte_never_panics(
+        command in command(),
+        at in any::<usize>(),
+        byte in any::<u8>(),
+    ) {
         let mut payload = encode(&command).to_payload();
         let at = at % payload.len();
         payload[at] = byte;

@@ -12,7 +12,7 @@ use bincode::error::DecodeError as BincodeError;
 use bincode::{BorrowDecode, Encode};
 use bytes::Bytes;
 
-use super::DecodeError;
+use super::error::DecodeError;
 use crate::command::definition::{Command, Condition, Guard};
 use crate::command::membership::Membership;
 use crate::types::{NodeId, Version};
@@ -20,20 +20,10 @@ use crate::types::{NodeId, Version};
 /// A command; the order of the variants is their tags.
 #[derive(Encode, BorrowDecode)]
 pub(super) enum CommandWire<'a> {
-    Set {
-        key: &'a [u8],
-        value: &'a [u8],
-    },
-    Delete {
-        key: &'a [u8],
-    },
-    DeletePrefix {
-        prefix: &'a [u8],
-    },
-    Batch {
-        guards: Many<GuardWire<'a>>,
-        commands: Many<SingleWire<'a>>,
-    },
+    Set { key: &'a [u8], value: &'a [u8] },
+    Delete { key: &'a [u8] },
+    DeletePrefix { prefix: &'a [u8] },
+    Batch { guards: Many<GuardWire<'a>>, commands: Many<SingleWire<'a>> },
 }
 
 /// A command within a batch, with the tags of [`CommandWire`].
@@ -77,8 +67,8 @@ pub(super) struct MembershipWire<'a> {
 }
 
 /// A list. The standard `Vec` would reserve room for as many items as the count says before it has
-/// seen one, up to the limit of the whole decode; this one believes the count only as far as the bytes
-/// that are left.
+/// seen one, up to the limit of the whole decode; this one believes the count only as far as the
+/// bytes that are left.
 #[derive(Encode)]
 pub(super) struct Many<T>(Vec<T>);
 
@@ -93,9 +83,7 @@ impl<'de, Context, T: BorrowDecode<'de, Context>> BorrowDecode<'de, Context> for
         let count = usize::try_from(count).map_err(|_| BincodeError::OutsideUsizeRange(count))?;
         let bytes_min = count.saturating_mul(ITEM_BYTES_MIN);
         if decoder.reader().peek_read(bytes_min).is_none() {
-            return Err(BincodeError::UnexpectedEnd {
-                additional: bytes_min,
-            });
+            return Err(BincodeError::UnexpectedEnd { additional: bytes_min });
         }
         let mut items = Vec::with_capacity(count);
         for _ in 0..count {
@@ -167,20 +155,11 @@ impl CommandWire<'_> {
     pub(super) fn into_command(self, payload: &Bytes) -> Result<Command, DecodeError> {
         let share = |part: &[u8]| payload.slice_ref(part);
         Ok(match self {
-            Self::Set { key, value } => Command::Set {
-                key: share(key),
-                value: share(value),
-            },
+            Self::Set { key, value } => Command::Set { key: share(key), value: share(value) },
             Self::Delete { key } => Command::Delete { key: share(key) },
-            Self::DeletePrefix { prefix } => Command::DeletePrefix {
-                prefix: share(prefix),
-            },
+            Self::DeletePrefix { prefix } => Command::DeletePrefix { prefix: share(prefix) },
             Self::Batch { guards, commands } => Command::Batch {
-                guards: guards
-                    .0
-                    .into_iter()
-                    .map(|guard| guard.into_guard(payload))
-                    .collect(),
+                guards: guards.0.into_iter().map(|guard| guard.into_guard(payload)).collect(),
                 commands: commands
                     .0
                     .into_iter()
@@ -195,14 +174,9 @@ impl SingleWire<'_> {
     fn into_command(self, payload: &Bytes) -> Result<Command, DecodeError> {
         let share = |part: &[u8]| payload.slice_ref(part);
         match self {
-            Self::Set { key, value } => Ok(Command::Set {
-                key: share(key),
-                value: share(value),
-            }),
+            Self::Set { key, value } => Ok(Command::Set { key: share(key), value: share(value) }),
             Self::Delete { key } => Ok(Command::Delete { key: share(key) }),
-            Self::DeletePrefix { prefix } => Ok(Command::DeletePrefix {
-                prefix: share(prefix),
-            }),
+            Self::DeletePrefix { prefix } => Ok(Command::DeletePrefix { prefix: share(prefix) }),
             Self::Batch => Err(DecodeError::NestedBatch),
         }
     }
@@ -246,21 +220,13 @@ impl MembershipWire<'_> {
             configs.push(config.into_iter().map(NodeId).collect());
         }
         ascending(self.nodes.0.iter().map(|(id, _)| id))?;
-        let nodes: BTreeMap<NodeId, String> = self
-            .nodes
-            .0
-            .into_iter()
-            .map(|(id, at)| (NodeId(id), at.to_owned()))
-            .collect();
+        let nodes: BTreeMap<NodeId, String> =
+            self.nodes.0.into_iter().map(|(id, at)| (NodeId(id), at.to_owned())).collect();
         Ok(Membership::new(configs, nodes)?)
     }
 }
 
 /// A set in another order, or with an id twice, is not what was written.
 fn ascending<'a>(ids: impl Iterator<Item = &'a u64>) -> Result<(), DecodeError> {
-    if ids.is_sorted_by(|a, b| a < b) {
-        Ok(())
-    } else {
-        Err(DecodeError::NotAscending)
-    }
+    if ids.is_sorted_by(|a, b| a < b) { Ok(()) } else { Err(DecodeError::NotAscending) }
 }

@@ -60,11 +60,8 @@ pub(super) fn spans(offset: u64, len: usize) -> impl Iterator<Item = Span> {
         let at = offset + done as u64;
         let start = within_sector(at);
         let count = (SECTOR_BYTES - start).min(len - done);
-        let span = Span {
-            sector: sector_of(at),
-            within: start..start + count,
-            part: done..done + count,
-        };
+        let span =
+            Span { sector: sector_of(at), within: start..start + count, part: done..done + count };
         done += count;
         (count > 0).then_some(span)
     })
@@ -120,10 +117,7 @@ impl Content {
     }
 
     /// Reads what there is of `buf` at `offset`.
-    #[expect(
-        clippy::indexing_slicing,
-        reason = "spans lie in the sector and in the range"
-    )]
+    #[expect(clippy::indexing_slicing, reason = "spans lie in the sector and in the range")]
     pub(super) fn read(&self, buf: &mut [u8], offset: u64) -> usize {
         let there = self.len.saturating_sub(offset);
         let count = buf.len().min(usize::try_from(there).unwrap_or(usize::MAX));
@@ -135,10 +129,7 @@ impl Content {
     }
 
     /// Writes `data` at `offset`, growing the file where needed.
-    #[expect(
-        clippy::indexing_slicing,
-        reason = "spans lie in the sector and in the range"
-    )]
+    #[expect(clippy::indexing_slicing, reason = "spans lie in the sector and in the range")]
     pub(super) fn write(&mut self, data: &[u8], offset: u64) {
         for span in spans(offset, data.len()) {
             if let Some(sector) = self.sector_mut(span.sector) {
@@ -159,10 +150,7 @@ impl Content {
             && let Some(last @ Sector::Data(_)) = self.sectors.get_mut(sector_of(len))
             && last.bytes().iter().skip(kept).any(|byte| *byte != 0)
         {
-            last.bytes_mut()
-                .iter_mut()
-                .skip(kept)
-                .for_each(|byte| *byte = 0);
+            last.bytes_mut().iter_mut().skip(kept).for_each(|byte| *byte = 0);
         }
     }
 
@@ -192,10 +180,7 @@ impl Content {
 
     /// Room taken, in bytes.
     pub(super) fn used_bytes(&self) -> u64 {
-        let used = self
-            .sectors
-            .iter()
-            .filter(|sector| **sector != Sector::Hole);
+        let used = self.sectors.iter().filter(|sector| **sector != Sector::Hole);
         used.count() as u64 * SECTOR_BYTES as u64
     }
 

@@ -69,11 +69,7 @@ pub(super) struct SimDir {
 impl SimDir {
     /// A directory with `names`, on the medium and shown.
     pub(super) fn clean(names: Arc<Names>) -> Self {
-        Self {
-            durable: Arc::clone(&names),
-            cache: names,
-            pending: Vec::new(),
-        }
+        Self { durable: Arc::clone(&names), cache: names, pending: Vec::new() }
     }
 
     pub(super) fn change(&mut self, sequence: u64, change: NameChange) {
@@ -102,10 +98,6 @@ impl SimDir {
     /// Everything that the directory names, named, or would name after a power cut.
     pub(super) fn nodes(&self) -> impl Iterator<Item = NodeId> {
         let pending = self.pending.iter().map(|pending| pending.change.node());
-        self.cache
-            .values()
-            .chain(self.durable.values())
-            .copied()
-            .chain(pending)
+        self.cache.values().chain(self.durable.values()).copied().chain(pending)
     }
 }

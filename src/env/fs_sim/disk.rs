@@ -60,10 +60,7 @@ impl Disk {
     pub(super) fn find(&self, path: &Path) -> io::Result<NodeId> {
         let mut components = path.components();
         if components.next() != Some(Component::RootDir) {
-            return Err(io::Error::new(
-                io::ErrorKind::InvalidInput,
-                "not an absolute path",
-            ));
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "not an absolute path"));
         }
         let mut node = ROOT;
         for component in components {
@@ -78,10 +75,7 @@ impl Disk {
 
     /// The directory that holds the last name of `path`, and that name.
     pub(super) fn find_parent<'path>(&self, path: &'path Path) -> io::Result<(NodeId, &'path str)> {
-        let name = path
-            .file_name()
-            .and_then(|name| name.to_str())
-            .ok_or(Errno::INVAL)?;
+        let name = path.file_name().and_then(|name| name.to_str()).ok_or(Errno::INVAL)?;
         let parent = self.find(path.parent().ok_or(Errno::INVAL)?)?;
         self.dir(parent)?;
         Ok((parent, name))
@@ -203,8 +197,7 @@ impl Disk {
     /// Drops what neither has a name, nor could get one back by a power cut, nor is in `open`.
     pub(super) fn collect(&mut self, open: &BTreeSet<NodeId>) {
         let reached = self.reach(|dir| dir.nodes().collect());
-        self.nodes
-            .retain(|node, _| reached.contains(node) || open.contains(node));
+        self.nodes.retain(|node, _| reached.contains(node) || open.contains(node));
     }
 
     fn reach(&self, children: impl Fn(&SimDir) -> Vec<NodeId>) -> BTreeSet<NodeId> {

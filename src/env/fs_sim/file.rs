@@ -53,10 +53,8 @@ impl SimFile {
     pub(super) fn set_len(&mut self, len: u64) {
         let cache = Arc::make_mut(&mut self.cache);
         let touched = cache.sectors_from(len);
-        let before: Vec<Sector> = touched
-            .clone()
-            .map(|index| cache.sector(index).clone())
-            .collect();
+        let before: Vec<Sector> =
+            touched.clone().map(|index| cache.sector(index).clone()).collect();
         cache.set_len(len);
         for (index, before) in touched.zip(before) {
             // Room that was never written reads the same with and without the cut.

@@ -43,13 +43,7 @@ impl SimFs {
         path: &Path,
         work: impl FnOnce(&mut State) -> io::Result<T>,
     ) -> io::Result<T> {
-        let call = Call {
-            operation,
-            path,
-            node: None,
-            offset: 0,
-            len: 0,
-        };
+        let call = Call { operation, path, node: None, offset: 0, len: 0 };
         self.run(call, work)
     }
 }
@@ -62,10 +56,7 @@ fn planned_panic(operation: u64) -> ! {
 impl Fs for SimFs {
     fn create_dir(&self, path: &Path) -> io::Result<()> {
         self.run_on_path(Operation::CreateDir, path, |state| {
-            state
-                .disk
-                .create(path, clean_dir(Arc::default()))
-                .map(|_| ())
+            state.disk.create(path, clean_dir(Arc::default())).map(|_| ())
         })
     }
 
@@ -87,23 +78,12 @@ impl Fs for SimFs {
             }
             Ok((state.open(node), node))
         })?;
-        Ok(Arc::new(SimFile {
-            fs: self.clone(),
-            id,
-            node,
-            path: path.into(),
-            how,
-        }))
+        Ok(Arc::new(SimFile { fs: self.clone(), id, node, path: path.into(), how }))
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         self.run_on_path(Operation::Rename, to, |state| {
-            if state
-                .faults
-                .denied
-                .iter()
-                .any(|denied| from.starts_with(denied))
-            {
+            if state.faults.denied.iter().any(|denied| from.starts_with(denied)) {
                 return Err(SimError::Access.into());
             }
             state.disk.rename(from, to)
@@ -135,11 +115,7 @@ impl Fs for SimFs {
             let dir = state.disk.dir(state.disk.find(path)?)?;
             let entry = |(name, node): (&Arc<str>, &NodeId)| DirEntry {
                 name: name.to_string(),
-                kind: state
-                    .disk
-                    .nodes
-                    .get(node)
-                    .map_or(FileKind::Other, Node::kind),
+                kind: state.disk.nodes.get(node).map_or(FileKind::Other, Node::kind),
             };
             Ok(dir.cache.iter().map(entry).collect())
         })
@@ -165,9 +141,7 @@ struct SimFile {
 
 impl fmt::Debug for SimFile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SimFile")
-            .field("path", &self.path)
-            .finish_non_exhaustive()
+        f.debug_struct("SimFile").field("path", &self.path).finish_non_exhaustive()
     }
 }
 
@@ -185,13 +159,7 @@ impl SimFile {
         len: u64,
         work: impl FnOnce(&mut State) -> io::Result<T>,
     ) -> io::Result<T> {
-        let call = Call {
-            operation,
-            path: &self.path,
-            node: Some(self.node),
-            offset,
-            len,
-        };
+        let call = Call { operation, path: &self.path, node: Some(self.node), offset, len };
         self.fs.run(call, |state| {
             if operation.is_change() && self.how == OpenHow::Read {
                 return Err(Errno::BADF.into());
@@ -220,9 +188,7 @@ impl FsFile for SimFile {
     }
 
     fn allocate(&self, offset: u64, len: u64) -> io::Result<()> {
-        self.run(Operation::Allocate, offset, len, |state| {
-            state.allocate(self.node, offset, len)
-        })
+        self.run(Operation::Allocate, offset, len, |state| state.allocate(self.node, offset, len))
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
@@ -234,9 +200,7 @@ impl FsFile for SimFile {
     }
 
     fn len(&self) -> io::Result<u64> {
-        self.run(Operation::Len, 0, 0, |state| {
-            Ok(state.disk.file(self.node)?.cache.len())
-        })
+        self.run(Operation::Len, 0, 0, |state| Ok(state.disk.file(self.node)?.cache.len()))
     }
 
     fn sync(&self) -> io::Result<()> {
@@ -253,8 +217,6 @@ impl FsFile for SimFile {
     }
 
     fn try_lock(&self, kind: LockKind) -> io::Result<bool> {
-        self.run(Operation::TryLock, 0, 0, |state| {
-            state.try_lock(self.id, kind)
-        })
+        self.run(Operation::TryLock, 0, 0, |state| state.try_lock(self.id, kind))
     }
 }

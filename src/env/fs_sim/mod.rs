@@ -75,9 +75,7 @@ pub struct SimFs {
 impl fmt::Debug for SimFs {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let state = self.state.lock();
-        f.debug_struct("SimFs")
-            .field("operations", &state.operations)
-            .finish_non_exhaustive()
+        f.debug_struct("SimFs").field("operations", &state.operations).finish_non_exhaustive()
     }
 }
 
@@ -89,19 +87,14 @@ impl SimFs {
     }
 
     fn with_disk(disk: Disk, seed: u64) -> Self {
-        Self {
-            state: Arc::new(Mutex::new(State::new(disk, seed))),
-        }
+        Self { state: Arc::new(Mutex::new(State::new(disk, seed))) }
     }
 
     /// The disk as it is now. Costs a pointer a file.
     #[must_use]
     pub fn image(&self) -> DiskImage {
         let state = self.state.lock();
-        DiskImage {
-            operation: state.operations,
-            disk: state.disk.clone(),
-        }
+        DiskImage { operation: state.operations, disk: state.disk.clone() }
     }
 
     /// What a power cut now would leave; see [`DiskImage::power_cut`].
@@ -170,11 +163,7 @@ impl SimFs {
     /// Lets operation `number` fail. A sync that fails so loses what it should have covered, unless
     /// the error is [`SimError::Access`]: then it was never tried.
     pub fn fail_operation(&self, number: u64, error: SimError) {
-        self.state
-            .lock()
-            .faults
-            .fail_operations
-            .insert(number, error);
+        self.state.lock().faults.fail_operations.insert(number, error);
     }
 
     /// Lets sync `number`, of a file or a directory, fail with EIO.

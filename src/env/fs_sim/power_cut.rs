@@ -31,11 +31,7 @@ impl PowerCut {
     /// The adversary: any subset of the names, lost sectors read as before.
     #[must_use]
     pub const fn random(seed: u64) -> Self {
-        Self::Random {
-            seed,
-            names: NameLoss::Subset,
-            sectors: LostSector::AsBefore,
-        }
+        Self::Random { seed, names: NameLoss::Subset, sectors: LostSector::AsBefore }
     }
 }
 
@@ -62,11 +58,7 @@ pub(super) fn cut(disk: &Disk, cut: PowerCut) -> Disk {
     let (seed, name_loss, lost_sector) = match cut {
         PowerCut::Nothing => return rebuild(disk, |dir| Arc::clone(&dir.durable), durable_of),
         PowerCut::Everything => return rebuild(disk, |dir| dir.surviving(|_| true), written_of),
-        PowerCut::Random {
-            seed,
-            names,
-            sectors,
-        } => (seed, names, sectors),
+        PowerCut::Random { seed, names, sectors } => (seed, names, sectors),
     };
     let rng = SeededRng::new(seed);
     let chance = Chance::draw(&rng);
@@ -88,11 +80,7 @@ fn durable_of(file: &SimFile) -> Arc<Content> {
 }
 
 fn written_of(file: &SimFile) -> Arc<Content> {
-    if file.is_clean() {
-        durable_of(file)
-    } else {
-        Arc::new(file.all_written())
-    }
+    if file.is_clean() { durable_of(file) } else { Arc::new(file.all_written()) }
 }
 
 /// Where the journal ends that [`NameLoss::Prefix`] leaves.
@@ -109,9 +97,7 @@ fn first_lost_sequence(disk: &Disk, loss: NameLoss, rng: &SeededRng) -> u64 {
     sequences.sort_unstable();
     sequences.dedup();
     let kept = rng.up_to(sequences.len() as u64);
-    let first_lost = usize::try_from(kept)
-        .ok()
-        .and_then(|kept| sequences.get(kept));
+    let first_lost = usize::try_from(kept).ok().and_then(|kept| sequences.get(kept));
     first_lost.copied().unwrap_or(u64::MAX)
 }
 
@@ -198,22 +184,13 @@ fn lose_sector(content: &mut Content, index: usize, lost: LostSector, rng: &Seed
 fn random_length(file: &SimFile, rng: &SeededRng) -> u64 {
     let durable = file.durable.len();
     let pick = rng.up_to(2 * file.lengths.len() as u64 + 1);
-    if let Some(length) = usize::try_from(pick)
-        .ok()
-        .and_then(|pick| file.lengths.get(pick))
-    {
+    if let Some(length) = usize::try_from(pick).ok().and_then(|pick| file.lengths.get(pick)) {
         return *length;
     }
     if pick == file.lengths.len() as u64 {
         return durable;
     }
-    let shortest = file
-        .lengths
-        .iter()
-        .fold(durable, |shortest, length| shortest.min(*length));
-    let longest = file
-        .lengths
-        .iter()
-        .fold(durable, |longest, length| longest.max(*length));
+    let shortest = file.lengths.iter().fold(durable, |shortest, length| shortest.min(*length));
+    let longest = file.lengths.iter().fold(durable, |longest, length| longest.max(*length));
     shortest + rng.up_to(longest - shortest)
 }

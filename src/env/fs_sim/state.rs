@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use rustix::io::Errno;
 
-use super::content::{FILE_BYTES_MAX, Sector, spans};
+use super::content::{FILE_BYTES_MAX, SECTOR_BYTES, Sector, spans};
 use super::directory::NodeId;
 use super::disk::Disk;
 use super::fault::{Faults, SimError, Verdict};
@@ -90,9 +90,7 @@ impl State {
             clock.advance(cost.saturating_add(stall.unwrap_or_default()));
         }
         let number = self.operations;
-        let verdict = self
-            .faults
-            .decide(call.operation, call.path, number, sync, &self.rng);
+        let verdict = self.faults.decide(call.operation, call.path, number, sync, &self.rng);
         if matches!(verdict, Verdict::Fail(error) if error != SimError::Access) {
             self.drop_unsynced(call);
         }
@@ -105,10 +103,7 @@ impl State {
             return;
         }
         if let Some(history) = &mut self.history {
-            history.push(Moment {
-                operation: self.operations,
-                disk: self.disk.clone(),
-            });
+            history.push(Moment { operation: self.operations, disk: self.disk.clone() });
         }
     }
 
@@ -167,7 +162,7 @@ impl State {
     /// Sectors that may still be taken; `None` for no limit.
     fn sectors_left(&self) -> Option<u64> {
         let space = self.faults.space_bytes?;
-        Some(space.saturating_sub(self.used_bytes()) / super::SECTOR_BYTES as u64)
+        Some(space.saturating_sub(self.used_bytes()) / SECTOR_BYTES as u64)
     }
 
     /// How many of `len` bytes at `offset` there is room for.
@@ -221,9 +216,7 @@ impl State {
         let node = asking.node;
         let others = self.handles.values().filter(|other| other.node == node);
         let free = match kind {
-            LockKind::Shared => others
-                .clone()
-                .all(|other| other.lock != Some(LockKind::Exclusive)),
+            LockKind::Shared => others.clone().all(|other| other.lock != Some(LockKind::Exclusive)),
             LockKind::Exclusive => others.clone().all(|other| other.lock.is_none()),
         };
         if free && let Some(asking) = self.handles.get_mut(&id) {

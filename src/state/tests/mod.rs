@@ -15,13 +15,7 @@ use crate::command::{Command, Guard};
 use crate::types::{LogIndex, Timestamp, Version};
 
 fn set(state: &mut KvState, index: u64, key: &'static str, value: &'static str) -> Applied {
-    state
-        .apply(
-            LogIndex(index),
-            Timestamp(index * 10),
-            &Command::set(key, value),
-        )
-        .unwrap()
+    state.apply(LogIndex(index), Timestamp(index * 10), &Command::set(key, value)).unwrap()
 }
 
 fn restored(view: &StateView) -> Result<KvState, RowsError> {
@@ -116,17 +110,13 @@ fn equal_states_have_equal_digests_whatever_their_history() {
     set(&mut first, 1, "a", "1");
     set(&mut first, 2, "b", "2");
     set(&mut first, 3, "c", "3");
-    first
-        .apply(LogIndex(4), Timestamp(0), &Command::delete("c"))
-        .unwrap();
+    first.apply(LogIndex(4), Timestamp(0), &Command::delete("c")).unwrap();
 
     let mut second = KvState::new();
     set(&mut second, 1, "a", "1");
     set(&mut second, 2, "b", "2");
     set(&mut second, 3, "d", "4");
-    second
-        .apply(LogIndex(4), Timestamp(0), &Command::delete_prefix("d"))
-        .unwrap();
+    second.apply(LogIndex(4), Timestamp(0), &Command::delete_prefix("d")).unwrap();
     assert_eq!(first.digest(), second.digest());
 }
 
@@ -134,9 +124,7 @@ fn equal_states_have_equal_digests_whatever_their_history() {
 fn each_part_of_the_state_enters_the_digest() {
     let at = |index: u64, clock: u64, key: &'static str, value: &'static str, last: u64| {
         let mut state = KvState::new();
-        state
-            .apply(LogIndex(index), Timestamp(clock), &Command::set(key, value))
-            .unwrap();
+        state.apply(LogIndex(index), Timestamp(clock), &Command::set(key, value)).unwrap();
         state.apply_blank(LogIndex(last), Timestamp(50)).unwrap();
         state.digest()
     };
@@ -161,10 +149,7 @@ fn the_digest_of_the_empty_state_is_known() {
     let mut hasher = blake3::Hasher::new();
     hasher.update(b"hightower-kv state digest 1\n");
     hasher.update(&[0; 16]);
-    assert_eq!(
-        KvState::new().digest().to_string(),
-        hasher.finalize().to_hex().as_str()
-    );
+    assert_eq!(KvState::new().digest().to_string(), hasher.finalize().to_hex().as_str());
 }
 
 #[test]
@@ -173,14 +158,8 @@ fn setting_the_same_value_moves_neither_version_nor_stamp() {
     set(&mut state, 1, "k", "v");
     let again = set(&mut state, 2, "k", "v");
     assert_eq!(again.outcome, Outcome::Unchanged);
-    assert_eq!(
-        (again.version, again.timestamp),
-        (Version(1), Timestamp(10))
-    );
-    assert_eq!(
-        state.as_view().get_versioned(b"k").unwrap().version,
-        Version(1)
-    );
+    assert_eq!((again.version, again.timestamp), (Version(1), Timestamp(10)));
+    assert_eq!(state.as_view().get_versioned(b"k").unwrap().version, Version(1));
     assert_eq!(state.as_view().last_applied(), Some(LogIndex(2)));
     assert_eq!(state.as_view().timestamp(), Timestamp(20));
 }
@@ -188,13 +167,8 @@ fn setting_the_same_value_moves_neither_version_nor_stamp() {
 #[test]
 fn stamps_never_go_back_and_every_entry_moves_them() {
     let mut state = KvState::new();
-    assert_eq!(
-        state.apply_blank(LogIndex(0), Timestamp(100)),
-        Ok(Timestamp(100))
-    );
-    let late = state
-        .apply(LogIndex(1), Timestamp(7), &Command::set("k", "v"))
-        .unwrap();
+    assert_eq!(state.apply_blank(LogIndex(0), Timestamp(100)), Ok(Timestamp(100)));
+    let late = state.apply(LogIndex(1), Timestamp(7), &Command::set("k", "v")).unwrap();
     assert_eq!(late.timestamp, Timestamp(100));
     let failing = Command::guarded([Guard::absent("k")], []);
     let failed = state.apply(LogIndex(2), Timestamp(300), &failing).unwrap();
@@ -208,13 +182,7 @@ fn an_entry_is_applied_once_and_gaps_are_allowed() {
     set(&mut state, 3, "k", "v");
     for got in [LogIndex(3), LogIndex(0)] {
         let refused = state.apply(got, Timestamp(900), &Command::set("k", "other"));
-        assert_eq!(
-            refused,
-            Err(NotInOrder {
-                last: LogIndex(3),
-                got
-            })
-        );
+        assert_eq!(refused, Err(NotInOrder { last: LogIndex(3), got }));
     }
     assert_eq!(state.as_view().get(b"k").unwrap(), "v");
     assert_eq!(state.as_view().timestamp(), Timestamp(30));
@@ -226,21 +194,11 @@ fn a_failed_guard_is_named_and_nothing_changes() {
     let mut state = KvState::new();
     set(&mut state, 1, "a", "1");
     let batch = Command::guarded(
-        [
-            Guard::value_equals("a", "1"),
-            Guard::version_equals("a", Version(9)),
-            Guard::absent("a"),
-        ],
+        [Guard::value_equals("a", "1"), Guard::version_equals("a", Version(9)), Guard::absent("a")],
         [Command::set("b", "2"), Command::delete_prefix("")],
     );
     let failed = state.apply(LogIndex(2), Timestamp(0), &batch).unwrap();
-    assert_eq!(
-        failed.outcome,
-        Outcome::GuardFailed {
-            guard: 1,
-            found: Some(Version(1))
-        }
-    );
+    assert_eq!(failed.outcome, Outcome::GuardFailed { guard: 1, found: Some(Version(1)) });
     assert_eq!(state.as_view().len(), 1);
 }
 
@@ -249,11 +207,7 @@ fn guards_see_the_state_before_the_batch_and_commands_see_each_other() {
     let mut state = KvState::new();
     let batch = Command::guarded(
         [Guard::absent("a/1"), Guard::absent("a/2")],
-        [
-            Command::set("a/1", "x"),
-            Command::delete_prefix("a/"),
-            Command::set("a/2", "y"),
-        ],
+        [Command::set("a/1", "x"), Command::delete_prefix("a/"), Command::set("a/2", "y")],
     );
     let applied = state.apply(LogIndex(1), Timestamp(0), &batch).unwrap();
     assert_eq!(applied.outcome, Outcome::Applied);
@@ -273,18 +227,11 @@ fn a_batch_equals_its_commands_one_by_one_but_for_the_version() {
     ];
     let (mut one_by_one, mut at_once) = (KvState::new(), KvState::new());
     for (index, command) in (1..).zip(&commands) {
-        one_by_one
-            .apply(LogIndex(index), Timestamp(0), command)
-            .unwrap();
+        one_by_one.apply(LogIndex(index), Timestamp(0), command).unwrap();
     }
-    at_once
-        .apply(LogIndex(1), Timestamp(0), &Command::batch(commands))
-        .unwrap();
+    at_once.apply(LogIndex(1), Timestamp(0), &Command::batch(commands)).unwrap();
     assert!(one_by_one.as_view().iter().eq(at_once.as_view().iter()));
-    assert_eq!(
-        at_once.as_view().get_versioned(b"b").unwrap().version,
-        Version(1)
-    );
+    assert_eq!(at_once.as_view().get_versioned(b"b").unwrap().version, Version(1));
 }
 
 #[test]
@@ -297,13 +244,8 @@ fn chunks_are_bounded_and_a_large_row_has_its_own() {
     }
     let large = Command::set("0100", vec![8; 3 * CHUNK_BYTES_MAX]);
     state.apply(LogIndex(200), Timestamp(0), &large).unwrap();
-    let sizes: Vec<usize> = RowChunks::of(state.as_view())
-        .map(|chunk| chunk.len())
-        .collect();
-    let oversized: Vec<_> = sizes
-        .iter()
-        .filter(|&&size| size > CHUNK_BYTES_MAX)
-        .collect();
+    let sizes: Vec<usize> = RowChunks::of(state.as_view()).map(|chunk| chunk.len()).collect();
+    let oversized: Vec<_> = sizes.iter().filter(|&&size| size > CHUNK_BYTES_MAX).collect();
     assert_eq!(oversized, [&(24 + 4 + 3 * CHUNK_BYTES_MAX)]);
     assert!(sizes.len() < 8, "{sizes:?}");
     assert_eq!(restored(state.as_view()).unwrap().digest(), state.digest());
@@ -312,9 +254,7 @@ fn chunks_are_bounded_and_a_large_row_has_its_own() {
 #[test]
 fn rows_golden() {
     let mut state = KvState::new();
-    state
-        .apply(LogIndex(0x0102), Timestamp(3), &Command::set("key", "v"))
-        .unwrap();
+    state.apply(LogIndex(0x0102), Timestamp(3), &Command::set("key", "v")).unwrap();
     let golden = [
         3, 0, 0, 0, 1, 0, 0, 0, // lengths
         2, 1, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 0, 0, 0, 0, // version, stamp
@@ -332,41 +272,24 @@ fn rows_that_no_state_has_are_refused() {
     let rows = RowChunks::of(state.as_view()).next().unwrap();
     let restore = |bytes: &[u8], last: u64, stamp: u64| {
         let chunks = [Bytes::copy_from_slice(bytes)];
-        KvState::from_rows(chunks, Some(LogIndex(last)), Timestamp(stamp))
-            .map(|_| ())
-            .unwrap_err()
+        KvState::from_rows(chunks, Some(LogIndex(last)), Timestamp(stamp)).map(|_| ()).unwrap_err()
     };
     let twice = [&rows[..26], &rows[..26]].concat();
     assert_eq!(restore(&twice, 9, 99), RowsError::NotAscending { row: 1 });
     for cut in (1..26).chain(27..52) {
-        assert_eq!(
-            restore(&rows[..cut], 9, 99),
-            RowsError::UnexpectedEnd { chunk: 0 },
-            "{cut}"
-        );
+        assert_eq!(restore(&rows[..cut], 9, 99), RowsError::UnexpectedEnd { chunk: 0 }, "{cut}");
     }
     let (version, timestamp) = (Version(2), Timestamp(20));
-    let future = RowsError::FromTheFuture {
-        chunk: 0,
-        version,
-        timestamp,
-    };
+    let future = RowsError::FromTheFuture { chunk: 0, version, timestamp };
     assert_eq!(restore(&rows, 1, 99), future);
     assert_eq!(restore(&rows, 9, 19), future);
     let mut keyless = rows.clone();
     keyless[0] = 0;
-    let error = RowsError::LengthNotAllowed {
-        chunk: 0,
-        key_bytes: 0,
-        value_bytes: 1,
-    };
+    let error = RowsError::LengthNotAllowed { chunk: 0, key_bytes: 0, value_bytes: 1 };
     assert_eq!(restore(&keyless, 9, 99), error);
     let mut huge = rows.clone();
     huge[7] = 0xff;
-    assert!(matches!(
-        restore(&huge, 9, 99),
-        RowsError::LengthNotAllowed { .. }
-    ));
+    assert!(matches!(restore(&huge, 9, 99), RowsError::LengthNotAllowed { .. }));
 }
 
 #[test]
@@ -383,9 +306,7 @@ fn a_restored_row_does_not_keep_its_chunk_in_memory() {
 fn values_are_read_and_applied_without_copying() {
     let mut state = KvState::new();
     let value = Bytes::from(vec![1; 100]);
-    state
-        .apply(LogIndex(1), Timestamp(0), &Command::set("k", value.clone()))
-        .unwrap();
+    state.apply(LogIndex(1), Timestamp(0), &Command::set("k", value.clone())).unwrap();
     assert_eq!(state.as_view().get(b"k").unwrap().as_ptr(), value.as_ptr());
 }
 
@@ -402,12 +323,7 @@ fn ranges_take_any_bounds_in_both_directions() {
     assert_eq!(keys(view.range(..="b")), ["a", "b"]);
     assert_eq!(keys(view.range::<&str>(..)), ["a", "b", "c", "d"]);
     assert_eq!(keys(view.range(b"d".to_vec()..b"a".to_vec())), [""; 0]);
-    let last: Vec<_> = view
-        .range(.."d")
-        .rev()
-        .take(2)
-        .map(|(key, _)| key)
-        .collect();
+    let last: Vec<_> = view.range(.."d").rev().take(2).map(|(key, _)| key).collect();
     assert_eq!(last, ["c", "b"]);
     assert!(view.prefix(b"c").eq(view.scan_prefix(b"c")));
 }

@@ -61,25 +61,15 @@ impl Model {
                 return Outcome::GuardFailed { guard, found };
             }
         }
-        let outcomes: Vec<_> = commands
-            .iter()
-            .map(|command| self.single(index, command, applied))
-            .collect();
-        if outcomes.iter().any(Outcome::changed) {
-            Outcome::Applied
-        } else {
-            Outcome::Unchanged
-        }
+        let outcomes: Vec<_> =
+            commands.iter().map(|command| self.single(index, command, applied)).collect();
+        if outcomes.iter().any(Outcome::changed) { Outcome::Applied } else { Outcome::Unchanged }
     }
 
     fn single(&mut self, index: u64, command: &Command, applied: &mut Applied) -> Outcome {
         let keys: Vec<Vec<u8>> = match command {
             Command::Set { key, value } => {
-                if self
-                    .rows
-                    .get(key.as_ref())
-                    .is_some_and(|row| row.0 == *value)
-                {
+                if self.rows.get(key.as_ref()).is_some_and(|row| row.0 == *value) {
                     return Outcome::Unchanged;
                 }
                 let row = (value.to_vec(), index, self.last_timestamp);
@@ -89,12 +79,9 @@ impl Model {
                 return Outcome::Applied;
             }
             Command::Delete { key } => vec![key.to_vec()],
-            Command::DeletePrefix { prefix } => self
-                .rows
-                .keys()
-                .filter(|key| key.starts_with(prefix))
-                .cloned()
-                .collect(),
+            Command::DeletePrefix { prefix } => {
+                self.rows.keys().filter(|key| key.starts_with(prefix)).cloned().collect()
+            }
             Command::Batch { .. } => panic!("nested"),
         };
         let mut removed = 0;
@@ -119,11 +106,7 @@ impl Model {
             assert_eq!(found.version, Version(*version));
             assert_eq!(found.timestamp, Timestamp(*timestamp));
         }
-        let bytes: usize = self
-            .rows
-            .iter()
-            .map(|(key, row)| key.len() + row.0.len())
-            .sum();
+        let bytes: usize = self.rows.iter().map(|(key, row)| key.len() + row.0.len()).sum();
         assert_eq!(view.live_bytes(), bytes as u64);
     }
 }

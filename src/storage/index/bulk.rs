@@ -81,13 +81,6 @@ fn root_of<V>(mut level: Vec<Separated<V>>) -> Arc<Node<V>> {
 /// The node above some nodes; the separator before the first of them goes up with it.
 fn join<V>(nodes: impl Iterator<Item = Separated<V>>) -> Separated<V> {
     let (mut separators, children): (Vec<Bytes>, Vec<_>) = nodes.unzip();
-    let before = if separators.is_empty() {
-        Bytes::new()
-    } else {
-        separators.remove(0)
-    };
-    (
-        before,
-        Arc::new(Node::Inner(Inner::new(separators, children))),
-    )
+    let before = if separators.is_empty() { Bytes::new() } else { separators.remove(0) };
+    (before, Arc::new(Node::Inner(Inner::new(separators, children))))
 }

@@ -14,9 +14,9 @@ const SHARED_BITS_MAX: u32 = 32;
 
 /// For each key of a node, the eight bytes that follow the prefix which all of them share.
 ///
-/// Invariants: the keys are ascending and there are as many heads; all keys share their first `skip`
-/// bytes; a key that ends within its head is padded with zeros. So where two heads differ they order
-/// the keys, and where they do not the keys must be compared.
+/// Invariants: the keys are ascending and there are as many heads; all keys share their first
+/// `skip` bytes; a key that ends within its head is padded with zeros. So where two heads differ
+/// they order the keys, and where they do not the keys must be compared.
 #[derive(Clone, Debug)]
 pub(super) struct Heads {
     /// Bytes at the front of the keys that all share and no head holds.
@@ -28,11 +28,7 @@ pub(super) struct Heads {
 }
 
 impl Heads {
-    pub(super) const EMPTY: Self = Self {
-        skip: 0,
-        len: 0,
-        numbers: [0; FANOUT],
-    };
+    pub(super) const EMPTY: Self = Self { skip: 0, len: 0, numbers: [0; FANOUT] };
 
     /// The heads of some ascending keys, at most `FANOUT`.
     pub(super) fn of<'a>(keys: impl DoubleEndedIterator<Item = &'a [u8]> + Clone) -> Self {
@@ -47,8 +43,8 @@ impl Heads {
         made
     }
 
-    /// Where the keys that may equal `key` stand, if `key` begins with the shared prefix. Empty when
-    /// there are none; its start is then where `key` would stand.
+    /// Where the keys that may equal `key` stand, if `key` begins with the shared prefix. Empty
+    /// when there are none; its start is then where `key` would stand.
     fn candidates(&self, key: &[u8]) -> Range<usize> {
         let wanted = head(key, self.skip);
         let heads = self.used();
@@ -149,16 +145,10 @@ impl Heads {
     pub(super) fn validate<'a>(&self, keys: impl DoubleEndedIterator<Item = &'a [u8]> + Clone) {
         let mut ends = keys.clone();
         if let (Some(first), Some(last)) = (ends.next(), ends.next_back()) {
-            assert!(
-                shared_bytes(first, last) >= self.skip,
-                "a key without the shared prefix"
-            );
+            assert!(shared_bytes(first, last) >= self.skip, "a key without the shared prefix");
         }
         let expected = keys.map(|key| head(key, self.skip));
-        assert!(
-            expected.eq(self.used().iter().copied()),
-            "a head is not its key's"
-        );
+        assert!(expected.eq(self.used().iter().copied()), "a head is not its key's");
     }
 }
 
@@ -172,13 +162,9 @@ fn head(key: &[u8], skip: usize) -> u64 {
     if let Some(whole) = rest.first_chunk::<HEAD_BYTES>() {
         return u64::from_be_bytes(*whole);
     }
-    let short = rest
-        .iter()
-        .fold(0, |number: u64, &byte| (number << 8) | u64::from(byte));
+    let short = rest.iter().fold(0, |number: u64, &byte| (number << 8) | u64::from(byte));
     // Between one and eight bytes are missing, and a shift by all 64 bits is none.
-    short
-        .checked_shl(8 * padding_bytes(rest.len()))
-        .unwrap_or(0)
+    short.checked_shl(8 * padding_bytes(rest.len())).unwrap_or(0)
 }
 
 /// How many zeros pad a key that ends `len` bytes into its head.

@@ -17,10 +17,7 @@ impl<V: Clone> Clone for Leaf<V> {
         // A node is copied because it is about to be changed: leave room for that.
         let mut rows = Vec::with_capacity(FANOUT);
         rows.extend_from_slice(&self.rows);
-        Self {
-            heads: self.heads.clone(),
-            rows,
-        }
+        Self { heads: self.heads.clone(), rows }
     }
 }
 
@@ -56,13 +53,11 @@ impl<V> Leaf<V> {
         let at = match self.search(&key) {
             Err(at) => at,
             Ok(at) => {
-                // The new key too: the old one may keep a large buffer alive that nobody else needs.
+                // The new key too: the old one may keep a large buffer alive that nobody else
+                // needs.
                 let row = self.rows.get_mut(at);
                 let replaced = row.map(|row| std::mem::replace(row, (key, value)).1);
-                return LeafInsertion {
-                    replaced,
-                    split: None,
-                };
+                return LeafInsertion { replaced, split: None };
             }
         };
         let split = if self.rows.len() < FANOUT {
@@ -78,17 +73,13 @@ impl<V> Leaf<V> {
             }
             Some((separator(self.last_key(), right.first_key()), right))
         };
-        LeafInsertion {
-            replaced: None,
-            split,
-        }
+        LeafInsertion { replaced: None, split }
     }
 
     fn insert_at(&mut self, at: usize, key: Bytes, value: V) {
         if self.rows.len() == self.rows.capacity() {
             let room = FANOUT.min((2 * self.rows.len()).max(4));
-            self.rows
-                .reserve_exact(room.saturating_sub(self.rows.len()));
+            self.rows.reserve_exact(room.saturating_sub(self.rows.len()));
         }
         let neighbour = self.rows.first().map(|(key, _)| key.as_ref());
         let fits = self.heads.insert(at, &key, neighbour);
@@ -99,10 +90,7 @@ impl<V> Leaf<V> {
     }
 
     fn split_off(&mut self, at: usize) -> Self {
-        let mut right = Self {
-            heads: self.heads.split_off(at, at),
-            rows: self.rows.split_off(at),
-        };
+        let mut right = Self { heads: self.heads.split_off(at, at), rows: self.rows.split_off(at) };
         self.sharpen();
         right.sharpen();
         right
@@ -120,8 +108,8 @@ impl<V> Leaf<V> {
         Some(self.rows.remove(at).1)
     }
 
-    /// Takes over all rows of the leaf that follows, or, where they would be too many, half of both;
-    /// then returns the other half with what separates it.
+    /// Takes over all rows of the leaf that follows, or, where they would be too many, half of
+    /// both; then returns the other half with what separates it.
     pub(super) fn append(&mut self, mut right: Self) -> Option<(Bytes, Self)> {
         self.rows.append(&mut right.rows);
         let upper =
@@ -140,15 +128,8 @@ impl<V> Leaf<V> {
     }
 
     pub(super) fn validate(&self) {
-        assert!(
-            self.rows.len() <= FANOUT,
-            "a leaf of {} rows",
-            self.rows.len()
-        );
-        assert!(
-            keys_of(&self.rows).is_sorted_by(|a, b| a < b),
-            "rows out of order"
-        );
+        assert!(self.rows.len() <= FANOUT, "a leaf of {} rows", self.rows.len());
+        assert!(keys_of(&self.rows).is_sorted_by(|a, b| a < b), "rows out of order");
         self.heads.validate(keys_of(&self.rows));
     }
 }
@@ -156,8 +137,9 @@ impl<V> Leaf<V> {
 /// Most items of a node made by merging two, so that it is not split again at once.
 pub(super) const MERGED_MAX: usize = FANOUT / 4 * 3;
 
-/// Where a full node is cut, given where the new item goes. At an end of the node more are likely to
-/// follow there, so that side gets the room: rows inserted in order leave nearly full nodes behind.
+/// Where a full node is cut, given where the new item goes. At an end of the node more are likely
+/// to follow there, so that side gets the room: rows inserted in order leave nearly full nodes
+/// behind.
 pub(super) fn cut_for(at: usize) -> usize {
     match at {
         0 => FANOUT / 8,
@@ -168,17 +150,15 @@ pub(super) fn cut_for(at: usize) -> usize {
 
 /// The shortest key that is above `left` and not above `right`.
 ///
-/// It is a copy: a part of `right` would keep alive the buffer that `right` was read from, also after
-/// that row is gone.
+/// It is a copy: a part of `right` would keep alive the buffer that `right` was read from, also
+/// after that row is gone.
 pub(super) fn separator(left: &[u8], right: &[u8]) -> Bytes {
     let bytes = shared_bytes(left, right) + 1;
     Bytes::copy_from_slice(right.get(..bytes).unwrap_or(right))
 }
 
 fn key_at<V>(rows: &[(Bytes, V)], at: usize) -> &[u8] {
-    rows.get(at)
-        .map(|(key, _)| key.as_ref())
-        .unwrap_or_default()
+    rows.get(at).map(|(key, _)| key.as_ref()).unwrap_or_default()
 }
 
 fn keys_of<V>(rows: &[(Bytes, V)]) -> impl DoubleEndedIterator<Item = &[u8]> + Clone {

@@ -1,13 +1,13 @@
 //! An ordered map in memory from keys to small values, of which a copy costs nothing.
 //!
-//! It is a B+tree whose nodes are shared between copies: cloning an [`Index`] clones one pointer, and
-//! a change copies only the nodes on the way to its key, and those only while a clone still needs
-//! them. So a reader keeps one state for as long as it likes, and a writer who has the tree to itself
-//! changes it in place.
+//! It is a B+tree whose nodes are shared between copies: cloning an [`Index`] clones one pointer,
+//! and a change copies only the nodes on the way to its key, and those only while a clone still
+//! needs them. So a reader keeps one state for as long as it likes, and a writer who has the tree
+//! to itself changes it in place.
 //!
-//! Not `std::collections::BTreeMap`: its clone is O(n). Not a hash map: ranges and prefixes are read
-//! in key order. Within a node, keys are told apart by eight of their bytes kept inline, so that a
-//! look-up follows about one pointer for each level and one for the row.
+//! Not `std::collections::BTreeMap`: its clone is O(n). Not a hash map: ranges and prefixes are
+//! read in key order. Within a node, keys are told apart by eight of their bytes kept inline, so
+//! that a look-up follows about one pointer for each level and one for the row.
 
 mod heads;
 mod leaf;
@@ -26,14 +26,14 @@ use self::leaf::Leaf;
 use self::node::Node;
 pub use self::range::Range;
 
-/// Most rows of a leaf and most children of an inner node. Larger nodes are found faster and cost more
-/// to copy when a clone shares them.
+/// Most rows of a leaf and most children of an inner node. Larger nodes are found faster and cost
+/// more to copy when a clone shares them.
 const FANOUT: usize = 32;
 
 /// An ordered map from keys to `V`; clones are O(1) and never see later changes.
 ///
-/// Look-up, insertion and removal cost O(log n); the first change of a node that a clone still shares
-/// copies that node. Memory stays proportional to the rows, also after removals.
+/// Look-up, insertion and removal cost O(log n); the first change of a node that a clone still
+/// shares copies that node. Memory stays proportional to the rows, also after removals.
 pub struct Index<V> {
     root: Arc<Node<V>>,
     len: usize,
@@ -41,10 +41,7 @@ pub struct Index<V> {
 
 impl<V> Clone for Index<V> {
     fn clone(&self) -> Self {
-        Self {
-            root: Arc::clone(&self.root),
-            len: self.len,
-        }
+        Self { root: Arc::clone(&self.root), len: self.len }
     }
 }
 
@@ -57,9 +54,7 @@ impl<V> Default for Index<V> {
 impl<V: fmt::Debug> fmt::Debug for Index<V> {
     /// Shows the number of rows only: there may be millions.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Index")
-            .field("len", &self.len)
-            .finish_non_exhaustive()
+        f.debug_struct("Index").field("len", &self.len).finish_non_exhaustive()
     }
 }
 
@@ -67,10 +62,7 @@ impl<V> Index<V> {
     /// An empty map.
     #[must_use]
     pub fn new() -> Self {
-        Self {
-            root: Arc::new(Node::Leaf(Leaf::new(Vec::new()))),
-            len: 0,
-        }
+        Self { root: Arc::new(Node::Leaf(Leaf::new(Vec::new()))), len: 0 }
     }
 
     /// A map of rows that are already in strictly ascending key order. Costs O(n).
@@ -101,8 +93,8 @@ impl<V> Index<V> {
         self.root.get(key)
     }
 
-    /// The rows within the bounds, in key order, from either end. None when the bounds are the wrong
-    /// way round. Costs O(log n) and then O(1) a row; nothing is copied.
+    /// The rows within the bounds, in key order, from either end. None when the bounds are the
+    /// wrong way round. Costs O(log n) and then O(1) a row; nothing is copied.
     #[must_use]
     pub fn range(&self, (from, to): (Bound<&[u8]>, Bound<&[u8]>)) -> Range<'_, V> {
         Range::new(&self.root, from, to)
@@ -114,7 +106,8 @@ impl<V> Index<V> {
         self.range((Bound::Unbounded, Bound::Unbounded))
     }
 
-    /// Checks the structure: order, balance, fill, and what nodes know of their keys. O(n), for tests.
+    /// Checks the structure: order, balance, fill, and what nodes know of their keys. O(n), for
+    /// tests.
     ///
     /// # Panics
     ///

@@ -77,10 +77,7 @@ impl<V: Clone> Node<V> {
             Self::Inner(inner) => {
                 let at = inner.position(&key);
                 let (replaced, split) = inner.child_mut(at).insert(key, value);
-                (
-                    replaced,
-                    split.and_then(|split| inner.insert_behind(at, split)),
-                )
+                (replaced, split.and_then(|split| inner.insert_behind(at, split)))
             }
         }
     }
@@ -118,8 +115,8 @@ impl<V: Clone> Node<V> {
         Arc::new(Self::Inner(Inner::new(vec![split.separator], children)))
     }
 
-    /// Takes over all items of the node that follows, on the same level, behind `separator`; or half
-    /// of both, where they would be too many, and returns the other half.
+    /// Takes over all items of the node that follows, on the same level, behind `separator`; or
+    /// half of both, where they would be too many, and returns the other half.
     fn append(self: &mut Arc<Self>, separator: Bytes, right: Arc<Self>) -> Option<Split<V>> {
         match (Arc::make_mut(self), Arc::unwrap_or_clone(right)) {
             (Self::Leaf(left), Self::Leaf(right)) => {
@@ -136,11 +133,7 @@ impl<V: Clone> Node<V> {
 impl<V> Inner<V> {
     pub(super) fn new(separators: Vec<Bytes>, children: Vec<Arc<Node<V>>>) -> Self {
         let heads = Heads::of(keys_of(&separators));
-        Self {
-            heads,
-            separators,
-            children,
-        }
+        Self { heads, separators, children }
     }
 
     pub(super) fn children(&self) -> &[Arc<Node<V>>] {
@@ -176,11 +169,7 @@ impl<V: Clone> Inner<V> {
             return None;
         }
         // The middle separator moves up: it is neither in the left part nor in the right one.
-        let cut = if at + 1 == FANOUT {
-            cut_for(FANOUT)
-        } else {
-            cut_for(at)
-        };
+        let cut = if at + 1 == FANOUT { cut_for(FANOUT) } else { cut_for(at) };
         let mut right = Self {
             heads: self.heads.split_off(cut - 1, cut),
             separators: self.separators.split_off(cut),
@@ -218,11 +207,7 @@ impl<V: Clone> Inner<V> {
 
     /// Merges child `at`, which has become sparse, with the child before or behind it.
     fn merge_around(&mut self, at: usize) {
-        let left = if at + 1 < self.children.len() {
-            at
-        } else {
-            at.saturating_sub(1)
-        };
+        let left = if at + 1 < self.children.len() { at } else { at.saturating_sub(1) };
         if left + 1 < self.children.len() {
             self.heads.remove(left);
             let separator = self.separators.remove(left);
@@ -245,10 +230,7 @@ impl<V: Clone> Inner<V> {
         self.heads = Heads::of(keys_of(&self.separators));
         let (separators, children) = upper?;
         let right = Arc::new(Node::Inner(Self::new(separators, children)));
-        Some(Split {
-            separator: between?,
-            right,
-        })
+        Some(Split { separator: between?, right })
     }
 }
 
@@ -262,10 +244,7 @@ impl<V> Node<V> {
                     least.is_none_or(|least| least <= key) && above.is_none_or(|above| key < above)
                 };
                 let rows = leaf.rows();
-                assert!(
-                    rows.iter().all(|(key, _)| inside(key)),
-                    "a row in the wrong leaf"
-                );
+                assert!(rows.iter().all(|(key, _)| inside(key)), "a row in the wrong leaf");
                 (0, rows.len())
             }
             Self::Inner(inner) => inner.validate(least, above),
@@ -277,18 +256,11 @@ impl<V> Inner<V> {
     fn validate(&self, least: Option<&[u8]>, above: Option<&[u8]>) -> (usize, usize) {
         assert!(self.children.len() <= FANOUT, "too many children");
         assert!(self.children.len() >= 2, "an inner node with one child");
-        assert_eq!(
-            self.separators.len() + 1,
-            self.children.len(),
-            "separators and children"
-        );
+        assert_eq!(self.separators.len() + 1, self.children.len(), "separators and children");
         self.heads.validate(keys_of(&self.separators));
         let mut heights_and_rows = Vec::new();
         for (at, child) in self.children.iter().enumerate() {
-            assert!(
-                child.items() >= ITEMS_MIN,
-                "a node that should have been merged"
-            );
+            assert!(child.items() >= ITEMS_MIN, "a node that should have been merged");
             let from = at.checked_sub(1).and_then(|at| self.separators.get(at));
             let to = self.separators.get(at);
             let from = from.map(Bytes::as_ref).or(least);
@@ -296,14 +268,8 @@ impl<V> Inner<V> {
             heights_and_rows.push(child.validate(from, to));
         }
         let height = heights_and_rows.first().map_or(0, |&(height, _)| height);
-        assert!(
-            heights_and_rows.iter().all(|&(other, _)| other == height),
-            "not balanced"
-        );
-        (
-            height + 1,
-            heights_and_rows.iter().map(|&(_, rows)| rows).sum(),
-        )
+        assert!(heights_and_rows.iter().all(|&(other, _)| other == height), "not balanced");
+        (height + 1, heights_and_rows.iter().map(|&(_, rows)| rows).sum())
     }
 }
 

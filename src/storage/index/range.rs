@@ -20,9 +20,7 @@ pub struct Range<'a, V> {
 
 impl<V> Clone for Range<'_, V> {
     fn clone(&self) -> Self {
-        Self {
-            ends: self.ends.clone(),
-        }
+        Self { ends: self.ends.clone() }
     }
 }
 
@@ -75,11 +73,7 @@ struct Cursor<'a, V> {
 
 impl<V> Clone for Cursor<'_, V> {
     fn clone(&self) -> Self {
-        Self {
-            path: self.path.clone(),
-            leaf: self.leaf,
-            at: self.at,
-        }
+        Self { path: self.path.clone(), leaf: self.leaf, at: self.at }
     }
 }
 
@@ -115,8 +109,8 @@ impl<'a, V> Cursor<'a, V> {
         (cursor.row().is_some() && inside || cursor.retreat()).then_some(cursor)
     }
 
-    /// The place in its leaf where `key` stands, or would: the row there is then greater, or, behind
-    /// the last row of the leaf, there is none.
+    /// The place in its leaf where `key` stands, or would: the row there is then greater, or,
+    /// behind the last row of the leaf, there is none.
     fn search(root: &'a Node<V>, key: &[u8]) -> (Self, Ordering) {
         let mut path = Vec::new();
         let mut node = root;
@@ -168,10 +162,7 @@ impl<'a, V> Cursor<'a, V> {
     }
 
     fn row(&self) -> Option<(&'a Bytes, &'a V)> {
-        self.leaf
-            .rows()
-            .get(self.at)
-            .map(|(key, value)| (key, value))
+        self.leaf.rows().get(self.at).map(|(key, value)| (key, value))
     }
 
     fn is_at(&self, other: &Self) -> bool {
@@ -196,8 +187,8 @@ impl<'a, V> Cursor<'a, V> {
         self.turn(|at, _| at.checked_sub(1), End::Last)
     }
 
-    /// Goes up to the nearest node that has a child beside the one come from, and down into that one
-    /// at its `end`.
+    /// Goes up to the nearest node that has a child beside the one come from, and down into that
+    /// one at its `end`.
     fn turn(&mut self, beside: impl Fn(usize, usize) -> Option<usize>, end: End) -> bool {
         while let Some((inner, at)) = self.path.pop() {
             let Some(next) = beside(at, inner.children().len()) else {

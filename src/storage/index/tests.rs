@@ -28,10 +28,7 @@ impl Numbers {
         match self.below(5) {
             0 => Bytes::from(number.to_le_bytes().to_vec()),
             1 => Bytes::from(format!("user:{number:012}")),
-            2 => Bytes::from(format!(
-                "a-very-long-prefix-that-all-share/{}",
-                number % 300
-            )),
+            2 => Bytes::from(format!("a-very-long-prefix-that-all-share/{}", number % 300)),
             3 => Bytes::from(vec![0; usize::try_from(number % 40).unwrap()]),
             _ => Bytes::from(vec![
                 u8::try_from(number % 7).unwrap();
@@ -102,11 +99,7 @@ fn a_clone_can_go_its_own_way() {
         second.insert(ascending(n).0, n + 1);
     }
     assert!(first.is_empty());
-    assert!(
-        second
-            .iter()
-            .all(|(key, value)| *key == ascending(value - 1).0)
-    );
+    assert!(second.iter().all(|(key, value)| *key == ascending(value - 1).0));
     second.validate();
 }
 
@@ -136,10 +129,7 @@ fn inserting_in_order_leaves_nearly_full_nodes() {
         index.validate();
         let nodes_min = usize::try_from(ROWS).unwrap() / FANOUT;
         let leaves = index.root.leaves();
-        assert!(
-            leaves < nodes_min * 5 / 4,
-            "{leaves} leaves, reversed: {reversed}"
-        );
+        assert!(leaves < nodes_min * 5 / 4, "{leaves} leaves, reversed: {reversed}");
     }
 }
 
@@ -172,14 +162,8 @@ fn bulk_building_equals_inserting_for_every_small_size() {
 #[test]
 fn bulk_building_refuses_rows_that_do_not_ascend() {
     let rows = |numbers: &[u64]| numbers.iter().copied().map(ascending).collect::<Vec<_>>();
-    assert_eq!(
-        Index::from_sorted(rows(&[1, 1])).unwrap_err(),
-        NotAscending { row: 1 }
-    );
-    assert_eq!(
-        Index::from_sorted(rows(&[1, 3, 2])).unwrap_err(),
-        NotAscending { row: 2 }
-    );
+    assert_eq!(Index::from_sorted(rows(&[1, 1])).unwrap_err(), NotAscending { row: 1 });
+    assert_eq!(Index::from_sorted(rows(&[1, 3, 2])).unwrap_err(), NotAscending { row: 2 });
 }
 
 #[test]
@@ -244,10 +228,7 @@ fn ranges_equal_the_standard_map_from_both_ends() {
             let mut backwards: Vec<_> = index.range(bounds).rev().map(owned).collect();
             backwards.reverse();
             assert_eq!(backwards, expected);
-            assert_eq!(
-                from_both_ends(index.range(bounds).map(owned), &mut numbers),
-                expected
-            );
+            assert_eq!(from_both_ends(index.range(bounds).map(owned), &mut numbers), expected);
         }
     }
 }
@@ -275,7 +256,10 @@ proptest! {
     #[test]
     fn short_keys_over_a_small_alphabet_equal_the_standard_map(
         changes in proptest::collection::vec(
-            (proptest::collection::vec(prop_oneof![Just(0_u8), Just(1), Just(255)], 0..6), 0..4_u64),
+            (
+                proptest::collection::vec(prop_oneof![Just(0_u8), Just(1), Just(255)], 0..6),
+                0..4_u64,
+            ),
             0..600,
         ),
     ) {

@@ -16,10 +16,7 @@ fn a_zeroed_sector_reads_as_zero() {
     let (fs, _file) = with_file(&[1; 1100]);
     fs.zero_sector(at("/f"), 1).unwrap();
     let bytes = bytes_of(&fs);
-    assert_eq!(
-        (bytes[511], bytes[512], bytes[1023], bytes[1024]),
-        (1, 0, 0, 1)
-    );
+    assert_eq!((bytes[511], bytes[512], bytes[1023], bytes[1024]), (1, 0, 0, 1));
     assert!(fs.zero_sector(at("/f"), 3).is_err());
 }
 
@@ -54,10 +51,7 @@ fn changes_out_of_band_are_durable_at_once() {
     fs.rename_file(at("/a"), at("/c")).unwrap();
     fs.write_file(at("/d"), b"x").unwrap();
     fs.remove_file(at("/d")).unwrap();
-    let expected = [
-        ("/b".into(), b"two".to_vec()),
-        ("/c".into(), b"two".to_vec()),
-    ];
+    let expected = [("/b".into(), b"two".to_vec()), ("/c".into(), b"two".to_vec())];
     assert_eq!(fs.power_cut(PowerCut::Nothing).files(), expected);
     assert_eq!(fs.operations(), 0);
 }

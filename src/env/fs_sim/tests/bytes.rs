@@ -7,11 +7,7 @@ fn synced_bytes_survive_every_cut() {
     let (fs, file) = with_file(&[7; 3000]);
     write(&file, &[8; 100], 3000);
     for seed in 0..SEEDS {
-        let cut = PowerCut::Random {
-            seed,
-            names: NameLoss::Subset,
-            sectors: LostSector::Garbage,
-        };
+        let cut = PowerCut::Random { seed, names: NameLoss::Subset, sectors: LostSector::Garbage };
         assert_eq!(bytes_of(&fs.power_cut(cut))[..3000], [7; 3000]);
     }
 }
@@ -24,11 +20,7 @@ fn each_unsynced_sector_is_lost_or_kept_by_itself() {
     for seed in 0..SEEDS {
         let bytes = bytes_of(&fs.power_cut(PowerCut::random(seed)));
         let sectors: Vec<u8> = bytes.chunks(SECTOR_BYTES).map(|sector| sector[0]).collect();
-        assert!(
-            bytes
-                .chunks(SECTOR_BYTES)
-                .all(|s| s.iter().all(|byte| *byte == s[0]))
-        );
+        assert!(bytes.chunks(SECTOR_BYTES).all(|s| s.iter().all(|byte| *byte == s[0])));
         seen.insert(sectors);
     }
     assert_eq!(seen.len(), 8);
@@ -43,10 +35,7 @@ fn a_sector_holds_a_prefix_of_its_writes() {
     let cuts =
         (0..SEEDS).map(|seed| bytes_of(&fs.power_cut(PowerCut::random(seed)))[1..4].to_vec());
     let expected = [[0, 0, 0], [1, 0, 0], [1, 2, 0], [1, 2, 3]];
-    assert_eq!(
-        cuts.collect::<BTreeSet<_>>(),
-        expected.map(Vec::from).into()
-    );
+    assert_eq!(cuts.collect::<BTreeSet<_>>(), expected.map(Vec::from).into());
 }
 
 #[test]
@@ -63,15 +52,8 @@ fn gaps_are_zero_or_garbage() {
     write(&file, &[5; 512], 512);
     let cut = |seed, sectors| {
         let names = NameLoss::Subset;
-        let cut = PowerCut::Random {
-            seed,
-            names,
-            sectors,
-        };
-        bytes_of(&fs.power_cut(cut))
-            .get(512..)
-            .unwrap_or_default()
-            .to_vec()
+        let cut = PowerCut::Random { seed, names, sectors };
+        bytes_of(&fs.power_cut(cut)).get(512..).unwrap_or_default().to_vec()
     };
     let odd = |bytes: Vec<u8>| bytes.iter().any(|byte| *byte != 0 && *byte != 5);
     assert!((0..SEEDS).all(|seed| !odd(cut(seed, LostSector::AsBefore))));
@@ -93,13 +75,9 @@ fn an_unsynced_truncation_may_bring_the_old_bytes_back() {
     let (fs, file) = with_file(&[1; 1000]);
     file.set_len(100).unwrap();
     write(&file, &[2; 50], 100);
-    let cuts: Vec<_> = (0..SEEDS)
-        .map(|seed| bytes_of(&fs.power_cut(PowerCut::random(seed))))
-        .collect();
-    assert!(
-        cuts.iter()
-            .any(|bytes| bytes.len() == 1000 && bytes[999] == 1)
-    );
+    let cuts: Vec<_> =
+        (0..SEEDS).map(|seed| bytes_of(&fs.power_cut(PowerCut::random(seed)))).collect();
+    assert!(cuts.iter().any(|bytes| bytes.len() == 1000 && bytes[999] == 1));
     assert!(cuts.iter().all(|bytes| bytes[..100] == [1; 100]));
     file.sync().unwrap();
     let mut expected = vec![1; 100];
@@ -145,10 +123,7 @@ fn a_failed_sync_loses_the_bytes_and_the_next_one_says_ok() {
     write(&file, &[3], 0);
     file.sync().unwrap();
     let after = bytes_of(&fs.power_cut(PowerCut::Nothing));
-    assert_eq!(
-        (after.len(), after[..3].to_vec(), after[1000]),
-        (1024, vec![3, 2, 2], 0)
-    );
+    assert_eq!((after.len(), after[..3].to_vec(), after[1000]), (1024, vec![3, 2, 2], 0));
 }
 
 #[test]

@@ -31,10 +31,7 @@ fn room_comes_back_when_the_last_name_and_handle_are_gone() {
 fn reserved_room_cannot_run_out() {
     let (fs, file) = with_file(b"");
     fs.set_space(Some(1024));
-    assert_eq!(
-        file.allocate(0, 1025).unwrap_err().kind(),
-        io::ErrorKind::StorageFull
-    );
+    assert_eq!(file.allocate(0, 1025).unwrap_err().kind(), io::ErrorKind::StorageFull);
     assert_eq!(file.len().unwrap(), 0);
     file.allocate(0, 1024).unwrap();
     fs.set_space(Some(0));
@@ -46,11 +43,7 @@ fn reserved_room_cannot_run_out() {
 #[test]
 fn hiccups_are_survived_by_the_helpers() {
     let fs = SimFs::new(9);
-    fs.set_hiccups(Hiccups {
-        interrupted_one_in: 3,
-        short_read_one_in: 2,
-        short_write_one_in: 2,
-    });
+    fs.set_hiccups(Hiccups { interrupted_one_in: 3, short_read_one_in: 2, short_write_one_in: 2 });
     let file = create(&fs, "/f");
     let bytes: Vec<u8> = (0..5000u16).map(|n| n.to_le_bytes()[0]).collect();
     write(&file, &bytes, 0);
@@ -96,10 +89,7 @@ fn handles_run_out_and_come_back() {
     let (fs, file) = with_file(b"");
     fs.set_handles_max(Some(1));
     let error = fs.open(at("/f"), OpenHow::Read).unwrap_err();
-    assert_eq!(
-        error.raw_os_error(),
-        Some(rustix::io::Errno::MFILE.raw_os_error())
-    );
+    assert_eq!(error.raw_os_error(), Some(rustix::io::Errno::MFILE.raw_os_error()));
     assert!(fs.open(at("/g"), OpenHow::CreateNew).is_err());
     assert!(fs.list(at("/")).is_err());
     drop(file);
@@ -113,14 +103,8 @@ fn read_only_refuses_changes_and_fails_pending_syncs() {
     write(&file, b"x", 0);
     fs.make_read_only();
     let refused = io::ErrorKind::ReadOnlyFilesystem;
-    assert_eq!(
-        fs.open(at("/g"), OpenHow::CreateNew).unwrap_err().kind(),
-        refused
-    );
-    assert_eq!(
-        fs.open(at("/f"), OpenHow::ReadWrite).unwrap_err().kind(),
-        refused
-    );
+    assert_eq!(fs.open(at("/g"), OpenHow::CreateNew).unwrap_err().kind(), refused);
+    assert_eq!(fs.open(at("/f"), OpenHow::ReadWrite).unwrap_err().kind(), refused);
     assert_eq!(file.set_len(0).unwrap_err().kind(), refused);
     assert_eq!(fs.remove(at("/f")).unwrap_err().kind(), refused);
     assert_eq!(file.sync().unwrap_err().kind(), refused);

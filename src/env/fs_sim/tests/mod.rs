@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 use std::io::{self, IoSlice};
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::*;
 use crate::env::clock::{Clock, ManualClock};
@@ -52,19 +52,10 @@ fn names(fs: &SimFs) -> Vec<String> {
 
 /// The sets of names that random cuts of `fs` leave.
 fn names_after_cuts(fs: &SimFs, names_lost: NameLoss) -> BTreeSet<String> {
-    let cut = |seed| PowerCut::Random {
-        seed,
-        names: names_lost,
-        sectors: LostSector::AsBefore,
-    };
-    (0..SEEDS)
-        .map(|seed| names(&fs.power_cut(cut(seed))).join(" "))
-        .collect()
+    let cut = |seed| PowerCut::Random { seed, names: names_lost, sectors: LostSector::AsBefore };
+    (0..SEEDS).map(|seed| names(&fs.power_cut(cut(seed))).join(" ")).collect()
 }
 
 fn set(outcomes: &[&str]) -> BTreeSet<String> {
-    outcomes
-        .iter()
-        .map(|outcome| (*outcome).to_owned())
-        .collect()
+    outcomes.iter().map(|outcome| (*outcome).to_owned()).collect()
 }

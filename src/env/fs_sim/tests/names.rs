@@ -16,14 +16,8 @@ fn subsets_and_prefixes_of_changes() {
     let fs = SimFs::new(0);
     create(&fs, "/a");
     create(&fs, "/b");
-    assert_eq!(
-        names_after_cuts(&fs, NameLoss::Subset),
-        set(&["", "a", "b", "a b"])
-    );
-    assert_eq!(
-        names_after_cuts(&fs, NameLoss::Prefix),
-        set(&["", "a", "a b"])
-    );
+    assert_eq!(names_after_cuts(&fs, NameLoss::Subset), set(&["", "a", "b", "a b"]));
+    assert_eq!(names_after_cuts(&fs, NameLoss::Prefix), set(&["", "a", "a b"]));
 }
 
 #[test]
@@ -60,10 +54,7 @@ fn a_replaced_file_is_there_or_its_replacement_is() {
     temporary.sync().unwrap();
     fs.rename(at("/t"), at("/f")).unwrap();
     let cuts = (0..SEEDS).map(|seed| bytes_of(&fs.power_cut(PowerCut::random(seed))));
-    assert_eq!(
-        cuts.collect::<BTreeSet<_>>(),
-        [b"old".to_vec(), b"new".to_vec()].into()
-    );
+    assert_eq!(cuts.collect::<BTreeSet<_>>(), [b"old".to_vec(), b"new".to_vec()].into());
     assert_eq!(names_after_cuts(&fs, NameLoss::Subset), set(&["f", "f t"]));
 }
 
@@ -72,10 +63,7 @@ fn a_chain_of_renames_leaves_one_name() {
     let (fs, _file) = with_file(b"x");
     fs.rename(at("/f"), at("/g")).unwrap();
     fs.rename(at("/g"), at("/h")).unwrap();
-    assert_eq!(
-        names_after_cuts(&fs, NameLoss::Subset),
-        set(&["f", "g", "h"])
-    );
+    assert_eq!(names_after_cuts(&fs, NameLoss::Subset), set(&["f", "g", "h"]));
 }
 
 #[test]
@@ -85,9 +73,8 @@ fn a_removal_never_takes_the_file_that_came_after() {
     let file = create(&fs, "/f");
     write(&file, b"new", 0);
     file.sync().unwrap();
-    let cuts: BTreeSet<_> = (0..SEEDS)
-        .map(|seed| fs.power_cut(PowerCut::random(seed)).files())
-        .collect();
+    let cuts: BTreeSet<_> =
+        (0..SEEDS).map(|seed| fs.power_cut(PowerCut::random(seed)).files()).collect();
     let one = |bytes: &[u8]| vec![("/f".into(), bytes.to_vec())];
     assert_eq!(cuts, [vec![], one(b"old"), one(b"new")].into());
 }
@@ -140,8 +127,5 @@ fn a_removal_never_takes_the_file_that_was_there_before() {
     fs.sync_dir(at("/")).unwrap();
     fs.rename(at("/t"), at("/f")).unwrap();
     fs.remove(at("/f")).unwrap();
-    assert_eq!(
-        names_after_cuts(&fs, NameLoss::Subset),
-        set(&["f t", "f", ""])
-    );
+    assert_eq!(names_after_cuts(&fs, NameLoss::Subset), set(&["f t", "f", ""]));
 }

@@ -36,10 +36,8 @@ fn the_same_seed_gives_the_same_trace_and_the_same_cuts() {
         fs.start_history();
         workload(&fs, 200);
         let images = fs.take_history();
-        let cuts: Vec<_> = images
-            .iter()
-            .map(|image| image.power_cut(PowerCut::random(5)).files())
-            .collect();
+        let cuts: Vec<_> =
+            images.iter().map(|image| image.power_cut(PowerCut::random(5)).files()).collect();
         (fs.take_trace(), cuts)
     };
     let (trace, cuts) = run();
@@ -59,10 +57,7 @@ fn history_has_an_image_after_every_change() {
     let images = fs.take_history();
     let numbers: Vec<_> = images.iter().map(DiskImage::operation).collect();
     assert_eq!(numbers, [1, 3, 4, 5]);
-    let shown: Vec<_> = images
-        .iter()
-        .map(|image| image.files()[0].1.clone())
-        .collect();
+    let shown: Vec<_> = images.iter().map(|image| image.files()[0].1.clone()).collect();
     assert_eq!(shown, [&b""[..], b"a", b"a", b"b"]);
     assert!(fs.take_history().is_empty());
 }
@@ -98,26 +93,17 @@ fn threads_share_a_disk() {
     assert_eq!((fs.operations(), fs.files().len()), (404, 4));
 }
 
-/// Prints what a cut costs. A bound on time would fail on a busy machine, so there is none.
 #[test]
 fn many_cuts_of_a_history() {
     let fs = SimFs::new(0);
     fs.start_history();
     workload(&fs, 600);
     let images = fs.take_history();
-    let begun = Instant::now();
     let mut bytes = 0;
-    let mut cuts = 0u32;
     for image in &images {
         for seed in 0..16 {
             bytes += image.power_cut(PowerCut::random(seed)).used_bytes();
-            cuts += 1;
         }
     }
-    let each = begun.elapsed() / cuts;
-    println!(
-        "{cuts} cuts of {} bytes on average, {each:?} each",
-        bytes / u64::from(cuts)
-    );
     assert!(bytes > 0);
 }

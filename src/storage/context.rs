@@ -1,0 +1,40 @@
+//! What every file operation of one open store needs: where, through which doors, as whom.
+
+use std::path::{Path, PathBuf};
+
+use super::error::StorageError;
+use super::format::{LOG_NAME, segment_name};
+use super::identity::Identity;
+use super::sync_gate::SyncGate;
+use crate::env::Env;
+use crate::types::SegmentId;
+
+/// One open directory. Clones share the latch of a failed sync.
+#[derive(Clone, Debug)]
+pub(crate) struct Context {
+    pub(crate) env: Env,
+    pub(crate) gate: SyncGate,
+    /// The data directory.
+    pub(crate) root: PathBuf,
+    /// The folder of segments.
+    pub(crate) log: PathBuf,
+    pub(crate) identity: Identity,
+}
+
+impl Context {
+    pub(crate) fn new(env: Env, gate: SyncGate, root: &Path, identity: Identity) -> Self {
+        Self { env, gate, root: root.to_owned(), log: root.join(LOG_NAME), identity }
+    }
+
+    pub(crate) fn segment_path(&self, id: SegmentId) -> PathBuf {
+        self.log.join(segment_name(id))
+    }
+
+    /// A salt for a new file.
+    ///
+    /// # Errors
+    /// `Io` when the operating system gives no random bytes.
+    pub(crate) fn salt(&self) -> Result<u64, StorageError> {
+        self.env.rng.next_u64().map_err(StorageError::wrap("draw random bytes for", &self.root))
+    }
+}

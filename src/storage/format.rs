@@ -1,0 +1,177 @@
+//! Every constant of the on-disk format, and the little-endian reads and writes that all files
+//! share.
+//!
+//! `docs/format.md` is the specification; `tests/tidy.rs` compares the constants.
+
+use crate::types::SegmentId;
+
+/// Version of the whole directory's format.
+pub const FORMAT_VERSION: u32 = 1;
+/// Length of `IDENTITY`.
+pub const IDENTITY_BYTES: usize = 64;
+/// Length of what stands before the first frame of a segment or snapshot.
+pub const PROLOGUE_BYTES: usize = 40;
+/// Length of a frame's header.
+pub const HEADER_BYTES: usize = 56;
+/// Frames begin at multiples of this.
+pub const FRAME_ALIGN: usize = 8;
+/// Length of a state frame's payload.
+pub const STATE_BYTES: usize = 112;
+/// Length of `WATERMARK`.
+pub const WATERMARK_BYTES: usize = 16;
+/// What a device writes whole or not at all.
+pub const SECTOR_BYTES: usize = 512;
+/// Length of the payload of the frame that ends a snapshot.
+pub const SNAPSHOT_END_BYTES: usize = 16;
+/// The longest payload that a reader accepts.
+pub const PAYLOAD_BYTES_MAX: usize = 1 << 30;
+/// The largest `max_segment_size`; with one payload more an offset still fits 32 bits.
+pub const SEGMENT_BYTES_CEILING: u64 = 1 << 31;
+/// First bytes of `IDENTITY`.
+pub const IDENTITY_MAGIC: [u8; 8] = *b"HTKVIDEN";
+/// First bytes of a segment.
+pub const SEGMENT_MAGIC: [u8; 8] = *b"HTKVSEGM";
+/// First bytes of a snapshot.
+pub const SNAPSHOT_MAGIC: [u8; 8] = *b"HTKVSNAP";
+
+/// Name of the lock file.
+pub const LOCK_NAME: &str = "LOCK";
+/// Name of the identity file.
+pub const IDENTITY_NAME: &str = "IDENTITY";
+/// Name of the reserve file.
+pub const RESERVE_NAME: &str = "RESERVE";
+/// Name of the folder of segments.
+pub const LOG_NAME: &str = "log";
+/// Name of the watermark within the folder of segments.
+pub const WATERMARK_NAME: &str = "WATERMARK";
+/// Ending of a segment's name.
+pub const SEGMENT_SUFFIX: &str = ".seg";
+/// Ending of the name of cut bytes.
+pub const TORN_SUFFIX: &str = ".torn";
+/// Ending of the name of a file that is being written.
+pub const TEMPORARY_SUFFIX: &str = ".tmp";
+/// Beginning of a snapshot's name.
+pub const SNAPSHOT_PREFIX: &str = "SNAPSHOT-";
+
+const _: () = assert!(PROLOGUE_BYTES.is_multiple_of(FRAME_ALIGN));
+const _: () = assert!(HEADER_BYTES.is_multiple_of(FRAME_ALIGN));
+const _: () = assert!(STATE_BYTES.is_multiple_of(FRAME_ALIGN));
+const _: () = assert!(SEGMENT_BYTES_CEILING + (PAYLOAD_BYTES_MAX as u64) < u32::MAX as u64);
+
+/// Name of a segment file.
+#[must_use]
+pub fn segment_name(id: SegmentId) -> String {
+    format!("{:010}{SEGMENT_SUFFIX}", id.0)
+}
+
+/// The segment that a file name means; `None` for a name that is not exactly a segment's.
+#[must_use]
+pub fn parse_segment_name(name: &str) -> Option<SegmentId> {
+    let digits = name.strip_suffix(SEGMENT_SUFFIX)?;
+    let id = SegmentId(digits.parse().ok()?);
+    (segment_name(id) == name).then_some(id)
+}
+
+/// Name of a snapshot file.
+#[must_use]
+pub fn snapshot_name(index: u64) -> String {
+    format!("{SNAPSHOT_PREFIX}{index:020}")
+}
+
+/// The log index that a snapshot's name means; `None` for a name that is not exactly a snapshot's.
+#[must_use]
+pub fn parse_snapshot_name(name: &str) -> Option<u64> {
+    let index = name.strip_prefix(SNAPSHOT_PREFIX)?.parse().ok()?;
+    (snapshot_name(index) == name).then_some(index)
+}
+
+/// `len` rounded up to the next multiple of [`FRAME_ALIGN`].
+#[must_use]
+pub const fn aligned(len: usize) -> usize {
+    len.next_multiple_of(FRAME_ALIGN)
+}
+
+/// Reads `N` bytes at `at`; `None` when there are not as many.
+pub(crate) fn take<const N: usize>(bytes: &[u8], at: usize) -> Option<[u8; N]> {
+    bytes.get(at..at.checked_add(N)?)?.try_into().ok()
+}
+
+/// Reads a `u32` at `at`.
+pub(crate) fn take_u32(bytes: &[u8], at: usize) -> Option<u32> {
+    take(bytes, at).map(u32::from_le_bytes)
+}
+
+/// Reads a `u64` at `at`.
+pub(crate) fn take_u64(bytes: &[u8], at: usize) -> Option<u64> {
+    take(bytes, at).map(u64::from_le_bytes)
+}
+
+/// Writes a file of fixed length field by field; the offsets in `docs/format.md` are the sums of
+/// what was written before.
+#[derive(Debug)]
+pub(crate) struct Fields<const N: usize> {
+    bytes: [u8; N],
+    at: usize,
+}
+
+impl<const N: usize> Fields<N> {
+    pub(crate) const fn new() -> Self {
+        Self { bytes: [0; N], at: 0 }
+    }
+
+    pub(crate) fn raw(mut self, field: &[u8]) -> Self {
+        let end = self.at + field.len();
+        if let Some(place) = self.bytes.get_mut(self.at..end) {
+            place.copy_from_slice(field);
+        }
+        self.at = end;
+        self
+    }
+
+    pub(crate) fn u32(self, field: u32) -> Self {
+        self.raw(&field.to_le_bytes())
+    }
+
+    pub(crate) fn u64(self, field: u64) -> Self {
+        self.raw(&field.to_le_bytes())
+    }
+
+    /// Appends the CRC-32C of `seed` and everything written so far.
+    pub(crate) fn crc(self, seed: u32) -> Self {
+        let crc = crc32c::crc32c_append(seed, self.bytes.get(..self.at).unwrap_or_default());
+        self.u32(crc)
+    }
+
+    /// The bytes.
+    ///
+    /// # Panics
+    /// When the fields do not add up to `N`: the layout in the code is wrong.
+    pub(crate) fn finish(self) -> [u8; N] {
+        assert_eq!(self.at, N, "the fields must add up to the file's length");
+        self.bytes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_exact_names_are_ours() {
+        assert_eq!(parse_segment_name("0000000012.seg"), Some(SegmentId(12)));
+        for name in ["12.seg", "0000000012.seg.bak", "+000000012.seg", "9999999999.seg", ".seg"] {
+            assert_eq!(parse_segment_name(name), None, "{name}");
+        }
+        assert_eq!(parse_snapshot_name("SNAPSHOT-00000000000000000012"), Some(12));
+        for name in ["SNAPSHOT-12", "SNAPSHOT-", "SNAPSHOT-00000000000000000012.tmp"] {
+            assert_eq!(parse_snapshot_name(name), None, "{name}");
+        }
+    }
+
+    #[test]
+    fn reads_past_the_end_are_none() {
+        assert_eq!(take_u32(&[1, 0, 0, 0], 0), Some(1));
+        assert_eq!(take_u32(&[1, 0, 0, 0], 1), None);
+        assert_eq!(take_u64(&[0; 8], usize::MAX), None);
+    }
+}

@@ -1,0 +1,477 @@
+//! The replicated log: entries, vote, truncation, purge and commit marks as frames of one ordered
+//! sequence (rule R6), appended by one writer and synced by one syncer.
+//!
+//! # Who waits for what
+//!
+//! Two locks, always taken in this order: *syncer*, then *writer*.
+//!
+//! * An append takes the writer for one write call and lets go. It may name a [`Completion`].
+//! * A sync takes the syncer for as long as the device needs, and the writer only to learn how far
+//!   the log reaches. So appends go on during a sync, and whoever syncs does it for all that were
+//!   appended before: group commit.
+//! * Syncs never overlap. If they did, the kernel could report a failure to one of them and `Ok` to
+//!   the other for the same bytes, and an acknowledgement would be false.
+//!
+//! There are no threads here. Who wants syncs in the background calls [`Log::sync`] from a thread.
+
+use std::collections::VecDeque;
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use parking_lot::{Mutex, MutexGuard};
+
+use super::context::Context;
+use super::error::StorageError;
+use super::format::{WATERMARK_NAME, segment_name};
+use super::frame::{Flag, FrameHeader, FrameKind};
+use super::frame_buffer::Draft;
+use super::hard_state::{HardState, vote_header};
+use super::log_entry::{Completion, Entry, NewEntry, draft_of};
+use super::log_read;
+use super::log_writer::{Appended, LogWriter, Purpose};
+use super::watermark;
+use crate::env::fs::{FsFile, write_all_at};
+use crate::types::{LogId, LogIndex, LogPosition, SegmentId, Vote};
+
+/// Sizes of a log.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LogStats {
+    /// Segment files.
+    pub segments: usize,
+    /// Bytes in them that are part of the log.
+    pub bytes: u64,
+    /// Bytes appended and not yet synced.
+    pub unsynced_bytes: u64,
+    /// Whether new data is refused for want of room.
+    pub disk_full: bool,
+}
+
+/// What the log is told when it is opened.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct LogLimits {
+    /// Bytes that may be appended and not synced before an append syncs or waits.
+    pub(crate) unsynced_bytes_max: u64,
+    /// How long an append waits for another's sync when too much is unsynced.
+    pub(crate) wait_max: Duration,
+}
+
+/// The log of an open store. All methods take `&self` and may be called from any thread; all of
+/// them block on the disk, so an async runtime calls them from threads of its own.
+///
+/// After any error but `DiskFull`, `TooLarge`, `Overloaded`, `Purged` and `Closed` the log is
+/// poisoned: every later call says so.
+#[derive(Debug)]
+pub struct Log {
+    context: Context,
+    limits: LogLimits,
+    /// Taken before `writer`. Holds the watermark file.
+    syncer: Mutex<Arc<dyn FsFile>>,
+    writer: Mutex<LogWriter>,
+    /// Up to here the log is synced. Only grows, and only after a sync has returned (rule R5).
+    durable: AtomicU64,
+    /// As `durable`, counted as the writer counts what it appends.
+    durable_bytes: AtomicU64,
+    /// Who waits for a sync, in the order of the appends.
+    waiting: Mutex<VecDeque<(LogPosition, Completion)>>,
+}
+
+impl Log {
+    pub(crate) fn new(
+        context: Context,
+        limits: LogLimits,
+        writer: LogWriter,
+        watermark: Arc<dyn FsFile>,
+    ) -> Self {
+        let durable = AtomicU64::new(writer.active.position().to_u64());
+        Self {
+            context,
+            limits,
+            syncer: Mutex::new(watermark),
+            writer: Mutex::new(writer),
+            durable,
+            durable_bytes: AtomicU64::new(0),
+            waiting: Mutex::new(VecDeque::new()),
+        }
+    }
+
+    /// Vote and ends of the log. `committed` may name an entry that is not there: see
+    /// [`Self::committed`].
+    #[must_use]
+    pub fn hard_state(&self) -> HardState {
+        self.writer.lock().contents.hard
+    }
+
+    /// The last entry marked as committed, clamped to the last entry there is.
+    #[must_use]
+    pub fn committed(&self) -> Option<LogId> {
+        let hard = self.hard_state();
+        hard.committed.min(hard.last)
+    }
+
+    /// Whether the log still stands.
+    ///
+    /// # Errors
+    /// `Poisoned`.
+    pub fn check(&self) -> Result<(), StorageError> {
+        self.context.gate.check()
+    }
+
+    /// Stops the log for good, as a failed sync does: for a caller that can no longer tell what
+    /// state it is in. Everybody who waits is told.
+    pub fn poison(&self, cause: &str) {
+        self.context.gate.poison(&cause);
+        self.fail_waiting();
+    }
+
+    /// Appends entries as one write. When this returns they can be read by everybody; `completion`
+    /// is told when they are synced, which needs somebody to call [`Self::sync`].
+    ///
+    /// After a crash: of entries that were not synced a prefix is there, never a hole.
+    ///
+    /// # Errors
+    /// `DiskFull`, `TooLarge`, `Overloaded`: nothing was written, and the log goes on. `Poisoned`,
+    /// `Io`, `SyncFailed`: it does not.
+    ///
+    /// # Panics
+    /// When the entries do not follow the log.
+    pub fn append(
+        &self,
+        entries: &[NewEntry],
+        purpose: Purpose,
+        completion: Completion,
+    ) -> Result<(), StorageError> {
+        let mut drafts: Vec<Draft<'_>> = entries.iter().map(draft_of).collect();
+        match self.append_frames(&mut drafts, purpose, completion) {
+            Ok(_) => Ok(()),
+            Err((error, completion)) => {
+                completion.tell(Err(error.clone()));
+                Err(error)
+            }
+        }
+    }
+
+    /// Appends one entry whose payload is borrowed: what [`Self::append`] does, without allocating.
+    /// Errors and guarantees are the same.
+    ///
+    /// # Errors
+    /// Those of [`Self::append`].
+    ///
+    /// # Panics
+    /// As [`Self::append`].
+    pub fn append_one(&self, entry: &NewEntry, purpose: Purpose) -> Result<(), StorageError> {
+        self.append_frames(&mut [draft_of(entry)], purpose, Completion::none())
+            .map(drop)
+            .map_err(|(error, _)| error)
+    }
+
+    /// Saves a vote. Returns after a sync that covers it and everything before it.
+    ///
+    /// # Errors
+    /// Those of [`Self::append`] and [`Self::sync`].
+    pub fn save_vote(&self, vote: Vote) -> Result<(), StorageError> {
+        self.append_mark(vote_header(vote))?;
+        self.sync()
+    }
+
+    /// Marks entries as committed. Not synced: the mark only saves work when the log is opened.
+    ///
+    /// # Errors
+    /// Those of [`Self::append`].
+    pub fn save_committed(&self, committed: LogId) -> Result<(), StorageError> {
+        self.append_mark(FrameHeader::mark(FrameKind::Committed, Flag::Unset, committed))
+    }
+
+    /// Removes the entries behind `last`, which is kept; all of them for `None`. Not synced by
+    /// itself: whatever is appended later is behind it in the same sequence.
+    ///
+    /// # Errors
+    /// Those of [`Self::append`].
+    ///
+    /// # Panics
+    /// When `last` is purged or not in the log.
+    pub fn truncate_after(&self, last: Option<LogId>) -> Result<(), StorageError> {
+        let flag = if last.is_none() { Flag::Set } else { Flag::Unset };
+        self.append_mark(FrameHeader::mark(
+            FrameKind::TruncateAfter,
+            flag,
+            last.unwrap_or_default(),
+        ))
+    }
+
+    /// Removes the entries up to `upto`, which may be behind the last one. They are hidden at once,
+    /// and their files deleted after the purge is synced (rule R13).
+    ///
+    /// The caller has what they amounted to on the device: in a snapshot.
+    ///
+    /// # Errors
+    /// Those of [`Self::append`] and [`Self::sync`]. A file that cannot be deleted is no error: it
+    /// is tried again at the next purge or open.
+    pub fn purge(&self, upto: LogId) -> Result<(), StorageError> {
+        if self.hard_state().purged >= Some(upto) {
+            return Ok(());
+        }
+        self.append_mark(FrameHeader::mark(FrameKind::Purge, Flag::Unset, upto))?;
+        self.sync()?;
+        self.delete_purged()
+    }
+
+    /// Deletes the segments of which nothing is needed any more.
+    ///
+    /// # Errors
+    /// `SyncFailed`, `Poisoned`.
+    pub(crate) fn delete_purged(&self) -> Result<(), StorageError> {
+        let purged = self.writer.lock().take_purged_segments();
+        self.delete_segments(&purged)
+    }
+
+    /// Deletes segments, oldest first, so that a crash leaves the newest of them.
+    fn delete_segments(&self, ids: &[SegmentId]) -> Result<(), StorageError> {
+        let fs = &*self.context.env.fs;
+        for &id in ids {
+            let path = self.context.segment_path(id);
+            if let Err(error) = fs.remove(&path) {
+                tracing::warn!(%error, segment = %segment_name(id), "a purged segment stays");
+                break;
+            }
+            // Each removal is made durable before the next: after a power cut no segment may be
+            // missing between two that are there.
+            self.context.gate.sync_dir(&self.context.log)?;
+        }
+        Ok(())
+    }
+
+    /// Makes durable everything that was appended before the call, and tells those who wait.
+    ///
+    /// # Errors
+    /// `SyncFailed`, `Poisoned`: nothing that was not synced before is acknowledged, ever.
+    pub fn sync(&self) -> Result<(), StorageError> {
+        let syncer = self.syncer.lock();
+        self.sync_locked(&syncer)
+    }
+
+    fn sync_locked(&self, syncer: &MutexGuard<'_, Arc<dyn FsFile>>) -> Result<(), StorageError> {
+        self.check()?;
+        let (file, path, upto, bytes) = {
+            let writer = self.writer.lock();
+            let active = &writer.active;
+            if active.position().to_u64() <= self.durable.load(Ordering::Acquire) {
+                return Ok(());
+            }
+            (
+                Arc::clone(&active.file),
+                active.path.clone(),
+                active.position(),
+                writer.appended_bytes,
+            )
+        };
+        if let Err(error) = self.context.gate.sync_file(&*file, &path) {
+            self.fail_waiting();
+            return Err(error);
+        }
+        self.durable.store(upto.to_u64(), Ordering::Release);
+        self.durable_bytes.store(bytes, Ordering::Release);
+        self.note_watermark(syncer, upto);
+        self.tell_waiting(upto);
+        Ok(())
+    }
+
+    /// Writes down how far the log is synced. Not being able to is lawful: an older mark only makes
+    /// recovery less sure.
+    fn note_watermark(&self, syncer: &MutexGuard<'_, Arc<dyn FsFile>>, upto: LogPosition) {
+        let bytes = watermark::encode(upto, &self.context.identity);
+        if let Err(error) = write_all_at(&***syncer, &mut [std::io::IoSlice::new(&bytes)], 0) {
+            tracing::warn!(%error, "the watermark could not be written");
+        }
+    }
+
+    /// The entries of `range` in order, as many as fit `bytes_max` payload bytes, at least one.
+    ///
+    /// # Errors
+    /// `Purged` when the first of them is gone, `BeyondEnd` when the last is not there yet: never
+    /// an answer with a hole. `Corrupt`, `Io`.
+    pub fn read_range(
+        &self,
+        range: Range<LogIndex>,
+        bytes_max: usize,
+    ) -> Result<Vec<Entry>, StorageError> {
+        log_read::read_range(&self.context, range, bytes_max, |index| {
+            let writer = self.writer.lock();
+            log_read::locate(&writer.contents, &writer.segments, index)
+        })
+    }
+
+    /// Sizes.
+    #[must_use]
+    pub fn stats(&self) -> LogStats {
+        let writer = self.writer.lock();
+        LogStats {
+            segments: writer.segments.len(),
+            bytes: writer.log_bytes(),
+            unsynced_bytes: self.unsynced_bytes(&writer),
+            disk_full: writer.is_disk_full(),
+        }
+    }
+
+    /// Numbers and lengths of the segments, oldest first.
+    #[must_use]
+    pub fn segments(&self) -> Vec<(SegmentId, u64)> {
+        let writer = self.writer.lock();
+        let mut sizes: Vec<_> = writer.segments.iter().map(|info| (info.id, info.end)).collect();
+        if let Some(active) = sizes.last_mut() {
+            active.1 = writer.active.end;
+        }
+        sizes
+    }
+
+    /// Gives the reserve back, so that what relieves a full disk finds room. Returns whether there
+    /// was any.
+    pub(crate) fn release_reserve(&self) -> bool {
+        self.writer.lock().release_reserve(&self.context)
+    }
+
+    /// Syncs, gives back the room behind the last frame, and syncs the watermark. Afterwards
+    /// opening finds nothing to repair, and damage is told from an unsynced write everywhere.
+    ///
+    /// # Errors
+    /// Those of [`Self::sync`].
+    pub(crate) fn close(&self) -> Result<(), StorageError> {
+        let syncer = self.syncer.lock();
+        self.sync_locked(&syncer)?;
+        let (file, path) = {
+            let mut writer = self.writer.lock();
+            if writer.active.room > writer.active.end {
+                writer.active.trim()?;
+            }
+            (Arc::clone(&writer.active.file), writer.active.path.clone())
+        };
+        self.context.gate.sync_file(&*file, &path)?;
+        self.sync_watermark(&syncer)
+    }
+
+    fn sync_watermark(&self, syncer: &MutexGuard<'_, Arc<dyn FsFile>>) -> Result<(), StorageError> {
+        self.note_watermark(syncer, LogPosition::from_u64(self.durable.load(Ordering::Acquire)));
+        let path = self.context.log.join(WATERMARK_NAME);
+        self.context.gate.sync_file(&***syncer, &path)
+    }
+
+    fn append_mark(&self, header: FrameHeader) -> Result<(), StorageError> {
+        self.append_frames(&mut [Draft::mark(header)], Purpose::Relieve, Completion::none())
+            .map(drop)
+            .map_err(|(error, _)| error)
+    }
+
+    /// Appends, rolling to the next segment where needed. Gives the completion back when nothing
+    /// was appended.
+    fn append_frames(
+        &self,
+        drafts: &mut [Draft<'_>],
+        purpose: Purpose,
+        completion: Completion,
+    ) -> Result<LogPosition, (StorageError, Completion)> {
+        loop {
+            if let Err(error) = self.check() {
+                return Err((error, completion));
+            }
+            let durable = LogPosition::from_u64(self.durable.load(Ordering::Acquire));
+            let mut writer = self.writer.lock();
+            if self.unsynced_bytes(&writer) > self.limits.unsynced_bytes_max {
+                drop(writer);
+                match self.catch_up() {
+                    Ok(()) => continue,
+                    Err(error) => return Err((error, completion)),
+                }
+            }
+            match writer.append(&self.context, drafts, durable, purpose) {
+                Ok(Appended::Upto(position)) => {
+                    if completion.is_some() {
+                        // Under the writer's lock, so that the queue has the order of the appends.
+                        self.waiting.lock().push_back((position, completion));
+                    }
+                    return Ok(position);
+                }
+                Ok(Appended::SegmentFull) => {
+                    let full = writer.active.id;
+                    drop(writer);
+                    if let Err(error) = self.roll(full, purpose) {
+                        return Err((error, completion));
+                    }
+                }
+                Err(error) => {
+                    drop(writer);
+                    if self.check().is_err() {
+                        self.fail_waiting();
+                    }
+                    return Err((error, completion));
+                }
+            }
+        }
+    }
+
+    /// Ends the segment `full` and begins the next, unless somebody else has.
+    ///
+    /// The old one is synced to its end before the new one can have a frame that counts, so what is
+    /// not synced is always in the last segment.
+    fn roll(&self, full: SegmentId, purpose: Purpose) -> Result<(), StorageError> {
+        let syncer = self.syncer.lock();
+        let started = self.context.env.clock.elapsed();
+        {
+            let mut writer = self.writer.lock();
+            if writer.active.id != full {
+                return Ok(());
+            }
+            let durable = LogPosition::from_u64(self.durable.load(Ordering::Acquire));
+            writer.seal(&self.context, durable)?;
+        }
+        self.sync_locked(&syncer)?;
+        self.sync_watermark(&syncer)?;
+        let mut writer = self.writer.lock();
+        // Between the two locks nobody could append: a sealed segment takes no frames.
+        writer.next_segment(&self.context, purpose)?;
+        let begin = writer.active.position().to_u64();
+        self.durable.store(begin, Ordering::Release);
+        metrics::histogram!(crate::metrics::ROLL_SECONDS)
+            .record(self.context.env.clock.elapsed().saturating_sub(started));
+        Ok(())
+    }
+
+    fn unsynced_bytes(&self, writer: &LogWriter) -> u64 {
+        writer.appended_bytes - self.durable_bytes.load(Ordering::Acquire)
+    }
+
+    /// Called when too much is unsynced: syncs, or waits for whoever does.
+    fn catch_up(&self) -> Result<(), StorageError> {
+        if let Some(syncer) = self.syncer.try_lock_for(self.limits.wait_max) {
+            return self.sync_locked(&syncer);
+        }
+        let unsynced = self.unsynced_bytes(&self.writer.lock());
+        Err(StorageError::Overloaded { unsynced, limit: self.limits.unsynced_bytes_max })
+    }
+
+    fn tell_waiting(&self, upto: LogPosition) {
+        loop {
+            let ready = {
+                let mut waiting = self.waiting.lock();
+                if waiting.front().is_none_or(|(position, _)| *position > upto) {
+                    return;
+                }
+                waiting.pop_front()
+            };
+            if let Some((_, completion)) = ready {
+                completion.tell(Ok(()));
+            }
+        }
+    }
+
+    fn fail_waiting(&self) {
+        let waiting = std::mem::take(&mut *self.waiting.lock());
+        let error = match self.check() {
+            Err(error) => error,
+            Ok(()) => StorageError::Closed { state: "closed" },
+        };
+        for (_, completion) in waiting {
+            completion.tell(Err(error.clone()));
+        }
+    }
+}

@@ -1,0 +1,167 @@
+//! One segment file that is being written: room, frames, seal.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::atomic_file;
+use super::context::Context;
+use super::error::StorageError;
+use super::format::{HEADER_BYTES, PROLOGUE_BYTES, SEGMENT_MAGIC, STATE_BYTES, segment_name};
+use super::frame::{Chain, Flag, FrameHeader, FrameKind, Salt, frame_len};
+use super::frame_buffer::{Draft, FrameBuffer};
+use super::hard_state::{PreviousEnd, SegmentState};
+use super::prologue::Prologue;
+use crate::env::fs::FsFile;
+use crate::types::{LogId, LogPosition, SegmentId};
+
+/// Prologue and state frame: what every segment begins with.
+pub(crate) const HEAD_BYTES: u32 = 208;
+const _: () = assert!(HEAD_BYTES as usize == PROLOGUE_BYTES + frame_len(STATE_BYTES));
+
+/// Room is reserved in steps of this many bytes: each step costs one slower sync, and as many bytes
+/// at most are held that a small store does not need.
+const ROOM_STEP: u64 = 4 << 20;
+
+/// Whether a frame can be appended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Room {
+    /// There is room.
+    Fits,
+    /// The segment is full; the frame belongs in the next.
+    Full,
+}
+
+/// The segment that is being written.
+#[derive(Debug)]
+pub(crate) struct LogSegment {
+    pub(crate) id: SegmentId,
+    pub(crate) path: PathBuf,
+    pub(crate) file: Arc<dyn FsFile>,
+    pub(crate) salt: Salt,
+    /// Behind the last frame.
+    pub(crate) end: u64,
+    /// Frame checksum of the last frame.
+    pub(crate) chain: Chain,
+    /// Length of the file: up to here writing cannot fail for want of space.
+    ///
+    /// Invariant: `end <= room`, and the bytes between them are zero.
+    pub(crate) room: u64,
+    /// Whether the last frame is a seal.
+    pub(crate) sealed: bool,
+}
+
+impl LogSegment {
+    /// Publishes a new segment with its state frame and `frames`, all of them synced.
+    ///
+    /// What is on disk if we die here: the segment whole, or not at all.
+    ///
+    /// # Errors
+    /// Those of [`atomic_file::publish`]; then there is no such segment, or the store is poisoned.
+    pub(crate) fn create(
+        context: &Context,
+        id: SegmentId,
+        state: SegmentState,
+        frames: &[Draft<'_>],
+        bytes_max: u64,
+    ) -> Result<Self, StorageError> {
+        let salt = context.salt()?;
+        let tag = context.identity.tag();
+        let prologue = Prologue { magic: SEGMENT_MAGIC, segment: id, salt, tag };
+        let salt = prologue.salt();
+        let encoded_state = state.encode();
+        let mut buffer = FrameBuffer::new(salt, 0, salt.chain(), Vec::new());
+        buffer.raw(&prologue.encode());
+        let mut head = FrameHeader::mark(FrameKind::State, Flag::Unset, LogId::default());
+        head.durable_upto = state.previous.map(|previous| previous.position).unwrap_or_default();
+        buffer.push(&Draft::new(head, [&encoded_state, &[]]));
+        for frame in frames {
+            buffer.push(frame);
+        }
+        let (end, chain) = buffer.end();
+        let needed = end + HEADER_BYTES as u64;
+        let mut room = needed.max(ROOM_STEP.min(bytes_max));
+        let file = atomic_file::publish(
+            &*context.env.fs,
+            &context.gate,
+            &context.log,
+            &segment_name(id),
+            |file, path| {
+                if file.allocate(0, room).is_err() {
+                    room = needed;
+                    file.allocate(0, room).map_err(StorageError::wrap("grow", path))?;
+                }
+                buffer.write(file, 0).map_err(StorageError::wrap("write", path))
+            },
+        )?;
+        let path = context.segment_path(id);
+        Ok(Self { id, path, file, salt, end, chain, room, sealed: false })
+    }
+
+    /// Where the next frame will stand.
+    pub(crate) fn position(&self) -> LogPosition {
+        // `make_room` keeps `end` below 2^32: SEGMENT_BYTES_CEILING and one payload.
+        LogPosition { segment: self.id, offset: u32::try_from(self.end).unwrap_or(u32::MAX) }
+    }
+
+    /// What the next segment says of this one.
+    pub(crate) fn previous_end(&self) -> PreviousEnd {
+        PreviousEnd { position: self.position(), chain: self.chain }
+    }
+
+    /// Sees to it that `len` more bytes and a seal can be written.
+    ///
+    /// # Errors
+    /// `DiskFull`, `Io`; nothing was changed.
+    pub(crate) fn make_room(&mut self, len: u64, bytes_max: u64) -> Result<Room, StorageError> {
+        let needed = self.end + len + HEADER_BYTES as u64;
+        if self.sealed || (needed > bytes_max && self.end > u64::from(HEAD_BYTES)) {
+            return Ok(Room::Full);
+        }
+        if needed <= self.room {
+            return Ok(Room::Fits);
+        }
+        let generous = needed.max((self.room + ROOM_STEP).min(bytes_max));
+        let grow = |upto: u64| self.file.allocate(self.room, upto - self.room).map(|()| upto);
+        let room = grow(generous)
+            .or_else(|_| grow(needed))
+            .map_err(StorageError::wrap("grow", &self.path))?;
+        self.room = room;
+        Ok(Room::Fits)
+    }
+
+    /// Writes frames behind the last, in one call. [`Self::make_room`] was asked before.
+    ///
+    /// # Errors
+    /// `DiskFull` when the file system gave room and then had none: nothing counts as written.
+    /// Otherwise the store is poisoned: what of the bytes is in the file is not known.
+    pub(crate) fn write(
+        &mut self,
+        context: &Context,
+        buffer: &FrameBuffer<'_>,
+    ) -> Result<(), StorageError> {
+        if let Err(source) = buffer.write(&*self.file, self.end) {
+            let error = StorageError::io("write", &self.path, source);
+            // Cutting the file takes back what was written of the frames, so that room that was not
+            // written is zero again. If even that fails nobody can tell what is there.
+            if error.is_disk_full() && self.file.set_len(self.end).is_ok() {
+                self.room = self.end;
+            } else {
+                context.gate.poison(&error);
+            }
+            return Err(error);
+        }
+        (self.end, self.chain) = buffer.end();
+        self.room = self.room.max(self.end);
+        Ok(())
+    }
+
+    /// Gives back the room behind the last frame.
+    ///
+    /// # Errors
+    /// `Io`; the file is as long as before.
+    pub(crate) fn trim(&mut self) -> Result<(), StorageError> {
+        self.file.set_len(self.end).map_err(StorageError::wrap("cut", &self.path))?;
+        self.room = self.end;
+        Ok(())
+    }
+}

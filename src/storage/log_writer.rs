@@ -1,0 +1,244 @@
+//! The one writer of a log: appends frames in order, rolls segments, deals with a full disk.
+//!
+//! It writes and does not sync: `log` does, and decides who waits.
+
+use super::context::Context;
+use super::error::StorageError;
+use super::format::PAYLOAD_BYTES_MAX;
+use super::frame::{Chain, Flag, FrameHeader, FrameKind};
+use super::frame_buffer::{Draft, FrameBuffer};
+use super::hard_state::SegmentState;
+use super::log_contents::LogContents;
+use super::log_open::WritableLog;
+use super::log_scan::SegmentInfo;
+use super::log_segment::{LogSegment, Room};
+use super::reserve::Reserve;
+use crate::types::{LogPosition, SegmentId};
+
+/// What an append is for: when the disk is full only what relieves it may use the reserve.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// New data.
+    Grow,
+    /// Deletes, votes, memberships, purges: what makes room or keeps the node alive.
+    Relieve,
+}
+
+/// Room of the encoding buffer that is kept between appends.
+const SCRATCH_BYTES_MAX: usize = 1 << 20;
+
+/// Whether frames were appended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Appended {
+    /// They were; the log now ends here.
+    Upto(LogPosition),
+    /// They were not: the segment is full. Nothing was written.
+    SegmentFull,
+}
+
+/// The writer's state.
+#[derive(Debug)]
+pub(crate) struct LogWriter {
+    pub(crate) contents: LogContents,
+    /// Oldest first; the last is `active`, whose `end` here is not kept up to date.
+    pub(crate) segments: Vec<SegmentInfo>,
+    pub(crate) active: LogSegment,
+    reserve: Reserve,
+    /// Greatest length of a segment that holds more than one frame.
+    bytes_max: u64,
+    /// Bytes appended since the store was opened; only differences mean something.
+    pub(crate) appended_bytes: u64,
+    /// Room that every write encodes into.
+    scratch: Vec<u8>,
+    /// Room for where the frames of a write stand, and the checksums before them.
+    placed: Vec<(u64, Chain)>,
+}
+
+impl LogWriter {
+    pub(crate) fn new(log: WritableLog, reserve: Reserve, bytes_max: u64) -> Self {
+        let WritableLog { contents, segments, active, .. } = log;
+        Self {
+            contents,
+            segments,
+            active,
+            reserve,
+            bytes_max,
+            appended_bytes: 0,
+            scratch: Vec::new(),
+            placed: Vec::new(),
+        }
+    }
+
+    /// Appends frames as one write. They are visible to readers when this returns, and not synced.
+    ///
+    /// # Errors
+    /// `TooLarge`, `DiskFull`: nothing was written. `Io`: the store is poisoned.
+    ///
+    /// # Panics
+    /// When a frame cannot follow what is in the log: the caller checks that.
+    pub(crate) fn append(
+        &mut self,
+        context: &Context,
+        drafts: &mut [Draft<'_>],
+        durable_upto: LogPosition,
+        purpose: Purpose,
+    ) -> Result<Appended, StorageError> {
+        let mut len = 0;
+        for draft in &mut *drafts {
+            draft.header.durable_upto = durable_upto;
+            let payload_len = draft.payload[0].len() + draft.payload[1].len();
+            if payload_len > PAYLOAD_BYTES_MAX {
+                let (limit, got) = (PAYLOAD_BYTES_MAX as u64, payload_len as u64);
+                return Err(StorageError::TooLarge { limit, got });
+            }
+            len += draft.frame_len() as u64;
+        }
+        // Together they must fit a segment's offsets, too.
+        if len > PAYLOAD_BYTES_MAX as u64 + self.bytes_max {
+            let limit = PAYLOAD_BYTES_MAX as u64 + self.bytes_max;
+            return Err(StorageError::TooLarge { limit, got: len });
+        }
+        if self.make_room(context, len, purpose)? == Room::Full {
+            return Ok(Appended::SegmentFull);
+        }
+        self.write(context, drafts).map(Appended::Upto)
+    }
+
+    fn write(
+        &mut self,
+        context: &Context,
+        drafts: &[Draft<'_>],
+    ) -> Result<LogPosition, StorageError> {
+        let LogSegment { id, salt, end, chain, .. } = self.active;
+        let scratch = std::mem::take(&mut self.scratch);
+        let mut buffer = FrameBuffer::new(salt, end, chain, scratch);
+        let mut order = self.contents.hard;
+        self.placed.clear();
+        for draft in drafts {
+            let follows = order.observe(&draft.header);
+            assert!(follows.is_ok(), "a frame must follow the log: {follows:?}");
+            self.placed.push(buffer.push(draft));
+        }
+        let written = self.active.write(context, &buffer);
+        self.scratch = buffer.into_scratch();
+        if self.scratch.capacity() > SCRATCH_BYTES_MAX {
+            self.scratch = Vec::new();
+        }
+        written?;
+        self.appended_bytes += self.active.end - end;
+        for (draft, &(offset, before)) in drafts.iter().zip(&self.placed) {
+            let position = LogPosition { segment: id, offset: offset_of(offset) };
+            let follows = self.contents.observe(&draft.header, position, before);
+            debug_assert!(follows.is_ok(), "the same frames followed just now");
+        }
+        Ok(self.active.position())
+    }
+
+    fn make_room(
+        &mut self,
+        context: &Context,
+        len: u64,
+        purpose: Purpose,
+    ) -> Result<Room, StorageError> {
+        if purpose == Purpose::Grow {
+            // While the reserve is out, what room there is belongs to those who make more of it.
+            self.reserve.restore(context)?;
+        }
+        let bytes_max = self.bytes_max;
+        match self.active.make_room(len, bytes_max) {
+            Err(error) if error.is_disk_full() && purpose == Purpose::Relieve => {
+                if !self.reserve.release(context) {
+                    return Err(error);
+                }
+                self.active.make_room(len, bytes_max)
+            }
+            room => room,
+        }
+    }
+
+    /// Gives the reserve back for something other than an append. Returns whether there was any.
+    pub(crate) fn release_reserve(&mut self, context: &Context) -> bool {
+        self.reserve.release(context)
+    }
+
+    /// Whether the disk was found full and no write of new data has found room since.
+    pub(crate) const fn is_disk_full(&self) -> bool {
+        !self.reserve.is_held()
+    }
+
+    /// Ends the active segment with a seal, written and trimmed but not synced.
+    ///
+    /// # Errors
+    /// `DiskFull`, `Io`.
+    pub(crate) fn seal(
+        &mut self,
+        context: &Context,
+        durable_upto: LogPosition,
+    ) -> Result<(), StorageError> {
+        if !self.active.sealed {
+            let last = self.contents.hard.last.unwrap_or_default();
+            let mut header = FrameHeader::mark(FrameKind::Seal, Flag::Unset, last);
+            header.durable_upto = durable_upto;
+            // `make_room` always leaves room for this frame.
+            self.write(context, &[Draft::mark(header)])?;
+            self.active.sealed = true;
+        }
+        if self.active.room > self.active.end {
+            self.active.trim()?;
+        }
+        Ok(())
+    }
+
+    /// Goes on in a new segment. The active one is sealed and synced.
+    ///
+    /// # Errors
+    /// `DiskFull`, `SegmentsExhausted`: the log is as before and can be tried again; `Io`,
+    /// `SyncFailed`.
+    pub(crate) fn next_segment(
+        &mut self,
+        context: &Context,
+        purpose: Purpose,
+    ) -> Result<(), StorageError> {
+        assert!(self.active.sealed, "a segment is sealed before the next one begins");
+        let id = self.active.id.next().ok_or(StorageError::SegmentsExhausted)?;
+        let state =
+            SegmentState { hard: self.contents.hard, previous: Some(self.active.previous_end()) };
+        let create = || LogSegment::create(context, id, state, &[], self.bytes_max);
+        let active = match create() {
+            Err(error) if error.is_disk_full() && purpose == Purpose::Relieve => {
+                if !self.reserve.release(context) {
+                    return Err(error);
+                }
+                create()?
+            }
+            created => created?,
+        };
+        if let Some(last) = self.segments.last_mut() {
+            last.end = self.active.end;
+        }
+        self.segments.push(SegmentInfo { id, salt: active.salt, end: active.end });
+        self.active = active;
+        tracing::debug!(segment = %id, "the log goes on in a new segment");
+        Ok(())
+    }
+
+    /// Segments that hold nothing that is needed, oldest first. They are forgotten here, and
+    /// deleted by the caller.
+    pub(crate) fn take_purged_segments(&mut self) -> Vec<SegmentId> {
+        let needed = self.contents.entries.first_segment().unwrap_or(self.active.id);
+        let keep = self.segments.partition_point(|info| info.id < needed.min(self.active.id));
+        self.segments.drain(..keep).map(|info| info.id).collect()
+    }
+
+    /// Bytes that the log's segments hold.
+    pub(crate) fn log_bytes(&self) -> u64 {
+        let (_, sealed) = self.segments.split_last().unzip();
+        let sealed: u64 = sealed.unwrap_or_default().iter().map(|info| info.end).sum();
+        sealed + self.active.end
+    }
+}
+
+/// Offsets in a segment fit 32 bits: see `SEGMENT_BYTES_CEILING`.
+fn offset_of(offset: u64) -> u32 {
+    u32::try_from(offset).unwrap_or(u32::MAX)
+}

@@ -1,0 +1,89 @@
+//! What stands before the first frame of a segment or snapshot.
+
+use std::path::Path;
+
+use super::error::StorageError;
+use super::format::{FORMAT_VERSION, Fields, PROLOGUE_BYTES, take, take_u32, take_u64};
+use super::frame::Salt;
+use crate::types::SegmentId;
+
+/// Which file this is, and the salt of its checksums.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Prologue {
+    /// `SEGMENT_MAGIC` or `SNAPSHOT_MAGIC`.
+    pub(crate) magic: [u8; 8],
+    /// Number of the segment; 0 in a snapshot.
+    pub(crate) segment: SegmentId,
+    /// Random, new for each file.
+    pub(crate) salt: u64,
+    /// First eight bytes of the directory's incarnation.
+    pub(crate) tag: u64,
+}
+
+impl Prologue {
+    pub(crate) fn salt(&self) -> Salt {
+        Salt::new(self.salt)
+    }
+
+    pub(crate) fn encode(&self) -> [u8; PROLOGUE_BYTES] {
+        Fields::new()
+            .raw(&self.magic)
+            .u32(FORMAT_VERSION)
+            .u32(self.segment.0)
+            .u64(self.salt)
+            .u64(self.tag)
+            .u32(0)
+            .crc(0)
+            .finish()
+    }
+
+    /// Reads the prologue of the file `path`, which must be the one with this magic, number and
+    /// tag.
+    ///
+    /// # Errors
+    /// `Corrupt` when it does not check or belongs to another file or directory;
+    /// `UnsupportedFormat` when it is newer.
+    pub(crate) fn decode(
+        bytes: &[u8],
+        magic: [u8; 8],
+        segment: SegmentId,
+        tag: u64,
+        path: &Path,
+    ) -> Result<Self, StorageError> {
+        let corrupt = |found: &str| Err(StorageError::corrupt(path, 0, found));
+        let Some(bytes) = take::<PROLOGUE_BYTES>(bytes, 0) else {
+            return corrupt("the file ends within its prologue");
+        };
+        let covered = bytes.get(..PROLOGUE_BYTES - 4).unwrap_or_default();
+        if take_u32(&bytes, PROLOGUE_BYTES - 4) != Some(crc32c::crc32c(covered)) {
+            return corrupt("the checksum of the prologue differs from its content");
+        }
+        if take(&bytes, 0) != Some(magic) {
+            return corrupt("the file is of another kind than its name says");
+        }
+        let version = take_u32(&bytes, 8).unwrap_or_default();
+        if version != FORMAT_VERSION {
+            return Err(StorageError::UnsupportedFormat {
+                file: path.to_owned(),
+                found: version,
+                supported: FORMAT_VERSION,
+            });
+        }
+        let prologue = Self {
+            magic,
+            segment: SegmentId(take_u32(&bytes, 12).unwrap_or_default()),
+            salt: take_u64(&bytes, 16).unwrap_or_default(),
+            tag: take_u64(&bytes, 24).unwrap_or_default(),
+        };
+        if prologue.segment != segment {
+            return corrupt(&format!("the content is that of segment {}", prologue.segment));
+        }
+        if prologue.tag != tag {
+            return corrupt("the file belongs to another directory");
+        }
+        if prologue.encode() != bytes {
+            return corrupt("bytes of the prologue that must be zero are not");
+        }
+        Ok(prologue)
+    }
+}

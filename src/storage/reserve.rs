@@ -1,0 +1,72 @@
+//! `RESERVE`: room that is given back when the disk is full, so that deletes, compaction and
+//! membership changes still find some.
+
+use super::atomic_file;
+use super::context::Context;
+use super::error::StorageError;
+use super::format::RESERVE_NAME;
+use crate::env::fs::FileKind;
+
+/// The reserve of one store.
+#[derive(Debug)]
+pub(crate) struct Reserve {
+    /// How much is reserved; 0 for none.
+    bytes: u64,
+    held: bool,
+}
+
+impl Reserve {
+    /// Looks whether the reserve is there; makes it where it is not and there is room.
+    ///
+    /// # Errors
+    /// `Io`, `SyncFailed`. A full disk is no error: then the store opens and is full.
+    pub(crate) fn open(context: &Context, bytes: u64) -> Result<Self, StorageError> {
+        let path = context.root.join(RESERVE_NAME);
+        let kind = context.env.fs.kind(&path).map_err(StorageError::wrap("look at", &path))?;
+        let mut reserve = Self { bytes, held: kind == Some(FileKind::File) };
+        match reserve.restore(context) {
+            Err(error) if !error.is_disk_full() => Err(error),
+            _ => Ok(reserve),
+        }
+    }
+
+    /// Whether new data may be taken: the reserve is there, or none is wanted.
+    pub(crate) const fn is_held(&self) -> bool {
+        self.held || self.bytes == 0
+    }
+
+    /// Gives the room back. Returns whether there was any.
+    pub(crate) fn release(&mut self, context: &Context) -> bool {
+        if !self.held {
+            return false;
+        }
+        self.held = false;
+        let path = context.root.join(RESERVE_NAME);
+        match context.env.fs.remove(&path) {
+            Ok(()) => {
+                tracing::warn!(bytes = self.bytes, "the disk is full: the reserve was given back");
+                true
+            }
+            Err(error) => {
+                tracing::warn!(%error, "the disk is full and the reserve cannot be given back");
+                false
+            }
+        }
+    }
+
+    /// Reserves the room again.
+    ///
+    /// # Errors
+    /// `DiskFull` as long as there is none; `Io`, `SyncFailed`.
+    pub(crate) fn restore(&mut self, context: &Context) -> Result<(), StorageError> {
+        if self.is_held() {
+            return Ok(());
+        }
+        let (fs, bytes) = (&*context.env.fs, self.bytes);
+        atomic_file::publish(fs, &context.gate, &context.root, RESERVE_NAME, |file, path| {
+            file.allocate(0, bytes).map_err(StorageError::wrap("grow", path))
+        })?;
+        self.held = true;
+        Ok(())
+    }
+}

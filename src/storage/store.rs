@@ -1,0 +1,447 @@
+//! A data directory: lock, identity, log, snapshot, opened and closed together.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::atomic_file;
+use super::context::Context;
+use super::error::StorageError;
+use super::format::{
+    FRAME_ALIGN, IDENTITY_BYTES, IDENTITY_NAME, LOCK_NAME, LOG_NAME, SEGMENT_BYTES_CEILING,
+    parse_segment_name, parse_snapshot_name, snapshot_name,
+};
+use super::identity::Identity;
+use super::log::{Log, LogLimits};
+use super::log_open::{self, open_watermark};
+use super::log_scan::{ScannedLog, TailPolicy, list_segments, scan_log};
+use super::log_writer::LogWriter;
+use super::recovery::{Needed, Part, judge};
+use super::reserve::Reserve;
+use super::snapshot::{self, SnapshotHead, SnapshotInfo, SnapshotReader};
+use super::sync_gate::SyncGate;
+use crate::env::Env;
+use crate::env::fs::{FileKind, FsFile, LockKind, OpenHow, read_up_to_at};
+use crate::types::{LogIndex, NodeId};
+
+/// How a store is opened.
+#[derive(Clone, Copy, Debug)]
+pub struct StoreOptions {
+    /// Greatest length of a segment that holds more than one entry, in bytes.
+    pub segment_bytes_max: u64,
+    /// Bytes that may be appended and not synced before an append syncs or waits.
+    pub unsynced_bytes_max: u64,
+    /// How long an append waits for another's sync when too much is unsynced.
+    pub wait_max: Duration,
+    /// Bytes kept back for a full disk; 0 for none.
+    pub reserve_bytes: u64,
+    /// Who a directory becomes that is created.
+    pub node: NodeId,
+    /// What to do with an end of the log that may be damage or an unsynced write.
+    pub tail: TailPolicy,
+    /// Whether a directory without a store becomes one.
+    pub absent: Absent,
+}
+
+/// What to do where there is no store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Absent {
+    /// Create one.
+    Create,
+    /// `NoStore`.
+    Refuse,
+}
+
+/// The smallest `segment_bytes_max`.
+pub const SEGMENT_BYTES_FLOOR: u64 = 4096;
+const _: () = assert!(SEGMENT_BYTES_FLOOR.is_multiple_of(FRAME_ALIGN as u64));
+const _: () = assert!(SEGMENT_BYTES_FLOOR < SEGMENT_BYTES_CEILING);
+
+/// An open data directory, for one process, until it is dropped.
+#[derive(Debug)]
+pub struct Store {
+    context: Context,
+    log: Log,
+    /// Holds the lock for as long as the store is open.
+    _lock: Arc<dyn FsFile>,
+}
+
+impl Store {
+    /// Opens a directory for reading and writing; creates it where `options` say so.
+    ///
+    /// The order: lock, identity, snapshot's head, log. Nothing is written before all of them are
+    /// judged by the recovery table.
+    ///
+    /// # Errors
+    /// `Locked` at once when somebody has it open; `UnusableDirectory`, `NoStore`; what the
+    /// recovery table refuses, with nothing changed on disk; `Io`, `DiskFull`, `SyncFailed`.
+    pub fn open(env: Env, root: &Path, options: &StoreOptions) -> Result<Self, StorageError> {
+        let gate = SyncGate::new(Arc::clone(&env.fs));
+        prepare_directory(&env, &gate, root, options.absent)?;
+        // Judged before the lock file may be created: a newer release's directory stays untouched.
+        let newer = read_identity(&env, root);
+        if let Err(error @ StorageError::UnsupportedFormat { .. }) = newer {
+            return Err(error);
+        }
+        let lock = take_lock(&env, root, options.absent)?;
+        let identity = match identity_of(&env, root)? {
+            Some(identity) => identity,
+            None if options.absent == Absent::Create => create(&env, &gate, root, options)?,
+            None => {
+                return Err(StorageError::NoStore { directory: root.to_owned() });
+            }
+        };
+        let context = Context::new(env, gate, root, identity);
+        let scanned = scan(&context, options.tail)?;
+        let bytes_max = options.segment_bytes_max;
+        remove_temporaries(&context)?;
+        let writable = log_open::settle(&context, scanned, bytes_max)?;
+        let watermark = open_watermark(&context, writable.synced)?;
+        let reserve = Reserve::open(&context, options.reserve_bytes)?;
+        let writer = LogWriter::new(writable, reserve, bytes_max);
+        let limits = LogLimits {
+            unsynced_bytes_max: options.unsynced_bytes_max,
+            wait_max: options.wait_max,
+        };
+        let log = Log::new(context.clone(), limits, writer, watermark);
+        log.delete_purged()?;
+        Ok(Self { context, log, _lock: lock })
+    }
+
+    /// Who the directory is.
+    #[must_use]
+    pub const fn identity(&self) -> &Identity {
+        &self.context.identity
+    }
+
+    /// The data directory.
+    #[must_use]
+    pub fn directory(&self) -> &Path {
+        &self.context.root
+    }
+
+    /// The log.
+    #[must_use]
+    pub const fn log(&self) -> &Log {
+        &self.log
+    }
+
+    /// The newest snapshot; `None` when there is none.
+    ///
+    /// # Errors
+    /// `Corrupt`, `UnsupportedFormat`, `Io`.
+    pub fn snapshot(&self) -> Result<Option<SnapshotReader>, StorageError> {
+        newest_snapshot(&self.context)
+    }
+
+    /// Writes a snapshot with so many rows in chunks and publishes it; `chunks` is called again
+    /// where it is tried a second time. The log is left alone: purging it is the caller's next
+    /// step.
+    ///
+    /// After a crash: the snapshots as before, or this one whole.
+    ///
+    /// # Errors
+    /// `DiskFull`, after the reserve was given back and did not suffice; `Io`: the snapshots are as
+    /// before. `SyncFailed`: the store is poisoned.
+    pub fn publish_snapshot<'rows>(
+        &self,
+        head: &SnapshotHead,
+        rows: u64,
+        chunks: &dyn Fn() -> Box<dyn Iterator<Item = Vec<u8>> + 'rows>,
+    ) -> Result<SnapshotInfo, StorageError> {
+        match snapshot::publish(&self.context, head, rows, &mut chunks()) {
+            Err(error) if error.is_disk_full() && self.log.release_reserve() => {
+                snapshot::publish(&self.context, head, rows, &mut chunks())
+            }
+            published => published,
+        }
+    }
+
+    /// Syncs everything and leaves the directory so that nothing is to be repaired at the next
+    /// open.
+    ///
+    /// # Errors
+    /// `SyncFailed`, `Poisoned`.
+    pub fn close(&self) -> Result<(), StorageError> {
+        self.log.close()
+    }
+}
+
+/// A data directory opened for reading only: nothing in it is created or changed.
+#[derive(Debug)]
+pub struct ReadOnlyStore {
+    context: Context,
+    scanned: ScannedLog,
+    /// Holds a shared lock, where there is a lock file.
+    _lock: Option<Arc<dyn FsFile>>,
+}
+
+impl ReadOnlyStore {
+    /// Opens a directory for reading. Several may at the same time, but not beside a writer.
+    ///
+    /// # Errors
+    /// `Locked`, `NoStore`; what the recovery table refuses; `Io`.
+    pub fn open(env: Env, root: &Path) -> Result<Self, StorageError> {
+        let gate = SyncGate::new(Arc::clone(&env.fs));
+        prepare_directory(&env, &gate, root, Absent::Refuse)?;
+        let lock = take_shared_lock(&env, root)?;
+        let identity = identity_of(&env, root)?
+            .ok_or_else(|| StorageError::NoStore { directory: root.to_owned() })?;
+        let context = Context::new(env, gate, root, identity);
+        let mut scanned = scan(&context, TailPolicy::Refuse)?;
+        scanned.take_in_survivors(&context)?;
+        Ok(Self { context, scanned, _lock: lock })
+    }
+
+    /// Who the directory is.
+    #[must_use]
+    pub const fn identity(&self) -> &Identity {
+        &self.context.identity
+    }
+
+    /// Vote and ends of the log.
+    #[must_use]
+    pub const fn hard_state(&self) -> super::hard_state::HardState {
+        self.scanned.contents.hard
+    }
+
+    /// The entries of `range`: as [`Log::read_range`].
+    ///
+    /// # Errors
+    /// As [`Log::read_range`].
+    pub fn read_range(
+        &self,
+        range: std::ops::Range<LogIndex>,
+        bytes_max: usize,
+    ) -> Result<Vec<super::log_entry::Entry>, StorageError> {
+        super::log_read::read_range(&self.context, range, bytes_max, |index| {
+            super::log_read::locate(&self.scanned.contents, &self.scanned.segments, index)
+        })
+    }
+
+    /// The newest snapshot; `None` when there is none.
+    ///
+    /// # Errors
+    /// `Corrupt`, `UnsupportedFormat`, `Io`.
+    pub fn snapshot(&self) -> Result<Option<SnapshotReader>, StorageError> {
+        newest_snapshot(&self.context)
+    }
+
+    /// Numbers and lengths of the segments, oldest first.
+    #[must_use]
+    pub fn segments(&self) -> Vec<(crate::types::SegmentId, u64)> {
+        self.scanned.segments.iter().map(|info| (info.id, info.end)).collect()
+    }
+}
+
+/// Scans the log and holds it against the snapshots: what is purged must be in one.
+fn scan(context: &Context, tail: TailPolicy) -> Result<ScannedLog, StorageError> {
+    let scanned = scan_log(context, tail)?.ok_or_else(|| StorageError::MissingFile {
+        file: context.segment_path(crate::types::SegmentId(1)),
+        reason: "the directory has an identity, so it had a segment".to_owned(),
+    })?;
+    let newest = snapshot::list(context)?.pop();
+    let purged = scanned.contents.hard.purged.map(|purged| purged.index);
+    let needed = if purged > newest { Needed::Yes } else { Needed::No };
+    let index = newest.or(purged).unwrap_or_default();
+    let file = context.root.join(snapshot_name(index.0));
+    let found = match needed {
+        Needed::Yes => Ok(None),
+        Needed::No => newest_snapshot(context).map(|reader| reader.map(drop)),
+    };
+    let file = match purged.filter(|_| needed == Needed::Yes) {
+        Some(purged) => context.root.join(snapshot_name(purged.0)),
+        None => file,
+    };
+    judge(Part::Snapshot, needed, &file, found)?;
+    Ok(scanned)
+}
+
+fn newest_snapshot(context: &Context) -> Result<Option<SnapshotReader>, StorageError> {
+    let newest = snapshot::list(context)?.pop();
+    newest.map(|index| SnapshotReader::open(context, index)).transpose()
+}
+
+/// Sees to it that the data directory is a directory, and creates it where it may.
+fn prepare_directory(
+    env: &Env,
+    gate: &SyncGate,
+    root: &Path,
+    absent: Absent,
+) -> Result<(), StorageError> {
+    let unusable = |reason: &str| {
+        Err(StorageError::UnusableDirectory {
+            directory: root.to_owned(),
+            reason: reason.to_owned(),
+        })
+    };
+    match env.fs.kind(root).map_err(StorageError::wrap("look at", root))? {
+        Some(FileKind::Directory) => Ok(()),
+        Some(FileKind::File) => unusable("it is a file; name a directory"),
+        Some(FileKind::Symlink) => {
+            unusable("it is a symbolic link, which is not followed; name the directory itself")
+        }
+        Some(FileKind::Other) => unusable("it is neither a file nor a directory"),
+        None if absent == Absent::Refuse => {
+            Err(StorageError::NoStore { directory: root.to_owned() })
+        }
+        None => create_directories(env, gate, root),
+    }
+}
+
+/// Creates a directory and those above it that are missing, each made durable in its parent.
+fn create_directories(env: &Env, gate: &SyncGate, path: &Path) -> Result<(), StorageError> {
+    let mut missing: Vec<PathBuf> = Vec::new();
+    let mut at = Some(path);
+    while let Some(path) = at.filter(|path| !path.as_os_str().is_empty()) {
+        if env.fs.kind(path).map_err(StorageError::wrap("look at", path))?.is_some() {
+            break;
+        }
+        missing.push(path.to_owned());
+        at = path.parent();
+    }
+    for path in missing.iter().rev() {
+        match env.fs.create_dir(path) {
+            // Somebody else creates the same store: the lock decides who goes on.
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+            created => created.map_err(StorageError::wrap("create", path))?,
+        }
+        let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+        let parent = parent.unwrap_or_else(|| Path::new("."));
+        gate.sync_dir(parent)?;
+    }
+    Ok(())
+}
+
+/// Takes the exclusive lock before anything else is read.
+fn take_lock(env: &Env, root: &Path, absent: Absent) -> Result<Arc<dyn FsFile>, StorageError> {
+    let path = root.join(LOCK_NAME);
+    let existing = env.fs.open(&path, OpenHow::ReadWrite);
+    let file = match existing {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            let no_identity = env
+                .fs
+                .kind(&root.join(IDENTITY_NAME))
+                .map_err(StorageError::wrap("look at", root))?
+                .is_none();
+            if absent == Absent::Refuse && no_identity {
+                return Err(StorageError::NoStore { directory: root.to_owned() });
+            }
+            match env.fs.open(&path, OpenHow::CreateNew) {
+                Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
+                    env.fs.open(&path, OpenHow::ReadWrite)
+                }
+                created => created,
+            }
+        }
+        opened => opened,
+    };
+    let file = file.map_err(StorageError::wrap("open", &path))?;
+    lock(&*file, LockKind::Exclusive, root, &path)?;
+    Ok(file)
+}
+
+fn take_shared_lock(env: &Env, root: &Path) -> Result<Option<Arc<dyn FsFile>>, StorageError> {
+    let path = root.join(LOCK_NAME);
+    match env.fs.open(&path, OpenHow::Read) {
+        // A writer would have created it, so there is none to be kept out.
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        opened => {
+            let file = opened.map_err(StorageError::wrap("open", &path))?;
+            lock(&*file, LockKind::Shared, root, &path)?;
+            Ok(Some(file))
+        }
+    }
+}
+
+fn lock(file: &dyn FsFile, kind: LockKind, root: &Path, path: &Path) -> Result<(), StorageError> {
+    if file.try_lock(kind).map_err(StorageError::wrap("lock", path))? {
+        Ok(())
+    } else {
+        Err(StorageError::Locked { directory: root.to_owned() })
+    }
+}
+
+/// The identity file's content; `None` when there is none.
+fn read_identity(env: &Env, root: &Path) -> Result<Option<Identity>, StorageError> {
+    let path = root.join(IDENTITY_NAME);
+    let file = match env.fs.open(&path, OpenHow::Read) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        opened => opened.map_err(StorageError::wrap("open", &path))?,
+    };
+    let mut bytes = [0; IDENTITY_BYTES + 1];
+    let len = read_up_to_at(&*file, &mut bytes, 0).map_err(StorageError::wrap("read", &path))?;
+    Identity::decode(bytes.get(..len).unwrap_or_default(), &path).map(Some)
+}
+
+/// The identity, judged: `None` where the directory is to be created.
+fn identity_of(env: &Env, root: &Path) -> Result<Option<Identity>, StorageError> {
+    let found = read_identity(env, root);
+    let needed = if holds_entries(env, root)? { Needed::Yes } else { Needed::No };
+    judge(Part::Identity, needed, &root.join(IDENTITY_NAME), found)
+}
+
+/// Whether a directory without identity holds more than an interrupted creation leaves: a snapshot,
+/// or any segment but one that has no frame behind its head.
+fn holds_entries(env: &Env, root: &Path) -> Result<bool, StorageError> {
+    let list = |path: &Path| match env.fs.list(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
+        listed => listed.map_err(StorageError::wrap("list", path)),
+    };
+    if list(root)?.iter().any(|entry| parse_snapshot_name(&entry.name).is_some()) {
+        return Ok(true);
+    }
+    let log = root.join(LOG_NAME);
+    for entry in list(&log)? {
+        let Some(id) = parse_segment_name(&entry.name) else {
+            continue;
+        };
+        if id.0 > 1 {
+            return Ok(true);
+        }
+        let path = log.join(&entry.name);
+        let file = env.fs.open(&path, OpenHow::Read).map_err(StorageError::wrap("open", &path))?;
+        let mut behind = [0; 64];
+        let head = u64::from(super::log_segment::HEAD_BYTES);
+        let len =
+            read_up_to_at(&*file, &mut behind, head).map_err(StorageError::wrap("read", &path))?;
+        if behind.iter().take(len).any(|&byte| byte != 0) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Creates a store in an empty directory, or in one whose creation was interrupted.
+///
+/// What is on disk if we die here: no identity, so that creation begins anew; or all of it. The
+/// identity comes last: where it is, the first segment is.
+fn create(
+    env: &Env,
+    gate: &SyncGate,
+    root: &Path,
+    options: &StoreOptions,
+) -> Result<Identity, StorageError> {
+    let identity = Identity::random(&*env.rng, options.node, root)?;
+    let context = Context::new(env.clone(), gate.clone(), root, identity);
+    if env.fs.kind(&context.log).map_err(StorageError::wrap("look at", &context.log))?.is_none() {
+        env.fs.create_dir(&context.log).map_err(StorageError::wrap("create", &context.log))?;
+    }
+    gate.sync_dir(root)?;
+    remove_temporaries(&context)?;
+    for id in list_segments(&context)? {
+        let path = context.segment_path(id);
+        env.fs.remove(&path).map_err(StorageError::wrap("remove", &path))?;
+    }
+    log_open::create(&context, options.segment_bytes_max)?;
+    let bytes = identity.encode();
+    atomic_file::publish_bytes(&*env.fs, gate, root, IDENTITY_NAME, &bytes)?;
+    tracing::info!(directory = %root.display(), cluster = %identity.cluster, "a store was created");
+    Ok(identity)
+}
+
+fn remove_temporaries(context: &Context) -> Result<(), StorageError> {
+    let fs = &*context.env.fs;
+    atomic_file::remove_temporaries(fs, &context.root)?;
+    atomic_file::remove_temporaries(fs, &context.log)
+}

@@ -1,0 +1,79 @@
+//! The one place that syncs, and the latch that the first failure closes for good (rule R7).
+//!
+//! Why no second try: after a failed sync the kernel marks the pages clean, so the next sync
+//! returns `Ok` for bytes that are not on the device. Only opening again, which writes the unsynced
+//! tail anew, makes a statement about the device that is true.
+
+use std::fmt;
+use std::path::Path;
+use std::sync::{Arc, OnceLock};
+
+use super::error::StorageError;
+use crate::env::fs::{Fs, FsFile};
+
+/// Syncs files and directories until one sync fails. Clones share the latch.
+#[derive(Clone)]
+pub(crate) struct SyncGate {
+    fs: Arc<dyn Fs>,
+    /// The first failure.
+    ///
+    /// Invariant: once set, no file of the store is synced or written again through this gate.
+    failed: Arc<OnceLock<Arc<str>>>,
+}
+
+impl SyncGate {
+    pub(crate) fn new(fs: Arc<dyn Fs>) -> Self {
+        Self { fs, failed: Arc::new(OnceLock::new()) }
+    }
+
+    /// Whether the store still stands.
+    ///
+    /// # Errors
+    /// `Poisoned` with the first failure.
+    pub(crate) fn check(&self) -> Result<(), StorageError> {
+        match self.failed.get() {
+            None => Ok(()),
+            Some(cause) => Err(StorageError::Poisoned { cause: Arc::clone(cause) }),
+        }
+    }
+
+    /// Closes the latch. The first cause stays.
+    pub(crate) fn poison(&self, cause: &dyn fmt::Display) {
+        let text: Arc<str> = cause.to_string().into();
+        if self.failed.set(Arc::clone(&text)).is_ok() {
+            metrics::counter!(crate::metrics::POISONED_TOTAL).increment(1);
+            tracing::error!(cause = &*text, "the store stopped: open it again to go on");
+        }
+    }
+
+    /// Syncs a file.
+    ///
+    /// # Errors
+    /// `Poisoned` without a system call when the latch is closed; `SyncFailed` when this sync
+    /// closes it.
+    pub(crate) fn sync_file(&self, file: &dyn FsFile, path: &Path) -> Result<(), StorageError> {
+        self.check()?;
+        self.latch(file.sync(), path)
+    }
+
+    /// Syncs the names in a directory. Errors as [`Self::sync_file`].
+    pub(crate) fn sync_dir(&self, path: &Path) -> Result<(), StorageError> {
+        self.check()?;
+        self.latch(self.fs.sync_dir(path), path)
+    }
+
+    fn latch(&self, result: std::io::Result<()>, path: &Path) -> Result<(), StorageError> {
+        result.map_err(|source| {
+            let error =
+                StorageError::SyncFailed { path: path.to_owned(), source: Arc::new(source) };
+            self.poison(&error);
+            error
+        })
+    }
+}
+
+impl fmt::Debug for SyncGate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SyncGate").field("failed", &self.failed.get()).finish_non_exhaustive()
+    }
+}
