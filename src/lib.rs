@@ -1,9 +1,72 @@
-//! An embedded key-value store made as a replicated state machine.
+//! An embedded key-value store made as a replicated state machine: its segment files are the Raft
+//! log and the home of the values.
+//!
+//! For agents and services that need small, strongly consistent state on every node and do not want
+//! a database server beside it.
+//!
+//! # Example
+//!
+//! ```
+//! use hightower_kv::{KvEngine, SingleNodeEngine};
+//!
+//! # let directory = tempfile::tempdir().unwrap();
+//! # let path = directory.path().join("data");
+//! let engine = SingleNodeEngine::open(&path)?;
+//! engine.put(b"user:1".to_vec(), b"alice".to_vec())?;
+//! engine.put(b"user:2".to_vec(), b"bob".to_vec())?;
+//! for (key, value) in engine.get_prefix(b"user:")? {
+//!     println!("{} => {}", String::from_utf8_lossy(&key), String::from_utf8_lossy(&value));
+//! }
+//! # Ok::<(), hightower_kv::Error>(())
+//! ```
+//!
+//! # Overview
+//!
+//! * [`SingleNodeEngine`] opens a directory; [`KvEngine`] is what it and later a cluster offer.
+//! * [`Command`] is what can be written: set, delete, delete a prefix, and batches of them with
+//!   guards, applied whole or not at all. [`ApplyOutcome`](state::ApplyOutcome) says what happened.
+//! * [`StateView`](state::StateView) is one consistent state that never changes and costs no copy.
+//! * [`StoreConfig`] is what can be set. [`Error`] says what to do.
+//!
+//! # Guarantees
+//!
+//! With the default configuration `Ok` means that the write is on the device: a crash at any
+//! moment, of the process or of the machine, loses nothing that was acknowledged and brings back
+//! nothing that was not submitted. Bytes that rotted on the device are reported with file and
+//! offset, and never served. `docs/durability.md` in the repository says it in full, with the table
+//! that recovery goes by.
+//!
+//! # Caveats
+//!
+//! **The whole state is in memory** in this release. **One process** may open a directory at a
+//! time.
+//!
+//! # Features
+//!
+//! * `cli` (default): the command line tool `htkvctl`.
+//! * `testing`: a simulated disk, clock and random source, to test an application against crashes.
 
 // Modules in dependency order: each may use only those above it (tests/tidy.rs checks).
 pub mod types;
 pub mod env;
 pub mod metrics;
+pub mod config;
 pub mod command;
 pub mod storage;
 pub mod state;
+pub mod error;
+pub mod engine;
+pub mod replication;
+
+pub use command::{Command, Condition, Guard};
+pub use config::StoreConfig;
+pub use engine::{
+    KvEngine, ReadContext, ReadOnlyEngine, SingleNodeEngine, SnapshotEngine, Submission,
+};
+pub use error::{Error, Result};
+pub use state::{ApplyOutcome, Durability, Outcome, StateView, Value, Versioned};
+pub use types::{Timestamp, Version};
+
+// Flat names from the design document.
+#[doc(no_inline)]
+pub use storage::{index, log_segment, prefix_index, snapshot};

@@ -58,11 +58,13 @@ impl FrameReader {
             .ok_or_else(|| self.corrupt("the header of a frame does not check"))?
             .header;
         let len = header.frame_len();
-        let room = self.file.len().map_err(StorageError::wrap("measure", &self.path))?;
-        if self.offset.saturating_add(len as u64) > room {
-            return Err(self.corrupt("the file ends inside a frame"));
+        if len > self.rest().len() {
+            let room = self.file.len().map_err(StorageError::wrap("measure", &self.path))?;
+            if self.offset.saturating_add(len as u64) > room {
+                return Err(self.corrupt("the file ends inside a frame"));
+            }
+            self.fill(len)?;
         }
-        self.fill(len)?;
         let (offset, chain) = (self.offset, self.chain);
         let rest = self.buffer.get(self.consumed..).unwrap_or_default();
         let Ok(frame) = check_frame(rest, self.salt, offset, chain) else {

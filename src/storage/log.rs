@@ -28,12 +28,16 @@ use super::format::{WATERMARK_NAME, segment_name};
 use super::frame::{Flag, FrameHeader, FrameKind};
 use super::frame_buffer::Draft;
 use super::hard_state::{HardState, vote_header};
-use super::log_entry::{Completion, Entry, NewEntry, draft_of};
+use super::log_entry::{Completion, Entry, EntryRef, NewEntry, draft_of};
 use super::log_read;
 use super::log_writer::{Appended, LogWriter, Purpose};
 use super::watermark;
 use crate::env::fs::{FsFile, write_all_at};
 use crate::types::{LogId, LogIndex, LogPosition, SegmentId, Vote};
+
+/// A segment that holds no more than this is not ended before it is full: a new file would cost
+/// more than it frees.
+const ROLL_BYTES_MIN: u64 = 4096;
 
 /// Sizes of a log.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -142,6 +146,23 @@ impl Log {
         purpose: Purpose,
         completion: Completion,
     ) -> Result<(), StorageError> {
+        let entries: Vec<_> = entries.iter().map(NewEntry::as_ref).collect();
+        self.append_refs(&entries, purpose, completion)
+    }
+
+    /// What [`Self::append`] does, with borrowed payloads.
+    ///
+    /// # Errors
+    /// Those of [`Self::append`].
+    ///
+    /// # Panics
+    /// As [`Self::append`].
+    pub fn append_refs(
+        &self,
+        entries: &[EntryRef<'_>],
+        purpose: Purpose,
+        completion: Completion,
+    ) -> Result<(), StorageError> {
         let mut drafts: Vec<Draft<'_>> = entries.iter().map(draft_of).collect();
         match self.append_frames(&mut drafts, purpose, completion) {
             Ok(_) => Ok(()),
@@ -152,15 +173,14 @@ impl Log {
         }
     }
 
-    /// Appends one entry whose payload is borrowed: what [`Self::append`] does, without allocating.
-    /// Errors and guarantees are the same.
+    /// What [`Self::append_refs`] does for one entry, without allocating.
     ///
     /// # Errors
     /// Those of [`Self::append`].
     ///
     /// # Panics
     /// As [`Self::append`].
-    pub fn append_one(&self, entry: &NewEntry, purpose: Purpose) -> Result<(), StorageError> {
+    pub fn append_one(&self, entry: &EntryRef<'_>, purpose: Purpose) -> Result<(), StorageError> {
         self.append_frames(&mut [draft_of(entry)], purpose, Completion::none())
             .map(drop)
             .map_err(|(error, _)| error)
@@ -407,6 +427,19 @@ impl Log {
                 }
             }
         }
+    }
+
+    /// Goes on in a new segment, so that the one before can be deleted once it is purged. Does
+    /// nothing when the active segment holds little.
+    ///
+    /// # Errors
+    /// `DiskFull`: the log is as before. `Io`, `SyncFailed`, `Poisoned`.
+    pub(crate) fn roll_now(&self) -> Result<(), StorageError> {
+        let active = {
+            let writer = self.writer.lock();
+            (writer.active.end > ROLL_BYTES_MIN).then_some(writer.active.id)
+        };
+        active.map_or(Ok(()), |active| self.roll(active, Purpose::Relieve))
     }
 
     /// Ends the segment `full` and begins the next, unless somebody else has.

@@ -67,6 +67,29 @@ pub struct NewEntry {
     pub payload: Payload,
 }
 
+/// An entry to be appended, with a borrowed payload in two parts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EntryRef<'a> {
+    /// As [`NewEntry::id`].
+    pub id: LogId,
+    /// The proposer's clock.
+    pub clock: Timestamp,
+    /// What the payload is.
+    pub kind: EntryKind,
+    /// Opaque here; one part behind the other.
+    pub payload: [&'a [u8]; 2],
+}
+
+impl NewEntry {
+    /// The same entry, borrowed.
+    #[must_use]
+    pub fn as_ref(&self) -> EntryRef<'_> {
+        let Self { id, clock, kind, payload } = self;
+        let payload = [payload.head.as_slice(), &payload.body];
+        EntryRef { id: *id, clock: *clock, kind: *kind, payload }
+    }
+}
+
 /// An entry as it was read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
@@ -125,10 +148,10 @@ impl fmt::Debug for Completion {
 }
 
 /// The frame of an entry.
-pub(crate) fn draft_of(entry: &NewEntry) -> Draft<'_> {
+pub(crate) fn draft_of<'a>(entry: &EntryRef<'a>) -> Draft<'a> {
     let mut header = FrameHeader::mark(entry.kind.frame(), Flag::Unset, entry.id);
     header.clock = entry.clock;
-    Draft::new(header, [&entry.payload.head, &entry.payload.body])
+    Draft::new(header, entry.payload)
 }
 
 #[cfg(test)]

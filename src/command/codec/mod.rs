@@ -68,14 +68,14 @@ const CONFIG: Configuration<LittleEndian, Fixint, Limit<ENTRY_BYTES_HARD_MAX>> =
 ///
 /// The payload is `head` followed by `body`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct EncodedCommand {
+pub struct EncodedCommand<'a> {
     /// Everything up to the value of a `Set`; the whole payload of any other command.
     pub head: Vec<u8>,
     /// The value of a `Set`, not copied; empty for any other command.
-    pub body: Bytes,
+    pub body: &'a [u8],
 }
 
-impl EncodedCommand {
+impl EncodedCommand<'_> {
     /// Length of the payload.
     #[must_use]
     pub fn bytes(&self) -> usize {
@@ -85,38 +85,52 @@ impl EncodedCommand {
     /// The payload in one piece; copies the value.
     #[must_use]
     pub fn to_payload(&self) -> Vec<u8> {
-        [self.head.as_slice(), &self.body].concat()
+        [self.head.as_slice(), self.body].concat()
     }
 }
 
-/// The payload of a command. The value of a `Set` is shared, not copied.
+/// The payload of a command. The value of a `Set` is borrowed, not copied.
 ///
 /// # Panics
 ///
 /// On a batch within a batch, which [`validate_command`](super::limits::validate_command) refuses:
 /// in the log it could never be read again.
 #[must_use]
-pub fn encode(command: &Command) -> EncodedCommand {
-    if let Command::Set { key, value } = command {
-        return encode_set(key, value);
-    }
-    let mut head = Vec::with_capacity(encoded_bytes(command));
-    head.push(COMMAND_FORMAT);
-    write(&CommandWire::from(command), &mut head);
-    debug_assert_eq!(head.len(), encoded_bytes(command), "{command:?}");
-    EncodedCommand { head, body: Bytes::new() }
+pub fn encode(command: &Command) -> EncodedCommand<'_> {
+    EncodedCommand { head: encode_head(command), body: body_of(command) }
 }
 
-/// The payload of a `Set`, from a borrowed key. The common case, so it is written by hand.
+/// The second part of a command's payload: the value of a `Set`.
 #[must_use]
-pub fn encode_set(key: &[u8], value: &Bytes) -> EncodedCommand {
-    let mut head = Vec::with_capacity(1 + 4 + 8 + key.len() + 8);
+pub fn body_of(command: &Command) -> &[u8] {
+    match command {
+        Command::Set { value, .. } => value,
+        _ => &[],
+    }
+}
+
+/// The first part of a command's payload. One allocation of the right length.
+///
+/// # Panics
+///
+/// As [`encode`].
+#[must_use]
+pub fn encode_head(command: &Command) -> Vec<u8> {
+    let body = body_of(command);
+    let mut head = Vec::with_capacity(encoded_bytes(command) - body.len());
     head.push(COMMAND_FORMAT);
-    head.extend_from_slice(&SET_TAG.to_le_bytes());
-    head.extend_from_slice(&(key.len() as u64).to_le_bytes());
-    head.extend_from_slice(key);
-    head.extend_from_slice(&(value.len() as u64).to_le_bytes());
-    EncodedCommand { head, body: value.clone() }
+    match command {
+        // The common case, and the one that must not copy its value, so it is written by hand.
+        Command::Set { key, .. } => {
+            head.extend_from_slice(&SET_TAG.to_le_bytes());
+            head.extend_from_slice(&(key.len() as u64).to_le_bytes());
+            head.extend_from_slice(key);
+            head.extend_from_slice(&(body.len() as u64).to_le_bytes());
+        }
+        other => write(&CommandWire::from(other), &mut head),
+    }
+    debug_assert_eq!(head.len() + body.len(), encoded_bytes(command), "{command:?}");
+    head
 }
 
 /// The command that a payload holds. Its keys and values share the payload's buffer.

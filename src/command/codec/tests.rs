@@ -87,9 +87,9 @@ fn membership_golden() {
 #[test]
 fn the_value_of_a_set_is_shared_and_not_copied() {
     let value = Bytes::from(vec![7_u8; 100]);
-    let encoded = encode(&Command::set("k", value.clone()));
+    let command = Command::set("k", value.clone());
+    let encoded = encode(&command);
     assert_eq!(encoded.body.as_ptr(), value.as_ptr());
-    assert_eq!(encoded, encode_set(b"k", &value));
 }
 
 #[test]

@@ -1,0 +1,189 @@
+//! What an application can set. Nothing is clamped: [`StoreConfig::validate`] refuses.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use thiserror::Error;
+
+use crate::types::NodeId;
+
+/// Smallest [`StoreConfig::max_segment_size`].
+pub const SEGMENT_SIZE_FLOOR: u64 = 4096;
+/// Greatest [`StoreConfig::max_segment_size`].
+pub const SEGMENT_SIZE_CEILING: u64 = 1 << 31;
+/// Most threads that [`StoreConfig::worker_threads`] may ask for.
+pub const WORKER_THREADS_MAX: usize = 1024;
+
+/// How a store is kept. Start from the default and change what matters.
+///
+/// ```
+/// use hightower_kv::StoreConfig;
+///
+/// let mut config = StoreConfig::default();
+/// config.data_dir = "./kv-data".into();
+/// config.validate()?;
+/// # Ok::<(), hightower_kv::config::ConfigError>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct StoreConfig {
+    /// The directory that holds the store; created with mode 0700 where it is missing. Default:
+    /// `.hightower` in the current directory.
+    pub data_dir: PathBuf,
+
+    /// Bytes after which the log goes on in a new file. Default 64 MiB; from 4 KiB to 2 GiB; an
+    /// entry that is longer gets a file of its own. Smaller: space comes back in smaller steps, and
+    /// more often a write waits for the file before it to be synced.
+    pub max_segment_size: u64,
+
+    /// How often compaction looks whether a new snapshot is worth its bytes: when the log has grown
+    /// by as much as the state holds. Default 60 s; zero: never by time. Shorter: less to replay
+    /// when the store is opened, more bytes written.
+    pub compaction_interval: Duration,
+
+    /// Bytes of overwritten and removed entries after which compaction runs; where the state holds
+    /// more than that, as many as it holds, so that a byte is rewritten once on average. Default
+    /// 64 MiB; zero: at once whenever anything is stale, which only makes sense in tests.
+    pub compaction_threshold: u64,
+
+    /// Zero, the default: `Ok` means that the write is on the device. Otherwise `Ok` means that the
+    /// operating system has it: a killed process loses nothing, a power cut at most the last
+    /// `fsync_interval` of writes, always the newest. With `worker_threads = 0` there is no thread
+    /// to sync in time: the next write or flush after the interval does.
+    pub fsync_interval: Duration,
+
+    /// Whether compaction purges the log behind the snapshot it writes. Default true. False keeps
+    /// the whole log, so that it can be replayed from the start, and space never comes back.
+    pub emit_snapshot_after_compaction: bool,
+
+    /// Zero: no threads; everything happens on the caller's, compaction and interval syncs
+    /// included. Otherwise up to this many threads carry `submit_async`, and background threads
+    /// sync and compact. Default: the number of cores; at most 1,024. Synchronous calls commit on
+    /// the caller's thread in any case, which is faster.
+    pub worker_threads: usize,
+
+    /// Who a directory becomes that this configuration creates. Default 1. Of an existing directory
+    /// its own identity counts.
+    pub node_id: NodeId,
+
+    /// Longest key in bytes. Default and greatest: 64 KiB.
+    pub key_bytes_max: usize,
+
+    /// Longest value in bytes. Default 64 MiB; less than 1 GiB.
+    pub value_bytes_max: usize,
+
+    /// Most commands, and most guards, in a batch. Default 65,536; at most 1,048,576.
+    pub batch_commands_max: usize,
+
+    /// Longest entry in bytes: a command with everything in it. Default 128 MiB; at most 1 GiB.
+    pub entry_bytes_max: usize,
+
+    /// Most commands that wait for the writer. Default 65,536. Beyond it a caller waits for
+    /// `submit_timeout`, then gets `Overloaded`.
+    pub queue_commands_max: usize,
+
+    /// Most bytes of commands that wait for the writer. Default 256 MiB. As `queue_commands_max`.
+    pub queue_bytes_max: usize,
+
+    /// Most bytes that wait for a sync when `fsync_interval` is not zero. Default 64 MiB. Beyond it
+    /// a write syncs itself, or waits for whoever does.
+    pub unsynced_bytes_max: u64,
+
+    /// How long a call waits for room in a queue before it gets `Overloaded`. Default 10 s.
+    pub submit_timeout: Duration,
+
+    /// Bytes kept back on the device, so that deletes and compaction go on when it is full. Default
+    /// 1 MiB; zero: none.
+    pub disk_reserve: u64,
+}
+
+impl Default for StoreConfig {
+    fn default() -> Self {
+        Self {
+            data_dir: ".hightower".into(),
+            max_segment_size: 64 << 20,
+            compaction_interval: Duration::from_mins(1),
+            compaction_threshold: 64 << 20,
+            fsync_interval: Duration::ZERO,
+            emit_snapshot_after_compaction: true,
+            worker_threads: std::thread::available_parallelism().map_or(1, usize::from),
+            node_id: NodeId(1),
+            key_bytes_max: 64 << 10,
+            value_bytes_max: 64 << 20,
+            batch_commands_max: 65_536,
+            entry_bytes_max: 128 << 20,
+            queue_commands_max: 65_536,
+            queue_bytes_max: 256 << 20,
+            unsynced_bytes_max: 64 << 20,
+            submit_timeout: Duration::from_secs(10),
+            disk_reserve: 1 << 20,
+        }
+    }
+}
+
+/// A field that cannot have the value it has.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("{field} is {found}, expected {expected}")]
+pub struct ConfigError {
+    /// Name of the field.
+    pub field: &'static str,
+    /// Its value.
+    pub found: String,
+    /// What it may be.
+    pub expected: &'static str,
+}
+
+impl StoreConfig {
+    /// Whether a store can be kept like this. Called when one is opened.
+    ///
+    /// # Errors
+    /// The first field that cannot have its value. Nothing is changed to make it fit.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        let refuse = |field, found: String, expected| Err(ConfigError { field, found, expected });
+        if self.data_dir.as_os_str().is_empty() {
+            return refuse("data_dir", "empty".to_owned(), "the path of a directory");
+        }
+        if !(SEGMENT_SIZE_FLOOR..=SEGMENT_SIZE_CEILING).contains(&self.max_segment_size) {
+            let found = self.max_segment_size.to_string();
+            return refuse("max_segment_size", found, "4,096 to 2,147,483,648 bytes");
+        }
+        if self.worker_threads > WORKER_THREADS_MAX {
+            return refuse("worker_threads", self.worker_threads.to_string(), "0 to 1,024");
+        }
+        if self.queue_commands_max == 0 {
+            return refuse("queue_commands_max", "0".to_owned(), "at least 1");
+        }
+        if self.queue_bytes_max == 0 {
+            return refuse("queue_bytes_max", "0".to_owned(), "at least 1");
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_default_can_be_used() {
+        assert_eq!(StoreConfig::default().validate(), Ok(()));
+    }
+
+    #[test]
+    fn a_value_out_of_bounds_is_refused_and_the_bounds_are_not() {
+        let with = |change: fn(&mut StoreConfig)| {
+            let mut config = StoreConfig::default();
+            change(&mut config);
+            config.validate().map_err(|error| error.field)
+        };
+        assert_eq!(with(|config| config.max_segment_size = 4096), Ok(()));
+        assert_eq!(with(|config| config.max_segment_size = 4095), Err("max_segment_size"));
+        assert_eq!(with(|config| config.max_segment_size = 1 << 31), Ok(()));
+        assert_eq!(with(|config| config.max_segment_size = (1 << 31) + 1), Err("max_segment_size"));
+        assert_eq!(with(|config| config.worker_threads = 1024), Ok(()));
+        assert_eq!(with(|config| config.worker_threads = 1025), Err("worker_threads"));
+        assert_eq!(with(|config| config.queue_commands_max = 0), Err("queue_commands_max"));
+        assert_eq!(with(|config| config.queue_bytes_max = 0), Err("queue_bytes_max"));
+        assert_eq!(with(|config| config.data_dir = "".into()), Err("data_dir"));
+    }
+}

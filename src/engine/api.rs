@@ -1,0 +1,201 @@
+//! What every engine offers: [`KvEngine`] to applications, [`SnapshotEngine`] to replication.
+
+use std::ops::RangeBounds;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::read_context::ReadContext;
+use super::submission::{Callback, Submission};
+use crate::command::{Command, Condition, Guard};
+use crate::error::Result;
+use crate::state::{ApplyOutcome, OwnedScan, StateView, Value, Versioned};
+use crate::types::Version;
+
+/// A key-value store as an application sees it, whatever stands behind it.
+///
+/// Object safe: `Arc<dyn KvEngine>` works. All methods take `&self` and may be called from any
+/// thread. A synchronous call may block on the disk; from an async runtime use
+/// [`Self::submit_async`], and reads, which do not.
+///
+/// # Writes
+///
+/// `Ok` means what the outcome's `durability` says, and that every later read sees the write. After
+/// an error that is not `OutcomeUnknown` nothing was written.
+pub trait KvEngine: Send + Sync {
+    /// Proposes a command and waits until it is applied.
+    ///
+    /// # Errors
+    /// `Validation`, `TooLarge`, `DiskFull`, `Overloaded`, `Poisoned`: nothing was written.
+    /// `OutcomeUnknown`: the store failed while the write was under way.
+    fn submit(&self, command: Command) -> Result<ApplyOutcome>;
+
+    /// Hands a command in and returns without waiting for the disk. Commands that one caller hands
+    /// in are applied in that order. With `worker_threads = 0` it is [`Self::submit`].
+    fn submit_async(&self, command: Command) -> Submission;
+
+    /// As [`Self::submit_async`]; `callback` gets the answer, on the thread that committed it. It
+    /// must not wait for another command.
+    fn submit_with(&self, command: Command, callback: Callback);
+
+    /// One consistent state that never changes, at the price of a few pointers. It keeps the values
+    /// it shows in memory for as long as it lives.
+    ///
+    /// # Errors
+    /// `NotYet` when the state has not reached the version that was asked for.
+    fn view(&self, context: ReadContext) -> Result<StateView>;
+
+    /// Returns when everything acknowledged so far is on the device.
+    ///
+    /// # Errors
+    /// `Poisoned`.
+    fn flush(&self) -> Result<()>;
+
+    /// Applies all commands or none of them, as one log entry with one version. After a crash, an
+    /// error, and to any concurrent reader: all of it or none.
+    ///
+    /// # Errors
+    /// Those of [`Self::submit`]; `Validation` for no commands at all.
+    fn submit_batch(&self, commands: Vec<Command>) -> Result<ApplyOutcome> {
+        self.submit(Command::batch(commands))
+    }
+
+    /// Sets a key. Setting the value that the key already has is told as `Unchanged` and moves
+    /// neither its version nor its stamp.
+    ///
+    /// # Errors
+    /// Those of [`Self::submit`].
+    fn put(&self, key: Vec<u8>, value: Vec<u8>) -> Result<ApplyOutcome> {
+        self.submit(Command::set(key, value))
+    }
+
+    /// Removes a key. Removing one that is not there is told as `NotFound`, not an error.
+    ///
+    /// # Errors
+    /// Those of [`Self::submit`].
+    fn delete(&self, key: Vec<u8>) -> Result<ApplyOutcome> {
+        self.submit(Command::delete(key))
+    }
+
+    /// Sets a key if the condition holds for it when the command is applied; `GuardFailed`
+    /// otherwise.
+    ///
+    /// # Errors
+    /// Those of [`Self::submit`].
+    fn compare_and_set(
+        &self,
+        key: Vec<u8>,
+        condition: Condition,
+        value: Vec<u8>,
+    ) -> Result<ApplyOutcome> {
+        let key = Bytes::from(key);
+        let guard = Guard { key: key.clone(), condition };
+        self.submit(Command::guarded([guard], [Command::set(key, value)]))
+    }
+
+    /// The value of a key; `None` when it is not there.
+    ///
+    /// # Errors
+    /// Those of [`Self::view`].
+    fn get(&self, key: &[u8]) -> Result<Option<Value>> {
+        Ok(self.view(ReadContext::default())?.get(key))
+    }
+
+    /// The value of a key with the version and the stamp of the write that set it.
+    ///
+    /// # Errors
+    /// Those of [`Self::view`].
+    fn get_versioned(&self, key: &[u8]) -> Result<Option<Versioned>> {
+        Ok(self.view(ReadContext::default())?.get_versioned(key))
+    }
+
+    /// Whether a key is there.
+    ///
+    /// # Errors
+    /// Those of [`Self::view`].
+    fn contains(&self, key: &[u8]) -> Result<bool> {
+        Ok(self.view(ReadContext::default())?.contains(key))
+    }
+
+    /// All rows whose key begins with `prefix`, in key order. For many rows use [`Self::view`] and
+    /// its iterators, which hold one row at a time.
+    ///
+    /// # Errors
+    /// Those of [`Self::view`].
+    fn get_prefix(&self, prefix: &[u8]) -> Result<Vec<(Bytes, Value)>> {
+        Ok(self.view(ReadContext::default())?.prefix(prefix).collect())
+    }
+
+    /// The rows of a range in key order, or from its end with `.rev()`, as many as are taken. All
+    /// of them are of one state, however long the iterator lives and whatever is written meanwhile.
+    ///
+    /// # Errors
+    /// Those of [`Self::view`].
+    fn scan<K: AsRef<[u8]>, R: RangeBounds<K>>(&self, range: R) -> Result<OwnedScan>
+    where
+        Self: Sized,
+    {
+        Ok(self.view(ReadContext::default())?.scan(range))
+    }
+
+    /// How many keys there are.
+    ///
+    /// # Errors
+    /// Those of [`Self::view`].
+    fn len(&self) -> Result<usize> {
+        Ok(self.view(ReadContext::default())?.len())
+    }
+
+    /// Whether there are no keys.
+    ///
+    /// # Errors
+    /// Those of [`Self::view`].
+    fn is_empty(&self) -> Result<bool> {
+        Ok(self.view(ReadContext::default())?.is_empty())
+    }
+}
+
+impl<E: KvEngine + ?Sized> KvEngine for Arc<E> {
+    fn submit(&self, command: Command) -> Result<ApplyOutcome> {
+        (**self).submit(command)
+    }
+
+    fn submit_async(&self, command: Command) -> Submission {
+        (**self).submit_async(command)
+    }
+
+    fn submit_with(&self, command: Command, callback: Callback) {
+        (**self).submit_with(command, callback);
+    }
+
+    fn view(&self, context: ReadContext) -> Result<StateView> {
+        (**self).view(context)
+    }
+
+    fn flush(&self) -> Result<()> {
+        (**self).flush()
+    }
+
+    fn get(&self, key: &[u8]) -> Result<Option<Value>> {
+        (**self).get(key)
+    }
+}
+
+/// An engine whose whole state can be had at one version: what replication and backups build on.
+pub trait SnapshotEngine: Send + Sync {
+    /// The state as it is now, without copying data.
+    fn snapshot_state(&self) -> StateView;
+
+    /// The version of the last entry applied.
+    fn latest_version(&self) -> Version;
+}
+
+impl<E: SnapshotEngine + ?Sized> SnapshotEngine for Arc<E> {
+    fn snapshot_state(&self) -> StateView {
+        (**self).snapshot_state()
+    }
+
+    fn latest_version(&self) -> Version {
+        (**self).latest_version()
+    }
+}

@@ -1,0 +1,556 @@
+//! The way of a write: queue, leader, log, state, answer.
+//!
+//! Whoever submits while nobody commits becomes the *leader*: it appends its command, syncs where
+//! the durability asks for it, applies, answers. Who comes meanwhile queues; the leader of the next
+//! round takes all of them together, as one write and one sync. So a lone caller pays no hand-over,
+//! and many share the device.
+//!
+//! The leader alone proposes and alone changes the state, so the log's order, the state's order and
+//! the order of the answers are one.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use parking_lot::{Condvar, Mutex, MutexGuard, RwLock};
+
+use super::replay::{Replica, stale_bytes};
+use super::submission::{Reply, Slot, Submission, Turn};
+use crate::command::Command;
+use crate::command::codec;
+use crate::command::limits::{Limits, validate_command};
+use crate::env::Env;
+use crate::error::{Error, Result};
+use crate::metrics::EngineMetrics;
+use crate::state::{Applied, ApplyOutcome, Durability};
+use crate::storage::error::StorageError;
+use crate::storage::log_entry::{Completion, EntryKind, EntryRef};
+use crate::storage::log_writer::Purpose;
+use crate::storage::store::Store;
+use crate::types::{LogId, LogIndex, NodeId, Term, Timestamp};
+
+/// Most commands in one round, and most bytes: a round is one write, and who came first should not
+/// wait long for who came last.
+const ROUND_COMMANDS_MAX: usize = 1024;
+const ROUND_BYTES_MAX: usize = 4 << 20;
+
+/// A command on its way.
+#[derive(Debug)]
+struct Pending {
+    command: Command,
+    /// The first part of its payload; the second is in the command.
+    head: Vec<u8>,
+    purpose: Purpose,
+    reply: Answer,
+}
+
+impl Pending {
+    fn bytes(&self) -> usize {
+        self.head.len() + codec::body_of(&self.command).len()
+    }
+}
+
+/// Somebody who will get an answer, whatever happens: a command that is dropped without one was
+/// lost in a panic, and nobody knows whether it is in the log.
+#[derive(Debug)]
+struct Answer(Option<Reply>);
+
+impl Answer {
+    fn give(mut self, result: Result<ApplyOutcome>) {
+        if let Some(reply) = self.0.take() {
+            reply.answer(result);
+        }
+    }
+}
+
+impl Drop for Answer {
+    fn drop(&mut self) {
+        if let Some(reply) = self.0.take() {
+            let cause = "the thread that committed it panicked".into();
+            reply.answer(Err(Error::OutcomeUnknown { cause }));
+        }
+    }
+}
+
+/// Commands that wait.
+#[derive(Debug, Default)]
+struct Queue {
+    pending: VecDeque<Pending>,
+    /// Payload bytes of them.
+    bytes: usize,
+    /// Whether somebody commits, or has been told to.
+    ///
+    /// Invariant: while it is set, exactly one thread is in `lead` or about to be.
+    leading: bool,
+    closed: bool,
+}
+
+/// What only the leader touches.
+#[derive(Debug)]
+struct Leader {
+    term: Term,
+    /// Index of the next entry.
+    next: LogIndex,
+}
+
+/// Numbers that the committer goes by.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct CommitRules {
+    pub(crate) limits: Limits,
+    pub(crate) durability: Durability,
+    pub(crate) queue_commands_max: usize,
+    pub(crate) queue_bytes_max: usize,
+    pub(crate) submit_timeout: Duration,
+    /// Whether there is a thread for commands that nobody waits for on a thread.
+    pub(crate) has_worker: bool,
+}
+
+/// The heart of an engine of one voter.
+#[derive(Debug)]
+pub(crate) struct Committer {
+    pub(crate) env: Env,
+    pub(crate) store: Store,
+    pub(crate) replica: RwLock<Replica>,
+    rules: CommitRules,
+    node: NodeId,
+    queue: Mutex<Queue>,
+    /// Signalled when commands leave the queue.
+    room: Condvar,
+    /// Signalled when there are commands and nobody to lead.
+    work: Condvar,
+    leader: Mutex<Leader>,
+    /// Bytes in the log that are of no use, since the last snapshot.
+    pub(crate) stale_bytes: AtomicU64,
+    /// Set when a panic may have left a command half applied.
+    torn: AtomicBool,
+    metrics: EngineMetrics,
+}
+
+impl Committer {
+    /// `term` is this opening's, `replica` has applied everything in the log.
+    pub(crate) fn new(
+        env: Env,
+        store: Store,
+        replica: Replica,
+        term: Term,
+        rules: CommitRules,
+        stale_bytes: u64,
+    ) -> Self {
+        let next = replica.last.map_or(LogIndex(0), |last| last.index.next());
+        Self {
+            env,
+            node: store.identity().node,
+            store,
+            replica: RwLock::new(replica),
+            rules,
+            queue: Mutex::new(Queue::default()),
+            room: Condvar::new(),
+            work: Condvar::new(),
+            leader: Mutex::new(Leader { term, next }),
+            stale_bytes: AtomicU64::new(stale_bytes),
+            torn: AtomicBool::new(false),
+            metrics: EngineMetrics::new(),
+        }
+    }
+
+    pub(crate) fn term(&self) -> Term {
+        self.leader.lock().term
+    }
+
+    /// Whether the state may be read.
+    ///
+    /// # Errors
+    /// `Poisoned` when a panic may have left a command half applied.
+    pub(crate) fn check_readable(&self) -> Result<()> {
+        if self.torn.load(Ordering::Acquire) {
+            self.store.log().check()?;
+        }
+        Ok(())
+    }
+
+    /// Commits a command on this thread, or waits until another has.
+    ///
+    /// # Errors
+    /// As [`super::api::KvEngine::submit`].
+    pub(crate) fn submit(&self, command: Command) -> Result<ApplyOutcome> {
+        let (head, purpose) = self.prepare(&command)?;
+        let mut queue = self.queue.lock();
+        if queue.closed {
+            return Err(Error::Closed("closed"));
+        }
+        if !queue.leading && queue.pending.is_empty() {
+            queue.leading = true;
+            drop(queue);
+            return self.lead_alone(&command, &head, purpose);
+        }
+        let slot = Slot::new();
+        let reply = Answer(Some(Reply::Thread(Arc::clone(&slot))));
+        let pending = Pending { command, head, purpose, reply };
+        let mut queue = self.enqueue(queue, pending);
+        let lead = !queue.leading;
+        queue.leading = true;
+        drop(queue);
+        if lead {
+            self.lead();
+        }
+        loop {
+            match slot.turn() {
+                Turn::Done(result) => return result,
+                Turn::Lead => self.lead(),
+            }
+        }
+    }
+
+    /// Hands a command in. The answer comes from whoever commits it.
+    pub(crate) fn submit_async(&self, command: Command) -> Submission {
+        if !self.rules.has_worker {
+            return Submission::done(self.submit(command));
+        }
+        let slot = Slot::new();
+        self.hand_in(command, Reply::Future(Arc::clone(&slot)));
+        Submission::new(slot)
+    }
+
+    /// As [`Self::submit_async`], with any kind of reply.
+    pub(crate) fn submit_with(&self, command: Command, reply: Reply) {
+        if self.rules.has_worker {
+            self.hand_in(command, reply);
+        } else {
+            reply.answer(self.submit(command));
+        }
+    }
+
+    fn hand_in(&self, command: Command, reply: Reply) {
+        let (head, purpose) = match self.prepare(&command) {
+            Ok(prepared) => prepared,
+            Err(error) => return reply.answer(Err(error)),
+        };
+        let queue = self.queue.lock();
+        if queue.closed {
+            drop(queue);
+            return reply.answer(Err(Error::Closed("closed")));
+        }
+        let pending = Pending { command, head, purpose, reply: Answer(Some(reply)) };
+        let queue = self.enqueue(queue, pending);
+        if !queue.leading {
+            self.work.notify_one();
+        }
+    }
+
+    /// Checks and encodes a command, outside of all locks.
+    fn prepare(&self, command: &Command) -> Result<(Vec<u8>, Purpose)> {
+        self.store.log().check()?;
+        validate_command(command, &self.rules.limits)?;
+        Ok((codec::encode_head(command), purpose_of(command)))
+    }
+
+    /// Queues a command, after waiting for room. A command that gets none is answered `Overloaded`.
+    fn enqueue<'a>(
+        &'a self,
+        mut queue: MutexGuard<'a, Queue>,
+        pending: Pending,
+    ) -> MutexGuard<'a, Queue> {
+        let bytes = pending.bytes();
+        let full = |queue: &mut Queue| {
+            !queue.closed
+                && !queue.pending.is_empty()
+                && (queue.pending.len() >= self.rules.queue_commands_max
+                    || queue.bytes.saturating_add(bytes) > self.rules.queue_bytes_max)
+        };
+        let waited = self.room.wait_while_for(&mut queue, full, self.rules.submit_timeout);
+        if waited.timed_out() || queue.closed {
+            let waiting = format!("{} commands wait for the writer", queue.pending.len());
+            let error =
+                if queue.closed { Error::Closed("closed") } else { Error::Overloaded(waiting) };
+            // The answer may run a caller's code, which must not meet our lock.
+            MutexGuard::unlocked(&mut queue, || pending.reply.give(Err(error)));
+            return queue;
+        }
+        queue.bytes += bytes;
+        queue.pending.push_back(pending);
+        self.metrics.queue.increment(1.0);
+        queue
+    }
+
+    /// Commits one command of this thread, without a queue and without a hand-over.
+    fn lead_alone(&self, command: &Command, head: &[u8], purpose: Purpose) -> Result<ApplyOutcome> {
+        let leading = Leading(self);
+        let mut leader = self.leader.lock();
+        let id = LogId { term: leader.term, leader: self.node, index: leader.next };
+        let clock = self.env.clock.now();
+        let payload = [head, codec::body_of(command)];
+        let entry = EntryRef { id, clock, kind: EntryKind::Normal, payload };
+        let appended = self.store.log().append_one(&entry, purpose);
+        let result = appended.map_err(|error| self.refusal(error)).and_then(|()| {
+            leader.next = id.index.next();
+            self.make_durable()?;
+            let mut replica = self.replica.write();
+            let applied = self.apply(&mut replica, id, clock, command, payload_len(payload));
+            Ok(applied.with_durability(self.rules.durability))
+        });
+        drop(leader);
+        if result.is_ok() {
+            self.metrics.commits.increment(1);
+            self.metrics.commit_bytes.increment(payload_len(payload) as u64);
+            self.metrics.batch_entries.record(1.0);
+        }
+        drop(leading);
+        result
+    }
+
+    /// Commits a round of what is in the queue, then passes the lead on. The caller has set
+    /// `leading`.
+    fn lead(&self) {
+        let leading = Leading(self);
+        let round = self.take_round();
+        if !round.is_empty() {
+            self.commit(round);
+        }
+        drop(leading);
+    }
+
+    /// Takes the commands of one round out of the queue.
+    fn take_round(&self) -> Vec<Pending> {
+        let mut queue = self.queue.lock();
+        let mut bytes = 0;
+        let mut count = 0;
+        for pending in queue.pending.iter().take(ROUND_COMMANDS_MAX) {
+            bytes += pending.bytes();
+            if count > 0 && bytes > ROUND_BYTES_MAX {
+                bytes -= pending.bytes();
+                break;
+            }
+            count += 1;
+        }
+        queue.bytes -= bytes;
+        let round: Vec<Pending> = queue.pending.drain(..count).collect();
+        drop(queue);
+        self.room.notify_all();
+        self.metrics.queue.decrement(count as f64);
+        round
+    }
+
+    /// Appends, syncs, applies and answers a round.
+    fn commit(&self, mut round: Vec<Pending>) {
+        let mut leader = self.leader.lock();
+        let clock = self.env.clock.now();
+        let first = leader.next;
+        if let Err(error) = self.append_round(&leader, clock, &mut round) {
+            drop(leader);
+            return answer_all(round, &self.refusal(error));
+        }
+        leader.next = LogIndex(first.0 + round.len() as u64);
+        if let Err(error) = self.make_durable() {
+            drop(leader);
+            return answer_all(round, &error);
+        }
+        let mut outcomes = Vec::with_capacity(round.len());
+        let mut bytes = 0;
+        {
+            let mut replica = self.replica.write();
+            let mut index = first;
+            for pending in &round {
+                let id = LogId { term: leader.term, leader: self.node, index };
+                bytes += pending.bytes() as u64;
+                let len = pending.bytes();
+                outcomes.push(self.apply(&mut replica, id, clock, &pending.command, len));
+                index = index.next();
+            }
+        }
+        drop(leader);
+        self.metrics.commits.increment(round.len() as u64);
+        self.metrics.commit_bytes.increment(bytes);
+        self.metrics.batch_entries.record(round.len() as f64);
+        for (pending, applied) in round.into_iter().zip(outcomes) {
+            pending.reply.give(Ok(applied.with_durability(self.rules.durability)));
+        }
+    }
+
+    /// Appends the commands of a round as one write. On a full disk those that need room are
+    /// answered and leave the round, and those that make room are appended.
+    fn append_round(
+        &self,
+        leader: &Leader,
+        clock: Timestamp,
+        round: &mut Vec<Pending>,
+    ) -> std::result::Result<(), StorageError> {
+        let grows = round.iter().any(|pending| pending.purpose == Purpose::Grow);
+        let purpose = if grows { Purpose::Grow } else { Purpose::Relieve };
+        match self.append(leader, clock, round, purpose) {
+            Err(error) if error.is_disk_full() && grows => {
+                let (refused, kept) = std::mem::take(round)
+                    .into_iter()
+                    .partition(|pending| pending.purpose == Purpose::Grow);
+                *round = kept;
+                answer_all(refused, &self.refusal(error.clone()));
+                if round.is_empty() {
+                    return Ok(());
+                }
+                self.append(leader, clock, round, Purpose::Relieve)
+            }
+            appended => appended,
+        }
+    }
+
+    fn append(
+        &self,
+        leader: &Leader,
+        clock: Timestamp,
+        round: &[Pending],
+        purpose: Purpose,
+    ) -> std::result::Result<(), StorageError> {
+        let mut index = leader.next;
+        let mut entries = Vec::with_capacity(round.len());
+        for pending in round {
+            let id = LogId { term: leader.term, leader: self.node, index };
+            let payload = [pending.head.as_slice(), codec::body_of(&pending.command)];
+            entries.push(EntryRef { id, clock, kind: EntryKind::Normal, payload });
+            index = index.next();
+        }
+        self.store.log().append_refs(&entries, purpose, Completion::none())
+    }
+
+    /// Syncs where `Ok` means synced. Nothing is applied before, so no reader sees a write that
+    /// could still be lost.
+    fn make_durable(&self) -> Result<()> {
+        match self.rules.durability {
+            Durability::Buffered => Ok(()),
+            Durability::Synced => self.store.log().sync().map_err(|error| {
+                // The entry is in the file; whether it is on the device, nobody knows.
+                Error::OutcomeUnknown { cause: error.to_string().into() }
+            }),
+        }
+    }
+
+    fn apply(
+        &self,
+        replica: &mut Replica,
+        id: LogId,
+        clock: Timestamp,
+        command: &Command,
+        payload_len: usize,
+    ) -> Applied {
+        let Ok(applied) = replica.kv.apply(id.index, clock, command) else {
+            unreachable!("the leader counts the indexes one by one");
+        };
+        replica.last = Some(id);
+        let stale = stale_bytes(&applied, payload_len);
+        if stale > 0 {
+            self.stale_bytes.fetch_add(stale, Ordering::Relaxed);
+        }
+        applied
+    }
+
+    /// What a caller is told whose command could not be appended.
+    fn refusal(&self, error: StorageError) -> Error {
+        let written = matches!(error, StorageError::Io { .. }) && self.store.log().check().is_err();
+        let error = if written {
+            Error::OutcomeUnknown { cause: error.to_string().into() }
+        } else {
+            Error::from(error)
+        };
+        let reason = match &error {
+            Error::DiskFull(_) => "disk_full",
+            Error::Overloaded(_) => "overloaded",
+            _ => "poisoned",
+        };
+        metrics::counter!(crate::metrics::REFUSED_TOTAL, "reason" => reason).increment(1);
+        error
+    }
+
+    /// Passes the lead on to a thread that waits, or to the worker; or nobody leads.
+    fn pass_lead(&self) {
+        let mut queue = self.queue.lock();
+        let waiting = queue.pending.iter().find_map(|pending| match &pending.reply.0 {
+            Some(Reply::Thread(slot)) => Some(Arc::clone(slot)),
+            _ => None,
+        });
+        if let Some(slot) = waiting {
+            drop(queue);
+            slot.lead();
+            return;
+        }
+        queue.leading = false;
+        if !queue.pending.is_empty() {
+            self.work.notify_one();
+        }
+    }
+
+    /// Commits what nobody waits for on a thread, until the queue is closed and empty.
+    pub(crate) fn work(&self) {
+        loop {
+            let mut queue = self.queue.lock();
+            self.work.wait_while(&mut queue, |queue| {
+                queue.leading || (queue.pending.is_empty() && !queue.closed)
+            });
+            if queue.pending.is_empty() {
+                return;
+            }
+            queue.leading = true;
+            drop(queue);
+            self.lead();
+        }
+    }
+
+    /// Takes no more commands. What is queued is still committed, by the worker.
+    pub(crate) fn close(&self) {
+        self.queue.lock().closed = true;
+        self.work.notify_all();
+        self.room.notify_all();
+    }
+
+    /// After a panic in a round: the store stops, and everybody who waits is told.
+    fn abandon(&self) {
+        self.torn.store(true, Ordering::Release);
+        self.store.log().poison("a thread panicked while it committed");
+        let pending = {
+            let mut queue = self.queue.lock();
+            queue.leading = false;
+            queue.bytes = 0;
+            std::mem::take(&mut queue.pending)
+        };
+        let error = match self.store.log().check() {
+            Err(error) => Error::from(error),
+            Ok(()) => Error::Closed("closed"),
+        };
+        answer_all(pending, &error);
+        self.room.notify_all();
+        self.work.notify_all();
+    }
+}
+
+/// The lead, for as long as it lives. Passed on when dropped; in a panic the store stops instead.
+struct Leading<'a>(&'a Committer);
+
+impl Drop for Leading<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.abandon();
+        } else {
+            self.0.pass_lead();
+        }
+    }
+}
+
+fn answer_all(pending: impl IntoIterator<Item = Pending>, error: &Error) {
+    for pending in pending {
+        pending.reply.give(Err(error.clone()));
+    }
+}
+
+fn payload_len(payload: [&[u8]; 2]) -> usize {
+    payload[0].len() + payload[1].len()
+}
+
+/// Whether a command needs room or makes it.
+fn purpose_of(command: &Command) -> Purpose {
+    match command {
+        Command::Set { .. } => Purpose::Grow,
+        Command::Delete { .. } | Command::DeletePrefix { .. } => Purpose::Relieve,
+        Command::Batch { commands, .. } => {
+            let sets = commands.iter().any(|command| purpose_of(command) == Purpose::Grow);
+            if sets { Purpose::Grow } else { Purpose::Relieve }
+        }
+    }
+}

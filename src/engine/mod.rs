@@ -1,0 +1,28 @@
+//! The engines: what an application opens.
+//!
+//! [`single_node::SingleNodeEngine`] is a cluster of one voter: its own append, synced, is the
+//! quorum, so it commits on the caller's thread. `committer` is the way of a write, `replay` the
+//! way from files to a state, `maintenance` what happens in the background.
+//!
+//! # What is absent
+//!
+//! No engine knows that users or passwords exist (rule R14), and none here is asynchronous (rule
+//! R3).
+
+pub mod read_context;
+pub mod submission;
+pub mod api;
+pub mod stats;
+pub(crate) mod replay;
+pub(crate) mod committer;
+pub(crate) mod compaction;
+pub(crate) mod maintenance;
+pub mod read_only;
+pub mod single_node;
+
+pub use self::api::{KvEngine, SnapshotEngine};
+pub use self::read_context::ReadContext;
+pub use self::read_only::ReadOnlyEngine;
+pub use self::single_node::SingleNodeEngine;
+pub use self::stats::{CompactionReport, EngineStats};
+pub use self::submission::Submission;

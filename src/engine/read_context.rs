@@ -1,0 +1,19 @@
+//! How fresh a read must be.
+
+use crate::types::Version;
+
+/// What a read promises about the writes that it sees.
+///
+/// A store of one voter answers all of them from its state: it has applied everything that was
+/// acknowledged, so the state is always linearizable. The contexts are the same for a cluster,
+/// where they differ in cost.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ReadContext {
+    /// Everything acknowledged before the read began.
+    #[default]
+    Linearizable,
+    /// What this node has applied; in a cluster it may be behind.
+    Local,
+    /// At least this version: what a caller that wrote it needs to see its own write.
+    AtLeast(Version),
+}

@@ -1,0 +1,169 @@
+//! [`ReadOnlyEngine`]: looks at a directory and changes nothing in it.
+
+use std::path::Path;
+
+use super::replay::{Replayed, replay};
+use super::stats::EngineStats;
+use crate::command::Command;
+use crate::command::codec;
+use crate::command::limits::ENTRY_BYTES_HARD_MAX;
+use crate::command::membership::Membership;
+use crate::env::Env;
+use crate::error::{Error, Result};
+use crate::state::StateView;
+use crate::storage::identity::Identity;
+use crate::storage::log_entry::{Entry, EntryKind};
+use crate::storage::store::ReadOnlyStore;
+use crate::types::{LogId, LogIndex, SegmentId, Timestamp};
+
+/// How much of the log is read at once.
+const READ_BYTES: usize = 1 << 20;
+
+/// An entry of the log, understood.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogRecord {
+    /// Its name.
+    pub id: LogId,
+    /// The proposer's clock.
+    pub clock: Timestamp,
+    /// What it carries.
+    pub content: LogContent,
+}
+
+/// What an entry carries.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LogContent {
+    /// Nothing: a leader's first entry.
+    Blank,
+    /// Who votes from here on.
+    Membership(Membership),
+    /// A command.
+    Command(Command),
+}
+
+/// The state of a store that nobody has open for writing. Several may look at the same time.
+///
+/// What a killed process left behind is shown as opening the store would find it; nothing is
+/// repaired.
+#[derive(Debug)]
+pub struct ReadOnlyEngine {
+    store: ReadOnlyStore,
+    replayed: Replayed,
+    view: StateView,
+}
+
+impl ReadOnlyEngine {
+    /// Opens a directory for reading. Cost and memory: those of opening it for writing.
+    ///
+    /// # Errors
+    /// `NoStore`, `Locked` beside a writer; `Corrupt`, `TailAmbiguous`, `MissingSegment`,
+    /// `UnsupportedFormat`; `Io`.
+    pub fn open(directory: impl AsRef<Path>) -> Result<Self> {
+        Self::open_in(Env::system(), directory.as_ref())
+    }
+
+    /// As [`Self::open`], on another machine than the real one.
+    ///
+    /// # Errors
+    /// Those of [`Self::open`].
+    pub fn open_in(env: Env, directory: &Path) -> Result<Self> {
+        let store = ReadOnlyStore::open(env, directory)?;
+        let replayed = replay(store.snapshot()?, store.hard_state(), |range, bytes| {
+            store.read_range(range, bytes)
+        })?;
+        let view = replayed.replica.kv.view();
+        Ok(Self { store, replayed, view })
+    }
+
+    /// The state.
+    #[must_use]
+    pub const fn view(&self) -> &StateView {
+        &self.view
+    }
+
+    /// Who the directory is.
+    #[must_use]
+    pub const fn identity(&self) -> &Identity {
+        self.store.identity()
+    }
+
+    /// The membership in force; `None` in a directory that was created and never opened.
+    #[must_use]
+    pub const fn membership(&self) -> Option<&Membership> {
+        self.replayed.replica.membership.as_ref()
+    }
+
+    /// Counts and sizes.
+    #[must_use]
+    pub fn stats(&self) -> EngineStats {
+        let segments = self.store.segments();
+        let snapshot = self.replayed.snapshot.as_ref();
+        EngineStats {
+            keys: self.view.len(),
+            live_bytes: self.view.live_bytes(),
+            stale_bytes: self.replayed.stale_bytes,
+            latest_version: self.view.version().unwrap_or_default(),
+            last_timestamp: self.view.timestamp(),
+            term: self.store.hard_state().vote.map_or_else(Default::default, |vote| vote.term),
+            segments: segments.len(),
+            log_bytes: segments.iter().map(|(_, bytes)| bytes).sum(),
+            unsynced_bytes: 0,
+            snapshot_version: snapshot.map(|info| info.last.index.into()),
+            snapshot_bytes: snapshot.map_or(0, |info| info.bytes),
+            disk_full: false,
+        }
+    }
+
+    /// Numbers and lengths of the log's files, oldest first.
+    #[must_use]
+    pub fn segments(&self) -> Vec<(SegmentId, u64)> {
+        self.store.segments()
+    }
+
+    /// The entries that the log still holds, from `from` on or from the first, in order and in
+    /// bounded memory.
+    pub fn entries(&self, from: Option<LogIndex>) -> impl Iterator<Item = Result<LogRecord>> + '_ {
+        let hard = self.store.hard_state();
+        let first = hard.purged.map_or(LogIndex(0), |purged| purged.index.next());
+        let end = hard.last.map_or(first, |last| last.index.next());
+        let mut next = from.map_or(first, |from| from.max(first));
+        let mut read = Vec::new().into_iter();
+        std::iter::from_fn(move || {
+            loop {
+                if let Some(entry) = read.next() {
+                    return Some(understand(&entry));
+                }
+                if next >= end {
+                    return None;
+                }
+                match self.store.read_range(next..end, READ_BYTES) {
+                    Ok(entries) => {
+                        next = entries.last().map_or(end, |entry: &Entry| entry.id.index.next());
+                        read = entries.into_iter();
+                    }
+                    Err(error) => {
+                        next = end;
+                        return Some(Err(error.into()));
+                    }
+                }
+            }
+        })
+    }
+}
+
+fn understand(entry: &Entry) -> Result<LogRecord> {
+    let undecodable = |error| Error::undecodable(entry.id.index, &error);
+    let content = match entry.kind {
+        EntryKind::Blank => LogContent::Blank,
+        EntryKind::Membership => {
+            let membership = codec::decode_membership(&entry.payload).map_err(undecodable)?;
+            LogContent::Membership(membership)
+        }
+        EntryKind::Normal => {
+            let command =
+                codec::decode(&entry.payload, ENTRY_BYTES_HARD_MAX).map_err(undecodable)?;
+            LogContent::Command(command)
+        }
+    };
+    Ok(LogRecord { id: entry.id, clock: entry.clock, content })
+}

@@ -1,0 +1,345 @@
+//! [`SingleNodeEngine`]: a store in one process, as the cluster of one voter that it is.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use parking_lot::Mutex;
+
+use super::api::{KvEngine, SnapshotEngine};
+use super::committer::{CommitRules, Committer};
+use super::compaction::KeepLog;
+use super::maintenance::{Maintenance, Schedule};
+use super::read_context::ReadContext;
+use super::replay::{Replayed, replay};
+use super::stats::{CompactionReport, EngineStats};
+use super::submission::{Callback, Reply, Submission};
+use crate::command::Command;
+use crate::command::codec;
+use crate::command::limits::Limits;
+use crate::command::membership::Membership;
+use crate::config::StoreConfig;
+use crate::env::Env;
+use crate::error::{Error, Result};
+use crate::state::{ApplyOutcome, Durability, StateView, Value};
+use crate::storage::log_entry::{EntryKind, EntryRef};
+use crate::storage::log_scan::TailPolicy;
+use crate::storage::log_writer::Purpose;
+use crate::storage::store::{Absent, Store, StoreOptions};
+use crate::types::{LogId, LogIndex, NodeId, SegmentId, Term, Version, Vote};
+
+/// A store in this process. `Send + Sync`, used through `&self`; dropping it syncs, stops its
+/// threads and releases the directory.
+///
+/// It is a cluster of one voter: opening it begins a new term, and every write is an entry of the
+/// replicated log. The same directory can be a voter of several later.
+///
+/// ```
+/// use hightower_kv::{KvEngine, SingleNodeEngine};
+///
+/// # let directory = tempfile::tempdir().unwrap();
+/// # let path = directory.path().join("data");
+/// let engine = SingleNodeEngine::open(&path)?;
+/// engine.put(b"greeting".to_vec(), b"hello".to_vec())?;
+/// assert_eq!(engine.get(b"greeting")?.as_deref(), Some(b"hello".as_slice()));
+/// # Ok::<(), hightower_kv::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct SingleNodeEngine {
+    inner: Arc<Maintenance>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+}
+
+impl SingleNodeEngine {
+    /// Opens the store in `.hightower`, with the default configuration; creates it where it is
+    /// missing.
+    ///
+    /// # Errors
+    /// Those of [`Self::with_config`].
+    pub fn new() -> Result<Self> {
+        Self::with_config(StoreConfig::default())
+    }
+
+    /// Opens the store in a directory, with the default configuration; creates it where it is
+    /// missing.
+    ///
+    /// # Errors
+    /// Those of [`Self::with_config`].
+    pub fn open(directory: impl AsRef<Path>) -> Result<Self> {
+        let data_dir = directory.as_ref().to_owned();
+        Self::with_config(StoreConfig { data_dir, ..StoreConfig::default() })
+    }
+
+    /// Opens a store, or creates it. Cost: reading the newest snapshot and the log behind it.
+    ///
+    /// # Errors
+    /// `Validation` for a configuration that cannot be; `Locked`, `UnusableDirectory`; `Corrupt`,
+    /// `TailAmbiguous`, `MissingSegment`, `UnsupportedFormat`, with nothing changed on disk;
+    /// `NotSingleNode` for a voter of several; `DiskFull`, `Io`.
+    #[expect(clippy::needless_pass_by_value, reason = "the seed's signature, and how it is called")]
+    pub fn with_config(config: StoreConfig) -> Result<Self> {
+        Self::with_env(&config, Env::system())
+    }
+
+    /// As [`Self::with_config`], on another machine than the real one.
+    ///
+    /// # Errors
+    /// Those of [`Self::with_config`].
+    pub fn with_env(config: &StoreConfig, env: Env) -> Result<Self> {
+        config.validate()?;
+        let limits = limits_of(config);
+        limits.validate()?;
+        let started = env.clock.elapsed();
+        let store = Store::open(env.clone(), &config.data_dir, &store_options(config))?;
+        let log = store.log();
+        let replayed = replay(store.snapshot()?, log.hard_state(), |range, bytes| {
+            log.read_range(range, bytes)
+        })?;
+        let node = store.identity().node;
+        check_membership(node, &replayed)?;
+        let Replayed { mut replica, stale_bytes, entries, snapshot } = replayed;
+        let term = begin_term(&env, &store, &mut replica)?;
+        let rules = CommitRules {
+            limits,
+            durability: durability_of(config),
+            queue_commands_max: config.queue_commands_max,
+            queue_bytes_max: config.queue_bytes_max,
+            submit_timeout: config.submit_timeout,
+            has_worker: config.worker_threads > 0,
+        };
+        let keys = replica.kv.as_view().len();
+        let elapsed = env.clock.elapsed().saturating_sub(started);
+        let committer = Committer::new(env, store, replica, term, rules, stale_bytes);
+        let schedule = schedule_of(config);
+        let inner = Maintenance::new(committer, schedule, config.compaction_threshold, snapshot);
+        metrics::histogram!(crate::metrics::OPEN_SECONDS).record(elapsed);
+        metrics::gauge!(crate::metrics::REPLAYED_ENTRIES).set(entries as f64);
+        tracing::info!(
+            directory = %config.data_dir.display(), term = term.0, keys, replayed = entries,
+            micros = elapsed.as_micros(), "opened"
+        );
+        let engine = Self { inner: Arc::new(inner), threads: Mutex::new(Vec::new()) };
+        if config.worker_threads > 0 {
+            engine.inner.start(&mut engine.threads.lock())?;
+        }
+        Ok(engine)
+    }
+
+    /// Runs `read` on one consistent state. Writers do not wait for it, and nothing is copied.
+    pub fn read_with<R>(&self, read: impl FnOnce(&StateView) -> R) -> R {
+        read(&self.snapshot_state())
+    }
+
+    /// Writes a snapshot of the state and deletes the log behind it. Writers do not wait for it; a
+    /// compaction that is under way is waited for.
+    ///
+    /// # Errors
+    /// `DiskFull`, `Io`: everything is as before. `Poisoned`.
+    pub fn run_compaction_now(&self) -> Result<CompactionReport> {
+        self.inner.compact_now()
+    }
+
+    /// Changes [`StoreConfig::compaction_threshold`] of the open store.
+    pub fn set_compaction_threshold(&self, bytes: u64) {
+        self.inner.set_threshold(bytes);
+    }
+
+    /// Counts and sizes.
+    #[must_use]
+    pub fn stats(&self) -> EngineStats {
+        let committer = &self.inner.committer;
+        let log = committer.store.log().stats();
+        let snapshot = self.inner.newest_snapshot();
+        let term = committer.term();
+        let view = self.snapshot_state();
+        EngineStats {
+            keys: view.len(),
+            live_bytes: view.live_bytes(),
+            stale_bytes: committer.stale_bytes.load(std::sync::atomic::Ordering::Relaxed),
+            latest_version: view.version().unwrap_or_default(),
+            last_timestamp: view.timestamp(),
+            term,
+            segments: log.segments,
+            log_bytes: log.bytes,
+            unsynced_bytes: log.unsynced_bytes,
+            snapshot_version: snapshot.as_ref().map(|info| info.last.index.into()),
+            snapshot_bytes: snapshot.map_or(0, |info| info.bytes),
+            disk_full: log.disk_full,
+        }
+    }
+
+    /// Numbers and lengths of the log's files, oldest first.
+    #[must_use]
+    pub fn segments(&self) -> Vec<(SegmentId, u64)> {
+        self.inner.committer.store.log().segments()
+    }
+
+    /// Syncs, stops the threads and releases the directory. Dropping does the same, but cannot tell
+    /// what failed.
+    ///
+    /// # Errors
+    /// `Poisoned`: what was not synced before may be lost.
+    pub fn close(self) -> Result<()> {
+        self.shut_down()
+    }
+
+    fn shut_down(&self) -> Result<()> {
+        let threads = std::mem::take(&mut *self.threads.lock());
+        self.inner.stop();
+        for thread in threads {
+            // A callback may drop the last handle on a thread of ours, which cannot wait for
+            // itself.
+            if thread.thread().id() != std::thread::current().id() && thread.join().is_err() {
+                tracing::error!("a thread of the store had panicked");
+            }
+        }
+        self.inner.committer.store.close()?;
+        Ok(())
+    }
+}
+
+impl Drop for SingleNodeEngine {
+    fn drop(&mut self) {
+        if let Err(error) = self.shut_down() {
+            tracing::error!(%error, "closing the store failed");
+        }
+    }
+}
+
+impl KvEngine for SingleNodeEngine {
+    fn submit(&self, command: Command) -> Result<ApplyOutcome> {
+        let outcome = self.inner.committer.submit(command)?;
+        self.inner.after_write();
+        Ok(outcome)
+    }
+
+    fn submit_async(&self, command: Command) -> Submission {
+        let submission = self.inner.committer.submit_async(command);
+        self.inner.after_write();
+        submission
+    }
+
+    fn submit_with(&self, command: Command, callback: Callback) {
+        self.inner.committer.submit_with(command, Reply::Callback(callback));
+        self.inner.after_write();
+    }
+
+    fn view(&self, context: ReadContext) -> Result<StateView> {
+        let committer = &self.inner.committer;
+        committer.check_readable()?;
+        let view = committer.replica.read().kv.view();
+        match context {
+            // Everything acknowledged is applied, so the state is both.
+            ReadContext::Linearizable | ReadContext::Local => Ok(view),
+            ReadContext::AtLeast(asked) if view.version() >= Some(asked) => Ok(view),
+            ReadContext::AtLeast(asked) => Err(Error::NotYet { asked, at: view.version() }),
+        }
+    }
+
+    fn get(&self, key: &[u8]) -> Result<Option<Value>> {
+        let committer = &self.inner.committer;
+        committer.check_readable()?;
+        Ok(committer.replica.read().kv.as_view().get(key))
+    }
+
+    fn flush(&self) -> Result<()> {
+        Ok(self.inner.committer.store.log().sync()?)
+    }
+}
+
+impl SnapshotEngine for SingleNodeEngine {
+    fn snapshot_state(&self) -> StateView {
+        self.inner.committer.replica.read().kv.view()
+    }
+
+    fn latest_version(&self) -> Version {
+        let replica = self.inner.committer.replica.read();
+        replica.kv.as_view().version().unwrap_or_default()
+    }
+}
+
+/// Refuses a directory that has other voters.
+fn check_membership(node: NodeId, replayed: &Replayed) -> Result<()> {
+    match &replayed.replica.membership {
+        Some(membership) if !membership.is_only(node) => {
+            let voters = membership.voters().into_iter().collect();
+            Err(Error::NotSingleNode { node, voters })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Does what a leader of one does when it starts: in a new directory writes the membership, then
+/// raises the term with a committed vote for itself and appends a blank entry, all of it synced.
+///
+/// What is on disk if we die here: any prefix of the three, and the next opening does the same with
+/// a higher term.
+fn begin_term(env: &Env, store: &Store, replica: &mut super::replay::Replica) -> Result<Term> {
+    let log = store.log();
+    let node = store.identity().node;
+    let hard = log.hard_state();
+    let append = |id, kind, payload: &[u8], replica: &mut super::replay::Replica| {
+        let clock = env.clock.now();
+        let entry = EntryRef { id, clock, kind, payload: [payload, &[]] };
+        log.append_one(&entry, Purpose::Relieve)?;
+        let Ok(_) = replica.kv.apply_blank(id.index, clock) else {
+            unreachable!("the index follows the last one applied");
+        };
+        replica.last = Some(id);
+        Ok::<_, Error>(())
+    };
+    if replica.membership.is_none() {
+        let membership = Membership::single(node);
+        let payload = codec::encode_membership(&membership);
+        // An entry of term 0: it is there before anybody was elected.
+        let index = hard.last.map_or(LogIndex(0), |last| last.index.next());
+        let id = LogId { term: Term(0), leader: node, index };
+        append(id, EntryKind::Membership, &payload, replica)?;
+        replica.membership = Some(membership);
+    }
+    let voted = hard.vote.map_or(Term(0), |vote| vote.term);
+    let term = hard.last.map_or(voted, |last| last.term.max(voted)).next();
+    log.save_vote(Vote { term, node, committed: true })?;
+    let index = replica.last.map_or(LogIndex(0), |last| last.index.next());
+    append(LogId { term, leader: node, index }, EntryKind::Blank, &[], replica)?;
+    log.sync()?;
+    Ok(term)
+}
+
+fn limits_of(config: &StoreConfig) -> Limits {
+    Limits {
+        key_bytes_max: config.key_bytes_max,
+        value_bytes_max: config.value_bytes_max,
+        batch_commands_max: config.batch_commands_max,
+        batch_guards_max: config.batch_commands_max,
+        entry_bytes_max: config.entry_bytes_max,
+    }
+}
+
+const fn durability_of(config: &StoreConfig) -> Durability {
+    if config.fsync_interval.is_zero() { Durability::Synced } else { Durability::Buffered }
+}
+
+const fn schedule_of(config: &StoreConfig) -> Schedule {
+    Schedule {
+        fsync_interval: config.fsync_interval,
+        compaction_interval: config.compaction_interval,
+        keep_log: if config.emit_snapshot_after_compaction {
+            KeepLog::Purge
+        } else {
+            KeepLog::Keep
+        },
+    }
+}
+
+const fn store_options(config: &StoreConfig) -> StoreOptions {
+    StoreOptions {
+        segment_bytes_max: config.max_segment_size,
+        unsynced_bytes_max: config.unsynced_bytes_max,
+        wait_max: config.submit_timeout,
+        reserve_bytes: config.disk_reserve,
+        node: config.node_id,
+        tail: TailPolicy::Refuse,
+        absent: Absent::Create,
+    }
+}

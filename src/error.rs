@@ -1,0 +1,213 @@
+//! The one error of the public surface. Each kind tells the caller what to do.
+//!
+//! A missing key is not an error, a guard that does not hold is an outcome, a broken invariant is
+//! an assertion, a failed sync is final.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use thiserror::Error;
+
+use crate::command::codec::DecodeError;
+use crate::command::limits::{CommandError, LimitsError};
+use crate::config::ConfigError;
+use crate::state::rows::RowsError;
+use crate::storage::error::StorageError;
+use crate::types::{LogIndex, NodeId, Version};
+
+/// What a fallible call of this crate returns.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// Why a call failed. Cheap to clone.
+#[derive(Clone, Debug, Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// Correct the call: it can never succeed. Nothing was written.
+    #[error("invalid: {0}")]
+    Validation(String),
+
+    /// Make it smaller, or raise the limit in the configuration. Nothing was written.
+    #[error("{what}: {got}, the limit is {limit}")]
+    TooLarge {
+        /// What is too large.
+        what: String,
+        /// The limit: bytes, or how many.
+        limit: u64,
+        /// What was asked for.
+        got: u64,
+    },
+
+    /// The key that was to be removed is not there: an answer of the text facade, which promises
+    /// it.
+    #[error("Key not found")]
+    KeyNotFound,
+
+    /// Stop, and restore the directory from a backup or from another voter: bytes that were known
+    /// to be on the device are not what was written. Nothing was changed.
+    #[error(transparent)]
+    Corrupt(StorageError),
+
+    /// Decide whether to cut the end of the log (`htkvctl repair --truncate-tail`): it may be
+    /// damage or a write that was never synced. Nothing was changed.
+    #[error(transparent)]
+    TailAmbiguous(StorageError),
+
+    /// Put the missing file back, or restore the directory. Nothing was changed.
+    #[error(transparent)]
+    MissingSegment(StorageError),
+
+    /// Use a newer release: it wrote the directory. Nothing was changed.
+    #[error(transparent)]
+    UnsupportedFormat(StorageError),
+
+    /// Close the other handle, or the other process. Nothing was changed.
+    #[error(transparent)]
+    Locked(StorageError),
+
+    /// Name a directory that holds a store, or create one by opening it for writing.
+    #[error(transparent)]
+    NoStore(StorageError),
+
+    /// Name another directory: this one cannot be used, and the text says why.
+    #[error(transparent)]
+    UnusableDirectory(StorageError),
+
+    /// Free room, or delete keys and compact; writes succeed again by themselves. Nothing was
+    /// written.
+    #[error(transparent)]
+    DiskFull(StorageError),
+
+    /// Try again later: too much is waiting. Nothing was written.
+    #[error("overloaded: {0}")]
+    Overloaded(String),
+
+    /// Drop this handle and open the store again: a write or a sync failed earlier, so nothing is
+    /// known of what the device holds. This call wrote nothing.
+    #[error("the store stopped after a failure, open it again: {cause}")]
+    Poisoned {
+        /// The first failure.
+        cause: Arc<str>,
+    },
+
+    /// Open the store again and look: the store failed while this write was under way, so it may or
+    /// may not be there. It was never shown to a reader.
+    #[error("it is not known whether the write is there; open the store again: {cause}")]
+    OutcomeUnknown {
+        /// The failure.
+        cause: Arc<str>,
+    },
+
+    /// Open the store again: this handle is closed, or it only reads.
+    #[error("the store is {0}")]
+    Closed(&'static str),
+
+    /// Open the directory as a cluster: it belongs to one, with voters besides this node.
+    #[error(
+        "the directory belongs to a cluster with voters {voters:?}; this is node {node}: open it \
+         as a cluster"
+    )]
+    NotSingleNode {
+        /// This directory's node.
+        node: NodeId,
+        /// The voters.
+        voters: Vec<NodeId>,
+    },
+
+    /// Wait, or ask for an older version: the state has not reached this one.
+    #[error("version {asked} is not there yet, the state is at {}", at.map_or(0, |at| at.0))]
+    NotYet {
+        /// The version that was asked for.
+        asked: Version,
+        /// The version of the state.
+        at: Option<Version>,
+    },
+
+    /// Use the release that wrote it: an entry or a snapshot is whole and cannot be understood.
+    #[error("entry {index} cannot be understood: {reason}")]
+    Serialization {
+        /// Which entry; of a snapshot, the last one it contains.
+        index: LogIndex,
+        /// What is wrong.
+        reason: String,
+    },
+
+    /// Look at the device or at permissions: the operating system refused.
+    #[error("cannot {operation} {}: {source}", path.display())]
+    Io {
+        /// What was tried.
+        operation: &'static str,
+        /// On which file or directory.
+        path: PathBuf,
+        /// What the operating system said.
+        #[source]
+        source: Arc<io::Error>,
+    },
+}
+
+impl Error {
+    /// Whether the same call may succeed later without anything being changed by the caller.
+    #[must_use]
+    pub const fn is_retryable(&self) -> bool {
+        matches!(self, Self::Overloaded(_) | Self::DiskFull(_) | Self::NotYet { .. })
+    }
+
+    pub(crate) fn undecodable(index: LogIndex, error: &DecodeError) -> Self {
+        Self::Serialization { index, reason: error.to_string() }
+    }
+
+    pub(crate) fn bad_rows(index: LogIndex, error: &RowsError) -> Self {
+        Self::Serialization { index, reason: error.to_string() }
+    }
+}
+
+impl From<StorageError> for Error {
+    fn from(error: StorageError) -> Self {
+        match error {
+            StorageError::Corrupt { .. } => Self::Corrupt(error),
+            StorageError::TailAmbiguous { .. } => Self::TailAmbiguous(error),
+            StorageError::MissingFile { .. } | StorageError::MissingSegment { .. } => {
+                Self::MissingSegment(error)
+            }
+            StorageError::UnsupportedFormat { .. } => Self::UnsupportedFormat(error),
+            StorageError::Locked { .. } => Self::Locked(error),
+            StorageError::NoStore { .. } => Self::NoStore(error),
+            StorageError::UnusableDirectory { .. } => Self::UnusableDirectory(error),
+            StorageError::DiskFull { .. } => Self::DiskFull(error),
+            StorageError::Overloaded { .. } => Self::Overloaded(error.to_string()),
+            StorageError::Poisoned { cause } => Self::Poisoned { cause },
+            StorageError::SyncFailed { .. } => Self::Poisoned { cause: error.to_string().into() },
+            StorageError::Io { operation, path, source } => Self::Io { operation, path, source },
+            StorageError::TooLarge { limit, got } => {
+                Self::TooLarge { what: "bytes of an entry".to_owned(), limit, got }
+            }
+            StorageError::Closed { state } => Self::Closed(state),
+            StorageError::Purged { .. }
+            | StorageError::BeyondEnd { .. }
+            | StorageError::SegmentsExhausted => Self::Validation(error.to_string()),
+        }
+    }
+}
+
+impl From<ConfigError> for Error {
+    fn from(error: ConfigError) -> Self {
+        Self::Validation(error.to_string())
+    }
+}
+
+impl From<LimitsError> for Error {
+    fn from(error: LimitsError) -> Self {
+        Self::Validation(error.to_string())
+    }
+}
+
+impl From<CommandError> for Error {
+    fn from(error: CommandError) -> Self {
+        match error {
+            CommandError::TooLarge { what, limit, got } => {
+                Self::TooLarge { what: what.to_string(), limit: limit as u64, got: got as u64 }
+            }
+            other => Self::Validation(other.to_string()),
+        }
+    }
+}
