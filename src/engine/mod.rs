@@ -13,6 +13,7 @@ pub mod read_context;
 pub mod submission;
 pub mod api;
 pub mod stats;
+pub mod log_record;
 pub(crate) mod replay;
 pub(crate) mod committer;
 pub(crate) mod compaction;
@@ -21,6 +22,7 @@ pub mod read_only;
 pub mod single_node;
 
 pub use self::api::{KvEngine, SnapshotEngine};
+pub use self::log_record::{LogContent, LogRecord};
 pub use self::read_context::ReadContext;
 pub use self::read_only::ReadOnlyEngine;
 pub use self::single_node::SingleNodeEngine;

@@ -2,44 +2,20 @@
 
 use std::path::Path;
 
-use super::replay::{Replayed, replay};
+use super::log_record::LogRecord;
+use super::replay::{ReadAhead, Replayed, replay};
 use super::stats::EngineStats;
-use crate::command::Command;
-use crate::command::codec;
-use crate::command::limits::ENTRY_BYTES_HARD_MAX;
 use crate::command::membership::Membership;
 use crate::env::Env;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::state::StateView;
 use crate::storage::identity::Identity;
-use crate::storage::log_entry::{Entry, EntryKind};
+use crate::storage::log_entry::Entry;
 use crate::storage::store::ReadOnlyStore;
-use crate::types::{LogId, LogIndex, SegmentId, Timestamp};
+use crate::types::{LogIndex, SegmentId};
 
 /// How much of the log is read at once.
 const READ_BYTES: usize = 1 << 20;
-
-/// An entry of the log, understood.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LogRecord {
-    /// Its name.
-    pub id: LogId,
-    /// The proposer's clock.
-    pub clock: Timestamp,
-    /// What it carries.
-    pub content: LogContent,
-}
-
-/// What an entry carries.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum LogContent {
-    /// Nothing: a leader's first entry.
-    Blank,
-    /// Who votes from here on.
-    Membership(Membership),
-    /// A command.
-    Command(Command),
-}
 
 /// The state of a store that nobody has open for writing. Several may look at the same time.
 ///
@@ -59,7 +35,7 @@ impl ReadOnlyEngine {
     /// `NoStore`, `Locked` beside a writer; `Corrupt`, `TailAmbiguous`, `MissingSegment`,
     /// `UnsupportedFormat`; `Io`.
     pub fn open(directory: impl AsRef<Path>) -> Result<Self> {
-        Self::open_in(Env::system(), directory.as_ref())
+        Self::load(Env::system(), directory.as_ref(), ReadAhead::Thread)
     }
 
     /// As [`Self::open`], on another machine than the real one.
@@ -67,10 +43,15 @@ impl ReadOnlyEngine {
     /// # Errors
     /// Those of [`Self::open`].
     pub fn open_in(env: Env, directory: &Path) -> Result<Self> {
+        Self::load(env, directory, ReadAhead::Inline)
+    }
+
+    fn load(env: Env, directory: &Path, read_ahead: ReadAhead) -> Result<Self> {
         let store = ReadOnlyStore::open(env, directory)?;
-        let replayed = replay(store.snapshot()?, store.hard_state(), |range, bytes| {
-            store.read_range(range, bytes)
-        })?;
+        let replayed =
+            replay(store.snapshot()?, store.hard_state(), read_ahead, |range, bytes| {
+                store.read_range(range, bytes)
+            })?;
         let view = replayed.replica.kv.view();
         Ok(Self { store, replayed, view })
     }
@@ -131,7 +112,7 @@ impl ReadOnlyEngine {
         std::iter::from_fn(move || {
             loop {
                 if let Some(entry) = read.next() {
-                    return Some(understand(&entry));
+                    return Some(LogRecord::understand(&entry));
                 }
                 if next >= end {
                     return None;
@@ -149,21 +130,4 @@ impl ReadOnlyEngine {
             }
         })
     }
-}
-
-fn understand(entry: &Entry) -> Result<LogRecord> {
-    let undecodable = |error| Error::undecodable(entry.id.index, &error);
-    let content = match entry.kind {
-        EntryKind::Blank => LogContent::Blank,
-        EntryKind::Membership => {
-            let membership = codec::decode_membership(&entry.payload).map_err(undecodable)?;
-            LogContent::Membership(membership)
-        }
-        EntryKind::Normal => {
-            let command =
-                codec::decode(&entry.payload, ENTRY_BYTES_HARD_MAX).map_err(undecodable)?;
-            LogContent::Command(command)
-        }
-    };
-    Ok(LogRecord { id: entry.id, clock: entry.clock, content })
 }

@@ -1,18 +1,21 @@
 //! From files to a state: the newest snapshot, then the entries behind it.
 
 use std::ops::Range;
+use std::sync::Arc;
+use std::sync::mpsc::sync_channel;
+use std::thread::Builder;
 
 use bytes::Bytes;
 
+use super::log_record::{LogContent, LogRecord};
 use crate::command::codec;
-use crate::command::limits::ENTRY_BYTES_HARD_MAX;
 use crate::command::membership::Membership;
 use crate::error::{Error, Result};
-use crate::state::KvState;
+use crate::state::{Applied, KvState, NotInOrder, Outcome};
 use crate::storage::error::StorageError;
 use crate::storage::frame::frame_len;
 use crate::storage::hard_state::HardState;
-use crate::storage::log_entry::{Entry, EntryKind};
+use crate::storage::log_entry::Entry;
 use crate::storage::snapshot::{SnapshotInfo, SnapshotReader};
 use crate::types::{LogId, LogIndex};
 
@@ -41,15 +44,25 @@ pub(crate) struct Replayed {
     pub(crate) snapshot: Option<SnapshotInfo>,
 }
 
-/// Rebuilds the replica. Memory: the state, and a few mebibytes.
+/// Who reads ahead while entries are applied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ReadAhead {
+    /// Nobody: everything happens on the caller's thread.
+    Inline,
+    /// A thread reads and decodes, as reading costs about as much as applying.
+    Thread,
+}
+
+/// Rebuilds the replica. Memory: the state, and a few times [`READ_BYTES`].
 ///
 /// # Errors
-/// `Corrupt`, `Io`; `Serialization` for an entry that is whole and cannot be understood: it is
-/// never skipped.
+/// `Corrupt`, `Io`; `Serialization` for an entry that is whole and cannot be understood: it is never
+/// skipped.
 pub(crate) fn replay(
     snapshot: Option<SnapshotReader>,
     hard: HardState,
-    read: impl Fn(Range<LogIndex>, usize) -> std::result::Result<Vec<Entry>, StorageError>,
+    read_ahead: ReadAhead,
+    read: impl Fn(Range<LogIndex>, usize) -> std::result::Result<Vec<Entry>, StorageError> + Send,
 ) -> Result<Replayed> {
     let mut replayed = match snapshot {
         Some(reader) => load(reader)?,
@@ -61,14 +74,55 @@ pub(crate) fn replay(
         (None, None) => LogIndex(0),
     };
     let Some(last) = hard.last else { return Ok(replayed) };
-    let mut next = begin;
-    while next <= last.index {
-        for entry in read(next..last.index.next(), READ_BYTES)? {
-            next = entry.id.index.next();
-            replayed.apply(&entry)?;
-        }
+    let mut batches = Batches { next: begin, end: last.index.next(), read };
+    match read_ahead {
+        ReadAhead::Inline => batches.try_for_each(|batch| replayed.apply(batch?))?,
+        ReadAhead::Thread => std::thread::scope(|scope| {
+            // Two batches wait at most: one being applied, one read, bound the memory.
+            let (send, receive) = sync_channel(1);
+            let reader = move || {
+                // Nobody receives any more when applying has failed.
+                batches.all(|batch| send.send(batch).is_ok());
+            };
+            let spawned = Builder::new().name("htkv-replay".to_owned()).spawn_scoped(scope, reader);
+            spawned.map_err(|source| Error::Io {
+                operation: "start a thread to replay",
+                path: "the log".into(),
+                source: Arc::new(source),
+            })?;
+            receive.iter().try_for_each(|batch| replayed.apply(batch?))
+        })?,
     }
     Ok(replayed)
+}
+
+/// The entries of the log, some mebibytes of them at a time, understood.
+struct Batches<R> {
+    next: LogIndex,
+    end: LogIndex,
+    read: R,
+}
+
+impl<R> Iterator for Batches<R>
+where
+    R: Fn(Range<LogIndex>, usize) -> std::result::Result<Vec<Entry>, StorageError>,
+{
+    type Item = Result<Vec<LogRecord>>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.next >= self.end {
+            return None;
+        }
+        let entries = match (self.read)(self.next..self.end, READ_BYTES) {
+            Ok(entries) => entries,
+            Err(error) => {
+                self.next = self.end;
+                return Some(Err(error.into()));
+            }
+        };
+        self.next = entries.last().map_or(self.end, |entry| entry.id.index.next());
+        Some(entries.iter().map(LogRecord::understand).collect())
+    }
 }
 
 /// Loads a snapshot.
@@ -100,41 +154,37 @@ fn load(mut reader: SnapshotReader) -> Result<Replayed> {
 }
 
 impl Replayed {
-    fn apply(&mut self, entry: &Entry) -> Result<()> {
-        let index = entry.id.index;
-        let undecodable = |error| Error::undecodable(index, &error);
-        let out_of_order = |error: crate::state::NotInOrder| Error::Serialization {
-            index,
-            reason: error.to_string(),
-        };
-        let kv = &mut self.replica.kv;
-        match entry.kind {
-            EntryKind::Normal => {
-                let command =
-                    codec::decode(&entry.payload, ENTRY_BYTES_HARD_MAX).map_err(undecodable)?;
-                let applied = kv.apply(index, entry.clock, &command).map_err(out_of_order)?;
-                self.stale_bytes += stale_bytes(&applied, entry.payload.len());
+    fn apply(&mut self, records: Vec<LogRecord>) -> Result<()> {
+        for record in records {
+            let index = record.id.index;
+            let out_of_order =
+                |error: NotInOrder| Error::Serialization { index, reason: error.to_string() };
+            let kv = &mut self.replica.kv;
+            match record.content {
+                LogContent::Command(command) => {
+                    let applied = kv.apply(index, record.clock, &command).map_err(out_of_order)?;
+                    self.stale_bytes += stale_bytes(&applied, record.payload_bytes);
+                }
+                LogContent::Blank => {
+                    kv.apply_blank(index, record.clock).map_err(out_of_order)?;
+                }
+                LogContent::Membership(membership) => {
+                    kv.apply_blank(index, record.clock).map_err(out_of_order)?;
+                    self.replica.membership = Some(membership);
+                }
             }
-            EntryKind::Blank => {
-                kv.apply_blank(index, entry.clock).map_err(out_of_order)?;
-            }
-            EntryKind::Membership => {
-                let membership = codec::decode_membership(&entry.payload).map_err(undecodable)?;
-                kv.apply_blank(index, entry.clock).map_err(out_of_order)?;
-                self.replica.membership = Some(membership);
-            }
+            self.replica.last = Some(record.id);
+            self.entries += 1;
         }
-        self.replica.last = Some(entry.id);
-        self.entries += 1;
         Ok(())
     }
 }
 
 /// Bytes of the log that an entry has made useless: what it overwrote or removed, and all of itself
 /// when it set nothing.
-pub(crate) fn stale_bytes(applied: &crate::state::Applied, payload_len: usize) -> u64 {
+pub(crate) fn stale_bytes(applied: &Applied, payload_len: usize) -> u64 {
     let own = match applied.outcome {
-        crate::state::Outcome::Applied => 0,
+        Outcome::Applied => 0,
         _ => frame_len(payload_len) as u64,
     };
     // What was overwritten had a frame around it, too.

@@ -11,7 +11,7 @@ use super::committer::{CommitRules, Committer};
 use super::compaction::KeepLog;
 use super::maintenance::{Maintenance, Schedule};
 use super::read_context::ReadContext;
-use super::replay::{Replayed, replay};
+use super::replay::{ReadAhead, Replayed, replay};
 use super::stats::{CompactionReport, EngineStats};
 use super::submission::{Callback, Reply, Submission};
 use crate::command::Command;
@@ -92,7 +92,9 @@ impl SingleNodeEngine {
         let started = env.clock.elapsed();
         let store = Store::open(env.clone(), &config.data_dir, &store_options(config))?;
         let log = store.log();
-        let replayed = replay(store.snapshot()?, log.hard_state(), |range, bytes| {
+        let read_ahead =
+            if config.worker_threads > 0 { ReadAhead::Thread } else { ReadAhead::Inline };
+        let replayed = replay(store.snapshot()?, log.hard_state(), read_ahead, |range, bytes| {
             log.read_range(range, bytes)
         })?;
         let node = store.identity().node;
