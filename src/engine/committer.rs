@@ -182,7 +182,7 @@ impl Committer {
         if !queue.leading && queue.pending.is_empty() {
             queue.leading = true;
             drop(queue);
-            return self.lead_alone(&command, &head, purpose);
+            return self.lead_alone(command, &head, purpose);
         }
         let slot = Slot::new();
         let reply = Answer(Some(Reply::Thread(Arc::clone(&slot))));
@@ -274,25 +274,26 @@ impl Committer {
     }
 
     /// Commits one command of this thread, without a queue and without a hand-over.
-    fn lead_alone(&self, command: &Command, head: &[u8], purpose: Purpose) -> Result<ApplyOutcome> {
+    fn lead_alone(&self, command: Command, head: &[u8], purpose: Purpose) -> Result<ApplyOutcome> {
         let leading = Leading(self);
         let mut leader = self.leader.lock();
         let id = LogId { term: leader.term, leader: self.node, index: leader.next };
         let clock = self.env.clock.now();
-        let payload = [head, codec::body_of(command)];
+        let payload = [head, codec::body_of(&command)];
+        let bytes = payload_len(payload);
         let entry = EntryRef { id, clock, kind: EntryKind::Normal, payload };
         let appended = self.store.log().append_one(&entry, purpose);
         let result = appended.map_err(|error| self.refusal(error)).and_then(|()| {
             leader.next = id.index.next();
             self.make_durable()?;
             let mut replica = self.replica.write();
-            let applied = self.apply(&mut replica, id, clock, command, payload_len(payload));
+            let applied = self.apply(&mut replica, id, clock, command, bytes);
             Ok(applied.with_durability(self.rules.durability))
         });
         drop(leader);
         if result.is_ok() {
             self.metrics.commits.increment(1);
-            self.metrics.commit_bytes.increment(payload_len(payload) as u64);
+            self.metrics.commit_bytes.increment(bytes as u64);
             self.metrics.batch_entries.record(1.0);
         }
         drop(leading);
@@ -345,25 +346,26 @@ impl Committer {
             drop(leader);
             return answer_all(round, &error);
         }
-        let mut outcomes = Vec::with_capacity(round.len());
+        let mut answers = Vec::with_capacity(round.len());
         let mut bytes = 0;
         {
             let mut replica = self.replica.write();
             let mut index = first;
-            for pending in &round {
-                let id = LogId { term: leader.term, leader: self.node, index };
-                bytes += pending.bytes() as u64;
+            for pending in round {
                 let len = pending.bytes();
-                outcomes.push(self.apply(&mut replica, id, clock, &pending.command, len));
+                bytes += len as u64;
+                let id = LogId { term: leader.term, leader: self.node, index };
+                let applied = self.apply(&mut replica, id, clock, pending.command, len);
+                answers.push((pending.reply, applied));
                 index = index.next();
             }
         }
         drop(leader);
-        self.metrics.commits.increment(round.len() as u64);
+        self.metrics.commits.increment(answers.len() as u64);
         self.metrics.commit_bytes.increment(bytes);
-        self.metrics.batch_entries.record(round.len() as f64);
-        for (pending, applied) in round.into_iter().zip(outcomes) {
-            pending.reply.give(Ok(applied.with_durability(self.rules.durability)));
+        self.metrics.batch_entries.record(answers.len() as f64);
+        for (reply, applied) in answers {
+            reply.give(Ok(applied.with_durability(self.rules.durability)));
         }
     }
 
@@ -428,7 +430,7 @@ impl Committer {
         replica: &mut Replica,
         id: LogId,
         clock: Timestamp,
-        command: &Command,
+        command: Command,
         payload_len: usize,
     ) -> Applied {
         let Ok(applied) = replica.kv.apply(id.index, clock, command) else {

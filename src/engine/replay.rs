@@ -11,7 +11,7 @@ use super::log_record::{LogContent, LogRecord};
 use crate::command::codec;
 use crate::command::membership::Membership;
 use crate::error::{Error, Result};
-use crate::state::{Applied, KvState, NotInOrder, Outcome};
+use crate::state::{Applied, KvState, Logged, NotInOrder, Outcome};
 use crate::storage::error::StorageError;
 use crate::storage::frame::frame_len;
 use crate::storage::hard_state::HardState;
@@ -20,7 +20,7 @@ use crate::storage::snapshot::{SnapshotInfo, SnapshotReader};
 use crate::types::{LogId, LogIndex};
 
 /// How much is read from the log at once.
-const READ_BYTES: usize = 4 << 20;
+const READ_BYTES: usize = 8 << 20;
 
 /// The state machine of one node: the state, and up to where and among whom it was applied.
 #[derive(Clone, Debug, Default)]
@@ -155,29 +155,40 @@ fn load(mut reader: SnapshotReader) -> Result<Replayed> {
 
 impl Replayed {
     fn apply(&mut self, records: Vec<LogRecord>) -> Result<()> {
-        for record in records {
-            let index = record.id.index;
-            let out_of_order =
-                |error: NotInOrder| Error::Serialization { index, reason: error.to_string() };
-            let kv = &mut self.replica.kv;
-            match record.content {
+        let mut run = Vec::with_capacity(records.len());
+        let mut sizes = Vec::with_capacity(records.len());
+        for LogRecord { id, clock, content, payload_bytes } in records {
+            match content {
                 LogContent::Command(command) => {
-                    let applied = kv.apply(index, record.clock, &command).map_err(out_of_order)?;
-                    self.stale_bytes += stale_bytes(&applied, record.payload_bytes);
+                    run.push(Logged { index: id.index, clock, command });
+                    sizes.push(payload_bytes);
                 }
-                LogContent::Blank => {
-                    kv.apply_blank(index, record.clock).map_err(out_of_order)?;
-                }
-                LogContent::Membership(membership) => {
-                    kv.apply_blank(index, record.clock).map_err(out_of_order)?;
-                    self.replica.membership = Some(membership);
+                LogContent::Blank | LogContent::Membership(_) => {
+                    self.apply_run(std::mem::take(&mut run), &mut sizes)?;
+                    let blank = self.replica.kv.apply_blank(id.index, clock);
+                    blank.map_err(|error| out_of_order(&error))?;
+                    if let LogContent::Membership(membership) = content {
+                        self.replica.membership = Some(membership);
+                    }
                 }
             }
-            self.replica.last = Some(record.id);
+            self.replica.last = Some(id);
             self.entries += 1;
+        }
+        self.apply_run(run, &mut sizes)
+    }
+
+    fn apply_run(&mut self, run: Vec<Logged>, sizes: &mut Vec<usize>) -> Result<()> {
+        let applied = self.replica.kv.apply_run(run).map_err(|error| out_of_order(&error))?;
+        for (applied, payload_bytes) in applied.iter().zip(sizes.drain(..)) {
+            self.stale_bytes += stale_bytes(applied, payload_bytes);
         }
         Ok(())
     }
+}
+
+fn out_of_order(error: &NotInOrder) -> Error {
+    Error::Serialization { index: error.got, reason: error.to_string() }
 }
 
 /// Bytes of the log that an entry has made useless: what it overwrote or removed, and all of itself

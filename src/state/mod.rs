@@ -14,7 +14,7 @@ pub mod digest;
 pub mod kv_state;
 
 pub use self::digest::StateDigest;
-pub use self::kv_state::{KvState, NotInOrder};
+pub use self::kv_state::{KvState, Logged, NotInOrder};
 pub use self::outcome::{Applied, ApplyOutcome, Durability, Outcome};
 pub use self::scan::OwnedScan;
 pub use self::value::{Value, Versioned};

@@ -15,7 +15,7 @@ use crate::command::{Command, Guard};
 use crate::types::{LogIndex, Timestamp, Version};
 
 fn set(state: &mut KvState, index: u64, key: &'static str, value: &'static str) -> Applied {
-    state.apply(LogIndex(index), Timestamp(index * 10), &Command::set(key, value)).unwrap()
+    state.apply(LogIndex(index), Timestamp(index * 10), Command::set(key, value)).unwrap()
 }
 
 fn restored(view: &StateView) -> Result<KvState, RowsError> {
@@ -25,11 +25,33 @@ fn restored(view: &StateView) -> Result<KvState, RowsError> {
 
 proptest! {
     #[test]
+    fn a_run_gives_what_its_entries_give_one_by_one(steps in entries()) {
+        let mut one_by_one = KvState::new();
+        let mut in_runs = KvState::new();
+        let logged = |(index, (clock, command)): (u64, &(u64, Command))| Logged {
+            index: LogIndex(index),
+            clock: Timestamp(*clock),
+            command: command.clone(),
+        };
+        let log: Vec<Logged> = (1..).zip(&steps).map(logged).collect();
+        for run in log.chunks(7) {
+            let singly: Vec<Applied> = run
+                .iter()
+                .cloned()
+                .map(|it| one_by_one.apply(it.index, it.clock, it.command).unwrap())
+                .collect();
+            prop_assert_eq!(in_runs.apply_run(run.to_vec()).unwrap(), singly);
+        }
+        in_runs.validate();
+        prop_assert_eq!(in_runs.digest(), one_by_one.digest());
+    }
+
+    #[test]
     fn any_commands_equal_the_model(entries in entries()) {
         let (mut state, mut model) = (KvState::new(), Model::default());
         let mut kept = Vec::new();
         for (index, (clock, command)) in (0..).zip(&entries) {
-            let applied = state.apply(LogIndex(index), Timestamp(*clock), command).unwrap();
+            let applied = state.apply(LogIndex(index), Timestamp(*clock), command.clone()).unwrap();
             prop_assert_eq!(applied, model.apply(index, *clock, command), "{:?}", command);
             kept.push((state.view(), model.clone()));
         }
@@ -44,7 +66,7 @@ proptest! {
     fn a_snapshot_restores_the_same_state(entries in entries()) {
         let mut state = KvState::new();
         for (index, (clock, command)) in (0..).zip(&entries) {
-            state.apply(LogIndex(index), Timestamp(*clock), command).unwrap();
+            state.apply(LogIndex(index), Timestamp(*clock), command.clone()).unwrap();
         }
         let other = restored(state.as_view()).unwrap();
         other.validate();
@@ -56,7 +78,7 @@ proptest! {
     fn no_row_changes_without_the_outcome_saying_so(entries in entries()) {
         let (mut state, mut before) = (KvState::new(), Vec::new());
         for (index, (clock, command)) in (0..).zip(&entries) {
-            let applied = state.apply(LogIndex(index), Timestamp(*clock), command).unwrap();
+            let applied = state.apply(LogIndex(index), Timestamp(*clock), command.clone()).unwrap();
             let after: Vec<_> = RowChunks::of(state.as_view()).collect();
             // Not the other way round: a batch may change rows and change them back.
             prop_assert!(applied.outcome.changed() || before == after);
@@ -84,7 +106,7 @@ proptest! {
         let key = |n: usize| format!("{n:06}");
         let mut state = KvState::new();
         let all = Command::batch((0..rows).map(|n| Command::set(key(n), key(n))));
-        state.apply(LogIndex(1), Timestamp(1), &all).unwrap();
+        state.apply(LogIndex(1), Timestamp(1), all).unwrap();
         let view = state.view();
         let bounds = (Bound::Excluded(key(from)), Bound::Included(key(to)));
         let mut expected = view.range(bounds.clone());
@@ -110,13 +132,13 @@ fn equal_states_have_equal_digests_whatever_their_history() {
     set(&mut first, 1, "a", "1");
     set(&mut first, 2, "b", "2");
     set(&mut first, 3, "c", "3");
-    first.apply(LogIndex(4), Timestamp(0), &Command::delete("c")).unwrap();
+    first.apply(LogIndex(4), Timestamp(0), Command::delete("c")).unwrap();
 
     let mut second = KvState::new();
     set(&mut second, 1, "a", "1");
     set(&mut second, 2, "b", "2");
     set(&mut second, 3, "d", "4");
-    second.apply(LogIndex(4), Timestamp(0), &Command::delete_prefix("d")).unwrap();
+    second.apply(LogIndex(4), Timestamp(0), Command::delete_prefix("d")).unwrap();
     assert_eq!(first.digest(), second.digest());
 }
 
@@ -124,7 +146,7 @@ fn equal_states_have_equal_digests_whatever_their_history() {
 fn each_part_of_the_state_enters_the_digest() {
     let at = |index: u64, clock: u64, key: &'static str, value: &'static str, last: u64| {
         let mut state = KvState::new();
-        state.apply(LogIndex(index), Timestamp(clock), &Command::set(key, value)).unwrap();
+        state.apply(LogIndex(index), Timestamp(clock), Command::set(key, value)).unwrap();
         state.apply_blank(LogIndex(last), Timestamp(50)).unwrap();
         state.digest()
     };
@@ -168,10 +190,10 @@ fn setting_the_same_value_moves_neither_version_nor_stamp() {
 fn stamps_never_go_back_and_every_entry_moves_them() {
     let mut state = KvState::new();
     assert_eq!(state.apply_blank(LogIndex(0), Timestamp(100)), Ok(Timestamp(100)));
-    let late = state.apply(LogIndex(1), Timestamp(7), &Command::set("k", "v")).unwrap();
+    let late = state.apply(LogIndex(1), Timestamp(7), Command::set("k", "v")).unwrap();
     assert_eq!(late.timestamp, Timestamp(100));
     let failing = Command::guarded([Guard::absent("k")], []);
-    let failed = state.apply(LogIndex(2), Timestamp(300), &failing).unwrap();
+    let failed = state.apply(LogIndex(2), Timestamp(300), failing).unwrap();
     assert!(!failed.outcome.is_applied());
     assert_eq!(state.as_view().timestamp(), Timestamp(300));
 }
@@ -181,7 +203,7 @@ fn an_entry_is_applied_once_and_gaps_are_allowed() {
     let mut state = KvState::new();
     set(&mut state, 3, "k", "v");
     for got in [LogIndex(3), LogIndex(0)] {
-        let refused = state.apply(got, Timestamp(900), &Command::set("k", "other"));
+        let refused = state.apply(got, Timestamp(900), Command::set("k", "other"));
         assert_eq!(refused, Err(NotInOrder { last: LogIndex(3), got }));
     }
     assert_eq!(state.as_view().get(b"k").unwrap(), "v");
@@ -197,7 +219,7 @@ fn a_failed_guard_is_named_and_nothing_changes() {
         [Guard::value_equals("a", "1"), Guard::version_equals("a", Version(9)), Guard::absent("a")],
         [Command::set("b", "2"), Command::delete_prefix("")],
     );
-    let failed = state.apply(LogIndex(2), Timestamp(0), &batch).unwrap();
+    let failed = state.apply(LogIndex(2), Timestamp(0), batch).unwrap();
     assert_eq!(failed.outcome, Outcome::GuardFailed { guard: 1, found: Some(Version(1)) });
     assert_eq!(state.as_view().len(), 1);
 }
@@ -209,7 +231,7 @@ fn guards_see_the_state_before_the_batch_and_commands_see_each_other() {
         [Guard::absent("a/1"), Guard::absent("a/2")],
         [Command::set("a/1", "x"), Command::delete_prefix("a/"), Command::set("a/2", "y")],
     );
-    let applied = state.apply(LogIndex(1), Timestamp(0), &batch).unwrap();
+    let applied = state.apply(LogIndex(1), Timestamp(0), batch).unwrap();
     assert_eq!(applied.outcome, Outcome::Applied);
     assert_eq!(applied.stale_bytes, 4);
     let keys: Vec<_> = state.as_view().iter().map(|(key, _)| key).collect();
@@ -227,9 +249,9 @@ fn a_batch_equals_its_commands_one_by_one_but_for_the_version() {
     ];
     let (mut one_by_one, mut at_once) = (KvState::new(), KvState::new());
     for (index, command) in (1..).zip(&commands) {
-        one_by_one.apply(LogIndex(index), Timestamp(0), command).unwrap();
+        one_by_one.apply(LogIndex(index), Timestamp(0), command.clone()).unwrap();
     }
-    at_once.apply(LogIndex(1), Timestamp(0), &Command::batch(commands)).unwrap();
+    at_once.apply(LogIndex(1), Timestamp(0), Command::batch(commands)).unwrap();
     assert!(one_by_one.as_view().iter().eq(at_once.as_view().iter()));
     assert_eq!(at_once.as_view().get_versioned(b"b").unwrap().version, Version(1));
 }
@@ -240,10 +262,10 @@ fn chunks_are_bounded_and_a_large_row_has_its_own() {
     let value = Bytes::from(vec![7; 1000]);
     for n in 0..200_u64 {
         let command = Command::set(format!("{n:04}"), value.clone());
-        state.apply(LogIndex(n), Timestamp(n), &command).unwrap();
+        state.apply(LogIndex(n), Timestamp(n), command).unwrap();
     }
     let large = Command::set("0100", vec![8; 3 * CHUNK_BYTES_MAX]);
-    state.apply(LogIndex(200), Timestamp(0), &large).unwrap();
+    state.apply(LogIndex(200), Timestamp(0), large).unwrap();
     let sizes: Vec<usize> = RowChunks::of(state.as_view()).map(|chunk| chunk.len()).collect();
     let oversized: Vec<_> = sizes.iter().filter(|&&size| size > CHUNK_BYTES_MAX).collect();
     assert_eq!(oversized, [&(24 + 4 + 3 * CHUNK_BYTES_MAX)]);
@@ -254,7 +276,7 @@ fn chunks_are_bounded_and_a_large_row_has_its_own() {
 #[test]
 fn rows_golden() {
     let mut state = KvState::new();
-    state.apply(LogIndex(0x0102), Timestamp(3), &Command::set("key", "v")).unwrap();
+    state.apply(LogIndex(0x0102), Timestamp(3), Command::set("key", "v")).unwrap();
     let golden = [
         3, 0, 0, 0, 1, 0, 0, 0, // lengths
         2, 1, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 0, 0, 0, 0, // version, stamp
@@ -306,7 +328,7 @@ fn a_restored_row_does_not_keep_its_chunk_in_memory() {
 fn values_are_read_and_applied_without_copying() {
     let mut state = KvState::new();
     let value = Bytes::from(vec![1; 100]);
-    state.apply(LogIndex(1), Timestamp(0), &Command::set("k", value.clone())).unwrap();
+    state.apply(LogIndex(1), Timestamp(0), Command::set("k", value.clone())).unwrap();
     assert_eq!(state.as_view().get(b"k").unwrap().as_ptr(), value.as_ptr());
 }
 

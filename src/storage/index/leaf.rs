@@ -21,10 +21,20 @@ impl<V: Clone> Clone for Leaf<V> {
     }
 }
 
+/// What an insertion did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Inserted<V> {
+    /// The key was not there.
+    New,
+    /// The key had this before.
+    Replaced(V),
+    /// The key goes on having this.
+    Kept(V),
+}
+
 /// What an insertion did to a leaf.
 pub(super) struct LeafInsertion<V> {
-    /// What the key had before.
-    pub(super) replaced: Option<V>,
+    pub(super) inserted: Inserted<V>,
     /// The upper part of a leaf that was full, with what separates it from the lower.
     pub(super) split: Option<(Bytes, Leaf<V>)>,
 }
@@ -49,15 +59,26 @@ impl<V> Leaf<V> {
         self.heads.search(key, |at| key_at(&self.rows, at))
     }
 
-    pub(super) fn insert(&mut self, key: Bytes, value: V) -> LeafInsertion<V> {
+    pub(super) fn insert_unless(
+        &mut self,
+        key: Bytes,
+        value: V,
+        keep: impl FnOnce(&V, &V) -> bool,
+    ) -> LeafInsertion<V>
+    where
+        V: Clone,
+    {
         let at = match self.search(&key) {
             Err(at) => at,
             Ok(at) => {
-                // The new key too: the old one may keep a large buffer alive that nobody else
-                // needs.
-                let row = self.rows.get_mut(at);
-                let replaced = row.map(|row| std::mem::replace(row, (key, value)).1);
-                return LeafInsertion { replaced, split: None };
+                let inserted = match self.rows.get_mut(at) {
+                    Some((_, old)) if keep(old, &value) => Inserted::Kept(old.clone()),
+                    // The new key too: the old one may keep a large buffer alive that nobody else
+                    // needs.
+                    Some(row) => Inserted::Replaced(std::mem::replace(row, (key, value)).1),
+                    None => unreachable!("a key was found where there is no row"),
+                };
+                return LeafInsertion { inserted, split: None };
             }
         };
         let split = if self.rows.len() < FANOUT {
@@ -73,7 +94,7 @@ impl<V> Leaf<V> {
             }
             Some((separator(self.last_key(), right.first_key()), right))
         };
-        LeafInsertion { replaced: None, split }
+        LeafInsertion { inserted: Inserted::New, split }
     }
 
     fn insert_at(&mut self, at: usize, key: Bytes, value: V) {

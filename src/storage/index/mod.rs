@@ -22,6 +22,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 pub use self::bulk::NotAscending;
+pub use self::leaf::Inserted;
 use self::leaf::Leaf;
 use self::node::Node;
 pub use self::range::Range;
@@ -123,14 +124,26 @@ impl<V: Clone> Index<V> {
     ///
     /// The key object is replaced too, so that the buffer of the old one can be freed.
     pub fn insert(&mut self, key: Bytes, value: V) -> Option<V> {
-        let (replaced, split) = self.root.insert(key, value);
+        match self.insert_unless(key, value, |_, _| false) {
+            Inserted::New => None,
+            Inserted::Replaced(old) | Inserted::Kept(old) => Some(old),
+        }
+    }
+
+    /// As [`Self::insert`], but leaves a key alone when `keep`, given its old and its new value, says
+    /// so: one search for looking and writing.
+    pub fn insert_unless(
+        &mut self,
+        key: Bytes,
+        value: V,
+        keep: impl FnOnce(&V, &V) -> bool,
+    ) -> Inserted<V> {
+        let (inserted, split) = self.root.insert_unless(key, value, keep);
         if let Some(split) = split {
             self.root = Node::above(Arc::clone(&self.root), split);
         }
-        if replaced.is_none() {
-            self.len += 1;
-        }
-        replaced
+        self.len += usize::from(matches!(inserted, Inserted::New));
+        inserted
     }
 
     /// Removes `key` and returns what it had. Copies nothing when it does not exist.

@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::FANOUT;
 use super::heads::Heads;
-use super::leaf::{Leaf, MERGED_MAX, cut_for};
+use super::leaf::{Inserted, Leaf, MERGED_MAX, cut_for};
 
 /// A node that falls below this many items is merged with a neighbour, or filled from it.
 const SPARSE: usize = FANOUT / 4;
@@ -60,24 +60,25 @@ impl<V> Node<V> {
 
 impl<V: Clone> Node<V> {
     /// Copies what is shared on the way to `key`, and puts the row there.
-    pub(super) fn insert(
+    pub(super) fn insert_unless(
         self: &mut Arc<Self>,
         key: Bytes,
         value: V,
-    ) -> (Option<V>, Option<Split<V>>) {
+        keep: impl FnOnce(&V, &V) -> bool,
+    ) -> (Inserted<V>, Option<Split<V>>) {
         match Arc::make_mut(self) {
             Self::Leaf(leaf) => {
-                let done = leaf.insert(key, value);
+                let done = leaf.insert_unless(key, value, keep);
                 let split = done.split.map(|(separator, right)| Split {
                     separator,
                     right: Arc::new(Self::Leaf(right)),
                 });
-                (done.replaced, split)
+                (done.inserted, split)
             }
             Self::Inner(inner) => {
                 let at = inner.position(&key);
-                let (replaced, split) = inner.child_mut(at).insert(key, value);
-                (replaced, split.and_then(|split| inner.insert_behind(at, split)))
+                let (inserted, split) = inner.child_mut(at).insert_unless(key, value, keep);
+                (inserted, split.and_then(|split| inner.insert_behind(at, split)))
             }
         }
     }
