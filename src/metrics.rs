@@ -39,6 +39,35 @@ pub const KEYS: &str = "hightower_kv_keys";
 /// Key and value bytes that the state holds.
 pub const LIVE_BYTES: &str = "hightower_kv_live_bytes";
 
+/// Handles of one open log for its syncs.
+#[derive(Clone, Debug)]
+pub struct LogMetrics {
+    /// [`SYNCS_TOTAL`].
+    pub syncs: Counter,
+    /// [`SYNC_SECONDS`].
+    pub sync_seconds: Histogram,
+    /// [`ROLL_SECONDS`].
+    pub roll_seconds: Histogram,
+}
+
+impl LogMetrics {
+    /// Handles of whatever exporter is installed now.
+    #[must_use]
+    pub fn new() -> Self {
+        Self {
+            syncs: metrics::counter!(SYNCS_TOTAL),
+            sync_seconds: metrics::histogram!(SYNC_SECONDS),
+            roll_seconds: metrics::histogram!(ROLL_SECONDS),
+        }
+    }
+}
+
+impl Default for LogMetrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 /// Handles of one open store for what is counted at every commit.
 #[derive(Clone, Debug)]
 pub struct EngineMetrics {

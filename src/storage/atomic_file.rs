@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::error::StorageError;
-use super::format::TEMPORARY_SUFFIX;
+use super::format::{TEMPORARY_SUFFIX, is_our_name};
 use super::sync_gate::SyncGate;
-use crate::env::fs::{Fs, FsFile, OpenHow, write_all_at};
+use crate::env::fs::{FileKind, Fs, FsFile, OpenHow, write_all_at};
 
 /// Publishes `directory/name`: writes it under a temporary name, syncs it, renames it, syncs the
 /// directory. Returns the file, open for reading and writing.
@@ -31,6 +31,7 @@ pub(crate) fn publish(
     if fs.kind(&temporary).map_err(StorageError::wrap("look at", &temporary))?.is_some() {
         fs.remove(&temporary).map_err(StorageError::wrap("remove", &temporary))?;
     }
+    let replaces = fs.kind(&target).map_err(StorageError::wrap("look at", &target))?.is_some();
     let file = fs
         .open(&temporary, OpenHow::CreateNew)
         .map_err(StorageError::wrap("create", &temporary))?;
@@ -47,9 +48,48 @@ pub(crate) fn publish(
         }
         return Err(error);
     }
-    // If we die here the name may be the old one: nothing that relies on the new one happened yet.
-    gate.sync_dir(directory)?;
+    // If we die here the name may be the old one: nothing that relies on the new one happened yet,
+    // and opening syncs the directories before anything does.
+    if let Err(error) = gate.sync_dir(directory) {
+        // The name may never reach the device although everybody sees it, and no later sync would
+        // tell. So a new one is taken back: whoever opens the store next must not rely on it.
+        if !replaces && fs.remove(&target).is_err() {
+            tracing::debug!(file = %target.display(), "its name may not be on the device");
+        }
+        return Err(error);
+    }
     Ok(file)
+}
+
+/// Sees to it that `directory/name` is a directory whose name is durable.
+///
+/// # Errors
+/// `Io`; `SyncFailed`: there is no such name, and the store is poisoned.
+pub(crate) fn publish_directory(
+    fs: &dyn Fs,
+    gate: &SyncGate,
+    directory: &Path,
+    name: &str,
+) -> Result<(), StorageError> {
+    gate.check()?;
+    let temporary = directory.join(format!("{name}{TEMPORARY_SUFFIX}"));
+    let target = directory.join(name);
+    let is_there = |path: &Path| {
+        fs.kind(path).map(|kind| kind.is_some()).map_err(StorageError::wrap("look at", path))
+    };
+    if !is_there(&target)? {
+        if !is_there(&temporary)? {
+            fs.create_dir(&temporary).map_err(StorageError::wrap("create", &temporary))?;
+        }
+        fs.rename(&temporary, &target).map_err(StorageError::wrap("rename", &temporary))?;
+    }
+    gate.sync_dir(directory).inspect_err(|_| {
+        // As for files: a name that may never reach the device is taken back, so that it is given
+        // anew by whoever tries next.
+        if fs.rename(&target, &temporary).is_err() {
+            tracing::debug!(folder = %target.display(), "its name may not be on the device");
+        }
+    })
 }
 
 /// Publishes a file with the given bytes. Errors and guarantees as [`publish`].
@@ -66,13 +106,14 @@ pub(crate) fn publish_bytes(
     .map(drop)
 }
 
-/// Removes what a crash left under temporary names.
+/// Removes what a crash left under temporary names of ours. Others, and directories, are foreign.
 ///
 /// # Errors
 /// `Io` when the directory cannot be listed or a file not removed.
 pub(crate) fn remove_temporaries(fs: &dyn Fs, directory: &Path) -> Result<(), StorageError> {
     for entry in fs.list(directory).map_err(StorageError::wrap("list", directory))? {
-        if entry.name.ends_with(TEMPORARY_SUFFIX) {
+        let ours = entry.name.strip_suffix(TEMPORARY_SUFFIX).is_some_and(is_our_name);
+        if ours && entry.kind != FileKind::Directory {
             let path: PathBuf = directory.join(&entry.name);
             fs.remove(&path).map_err(StorageError::wrap("remove", &path))?;
         }

@@ -85,6 +85,16 @@ pub fn parse_snapshot_name(name: &str) -> Option<u64> {
     (snapshot_name(index) == name).then_some(index)
 }
 
+/// Whether a file of ours may have this name: what stands before [`TEMPORARY_SUFFIX`] in the name
+/// of one that is being written.
+#[must_use]
+pub fn is_our_name(name: &str) -> bool {
+    [IDENTITY_NAME, RESERVE_NAME, WATERMARK_NAME].contains(&name)
+        || parse_segment_name(name).is_some()
+        || parse_snapshot_name(name).is_some()
+        || name.ends_with(TORN_SUFFIX)
+}
+
 /// `len` rounded up to the next multiple of [`FRAME_ALIGN`].
 #[must_use]
 pub const fn aligned(len: usize) -> usize {

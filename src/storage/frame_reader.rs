@@ -58,7 +58,8 @@ impl FrameReader {
             .ok_or_else(|| self.corrupt("the header of a frame does not check"))?
             .header;
         let len = header.frame_len();
-        if len > self.rest().len() {
+        if self.rest().len() < len {
+            // The length is hostile until the file shows that it can be true.
             let room = self.file.len().map_err(StorageError::wrap("measure", &self.path))?;
             if self.offset.saturating_add(len as u64) > room {
                 return Err(self.corrupt("the file ends inside a frame"));

@@ -23,6 +23,14 @@ pub struct HardState {
     pub last: Option<LogId>,
 }
 
+impl HardState {
+    /// The last entry that was marked as committed, clamped to the last entry there is.
+    #[must_use]
+    pub fn committed_there(&self) -> Option<LogId> {
+        earlier(self.committed, self.last)
+    }
+}
+
 /// Why a frame cannot follow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct OutOfOrder {
@@ -48,25 +56,45 @@ impl HardState {
             FrameKind::Vote => self.vote = Some(vote_of(header)),
             FrameKind::TruncateAfter => {
                 let kept = (header.flag == Flag::Unset).then_some(header.id);
-                if kept < self.purged || kept > self.last {
+                let at = index_of(kept);
+                if at < index_of(self.purged) || at > index_of(self.last) {
                     return refuse("a truncation within the log");
                 }
                 self.last = kept;
-                self.committed = self.committed.min(kept);
+                self.committed = earlier(self.committed, kept);
             }
             FrameKind::Purge => {
-                if Some(header.id) < self.purged {
+                let purged = Some(header.id);
+                if index_of(purged) < index_of(self.purged) {
                     return refuse("a purge that does not go back");
                 }
-                self.purged = Some(header.id);
-                self.last = self.last.max(self.purged);
+                self.purged = purged;
+                if index_of(self.last) <= index_of(purged) {
+                    self.last = purged;
+                }
             }
-            FrameKind::Committed => self.committed = self.committed.max(Some(header.id)),
+            FrameKind::Committed => {
+                if index_of(self.committed) < Some(header.id.index) {
+                    self.committed = Some(header.id);
+                }
+            }
             FrameKind::Seal => {}
             _ => return refuse("a frame of the log"),
         }
         Ok(())
     }
+}
+
+/// Where an entry stands. Ends of the log are compared by this and never as whole [`LogId`]s, which
+/// are ordered by term first: an entry that lost an election may have a greater term and a lower
+/// index than the snapshot that replaces it.
+fn index_of(id: Option<LogId>) -> Option<LogIndex> {
+    id.map(|id| id.index)
+}
+
+/// The one that stands earlier in the log.
+fn earlier(one: Option<LogId>, other: Option<LogId>) -> Option<LogId> {
+    if index_of(one) < index_of(other) { one } else { other }
 }
 
 /// The vote that a vote frame holds.
@@ -238,5 +266,21 @@ mod tests {
         assert!(observe(&mut state, FrameKind::Purge, 8).is_err());
         assert!(observe(&mut state, FrameKind::TruncateAfter, 8).is_err());
         state.observe(&entry(10)).unwrap();
+    }
+
+    #[test]
+    fn ends_are_compared_by_index_whatever_the_terms_say() {
+        let at = |term, index| LogId { term: Term(term), ..id(index) };
+        let mark = |kind, id| FrameHeader::mark(kind, Flag::Unset, id);
+        let mut state = HardState::default();
+        state.observe(&mark(FrameKind::Normal, at(3, 5))).unwrap();
+        state.observe(&mark(FrameKind::Committed, at(2, 9))).unwrap();
+        assert_eq!(state.committed_there(), Some(at(3, 5)));
+        // A snapshot of an older term replaces entries that never were committed.
+        state.observe(&mark(FrameKind::Purge, at(2, 9))).unwrap();
+        assert_eq!((state.purged, state.last), (Some(at(2, 9)), Some(at(2, 9))));
+        assert!(state.observe(&mark(FrameKind::TruncateAfter, at(9, 8))).is_err());
+        state.observe(&mark(FrameKind::Normal, at(4, 10))).unwrap();
+        assert!(state.observe(&mark(FrameKind::Purge, at(9, 8))).is_err());
     }
 }

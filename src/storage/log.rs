@@ -14,7 +14,6 @@
 //!
 //! There are no threads here. Who wants syncs in the background calls [`Log::sync`] from a thread.
 
-use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -30,9 +29,11 @@ use super::frame_buffer::Draft;
 use super::hard_state::{HardState, vote_header};
 use super::log_entry::{Completion, Entry, EntryRef, NewEntry, draft_of};
 use super::log_read;
+use super::log_waiting::Waiting;
 use super::log_writer::{Appended, LogWriter, Purpose};
 use super::watermark;
 use crate::env::fs::{FsFile, write_all_at};
+use crate::metrics::LogMetrics;
 use crate::types::{LogId, LogIndex, LogPosition, SegmentId, Vote};
 
 /// A segment that holds no more than this is not ended before it is full: a new file would cost
@@ -64,8 +65,8 @@ pub(crate) struct LogLimits {
 /// The log of an open store. All methods take `&self` and may be called from any thread; all of
 /// them block on the disk, so an async runtime calls them from threads of its own.
 ///
-/// After any error but `DiskFull`, `TooLarge`, `Overloaded`, `Purged` and `Closed` the log is
-/// poisoned: every later call says so.
+/// After `SyncFailed`, and after `Io` from a write, the log is poisoned: every later call but those
+/// that read says so. After any other error it is as before the call.
 #[derive(Debug)]
 pub struct Log {
     context: Context,
@@ -78,7 +79,10 @@ pub struct Log {
     /// As `durable`, counted as the writer counts what it appends.
     durable_bytes: AtomicU64,
     /// Who waits for a sync, in the order of the appends.
-    waiting: Mutex<VecDeque<(LogPosition, Completion)>>,
+    waiting: Waiting,
+    /// Taken by who deletes segments, before any other lock: two at once could leave a hole.
+    deleting: Mutex<()>,
+    metrics: LogMetrics,
 }
 
 impl Log {
@@ -96,7 +100,9 @@ impl Log {
             writer: Mutex::new(writer),
             durable,
             durable_bytes: AtomicU64::new(0),
-            waiting: Mutex::new(VecDeque::new()),
+            waiting: Waiting::default(),
+            deleting: Mutex::new(()),
+            metrics: LogMetrics::new(),
         }
     }
 
@@ -110,8 +116,7 @@ impl Log {
     /// The last entry marked as committed, clamped to the last entry there is.
     #[must_use]
     pub fn committed(&self) -> Option<LogId> {
-        let hard = self.hard_state();
-        hard.committed.min(hard.last)
+        self.hard_state().committed_there()
     }
 
     /// Whether the log still stands.
@@ -126,7 +131,7 @@ impl Log {
     /// state it is in. Everybody who waits is told.
     pub fn poison(&self, cause: &str) {
         self.context.gate.poison(&cause);
-        self.fail_waiting();
+        self.tell_if_poisoned(self.check()).ok();
     }
 
     /// Appends entries as one write. When this returns they can be read by everybody; `completion`
@@ -203,8 +208,9 @@ impl Log {
         self.append_mark(FrameHeader::mark(FrameKind::Committed, Flag::Unset, committed))
     }
 
-    /// Removes the entries behind `last`, which is kept; all of them for `None`. Not synced by
-    /// itself: whatever is appended later is behind it in the same sequence.
+    /// Removes the entries behind `last`, which is kept; all of them for `None`. Writes nothing
+    /// where there are none. Not synced by itself: whatever is appended later is behind it in the
+    /// same sequence.
     ///
     /// # Errors
     /// Those of [`Self::append`].
@@ -212,6 +218,9 @@ impl Log {
     /// # Panics
     /// When `last` is purged or not in the log.
     pub fn truncate_after(&self, last: Option<LogId>) -> Result<(), StorageError> {
+        if last == self.hard_state().last {
+            return self.check();
+        }
         let flag = if last.is_none() { Flag::Set } else { Flag::Unset };
         self.append_mark(FrameHeader::mark(
             FrameKind::TruncateAfter,
@@ -229,35 +238,34 @@ impl Log {
     /// Those of [`Self::append`] and [`Self::sync`]. A file that cannot be deleted is no error: it
     /// is tried again at the next purge or open.
     pub fn purge(&self, upto: LogId) -> Result<(), StorageError> {
-        if self.hard_state().purged >= Some(upto) {
-            return Ok(());
+        if self.hard_state().purged.is_none_or(|purged| purged.index < upto.index) {
+            self.append_mark(FrameHeader::mark(FrameKind::Purge, Flag::Unset, upto))?;
         }
-        self.append_mark(FrameHeader::mark(FrameKind::Purge, Flag::Unset, upto))?;
-        self.sync()?;
         self.delete_purged()
     }
 
-    /// Deletes the segments of which nothing is needed any more.
+    /// Deletes the segments of which nothing is needed any more, oldest first, so that a crash
+    /// leaves the newest of them.
     ///
     /// # Errors
     /// `SyncFailed`, `Poisoned`.
     pub(crate) fn delete_purged(&self) -> Result<(), StorageError> {
-        let purged = self.writer.lock().take_purged_segments();
-        self.delete_segments(&purged)
-    }
-
-    /// Deletes segments, oldest first, so that a crash leaves the newest of them.
-    fn delete_segments(&self, ids: &[SegmentId]) -> Result<(), StorageError> {
-        let fs = &*self.context.env.fs;
-        for &id in ids {
+        let _deleting = self.deleting.lock();
+        // Which they are is asked before the sync: it then covers whatever made them superfluous.
+        let purged = self.writer.lock().purged_segments();
+        self.sync()?;
+        for id in purged {
             let path = self.context.segment_path(id);
-            if let Err(error) = fs.remove(&path) {
-                tracing::warn!(%error, segment = %segment_name(id), "a purged segment stays");
-                break;
+            match self.context.env.fs.remove(&path) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    tracing::warn!(%error, segment = %segment_name(id), "a purged segment stays");
+                    break;
+                }
+                _ => self.writer.lock().forget_segment(id),
             }
             // Each removal is made durable before the next: after a power cut no segment may be
             // missing between two that are there.
-            self.context.gate.sync_dir(&self.context.log)?;
+            self.tell_if_poisoned(self.context.gate.sync_dir(&self.context.log))?;
         }
         Ok(())
     }
@@ -272,7 +280,7 @@ impl Log {
     }
 
     fn sync_locked(&self, syncer: &MutexGuard<'_, Arc<dyn FsFile>>) -> Result<(), StorageError> {
-        self.check()?;
+        self.tell_if_poisoned(self.check())?;
         let (file, path, upto, bytes) = {
             let writer = self.writer.lock();
             let active = &writer.active;
@@ -286,14 +294,15 @@ impl Log {
                 writer.appended_bytes,
             )
         };
-        if let Err(error) = self.context.gate.sync_file(&*file, &path) {
-            self.fail_waiting();
-            return Err(error);
-        }
+        let started = self.context.env.clock.elapsed();
+        self.tell_if_poisoned(self.context.gate.sync_file(&*file, &path))?;
+        let elapsed = self.context.env.clock.elapsed().saturating_sub(started);
+        self.metrics.syncs.increment(1);
+        self.metrics.sync_seconds.record(elapsed);
         self.durable.store(upto.to_u64(), Ordering::Release);
         self.durable_bytes.store(bytes, Ordering::Release);
         self.note_watermark(syncer, upto);
-        self.tell_waiting(upto);
+        self.waiting.tell_upto(upto);
         Ok(())
     }
 
@@ -366,14 +375,14 @@ impl Log {
             }
             (Arc::clone(&writer.active.file), writer.active.path.clone())
         };
-        self.context.gate.sync_file(&*file, &path)?;
+        self.tell_if_poisoned(self.context.gate.sync_file(&*file, &path))?;
         self.sync_watermark(&syncer)
     }
 
     fn sync_watermark(&self, syncer: &MutexGuard<'_, Arc<dyn FsFile>>) -> Result<(), StorageError> {
         self.note_watermark(syncer, LogPosition::from_u64(self.durable.load(Ordering::Acquire)));
         let path = self.context.log.join(WATERMARK_NAME);
-        self.context.gate.sync_file(&***syncer, &path)
+        self.tell_if_poisoned(self.context.gate.sync_file(&***syncer, &path))
     }
 
     fn append_mark(&self, header: FrameHeader) -> Result<(), StorageError> {
@@ -406,8 +415,10 @@ impl Log {
             match writer.append(&self.context, drafts, durable, purpose) {
                 Ok(Appended::Upto(position)) => {
                     if completion.is_some() {
-                        // Under the writer's lock, so that the queue has the order of the appends.
-                        self.waiting.lock().push_back((position, completion));
+                        self.waiting.push(position, completion);
+                        drop(writer);
+                        // Whoever poisoned the log meanwhile may have looked before it was there.
+                        self.tell_if_poisoned(self.check()).ok();
                     }
                     return Ok(position);
                 }
@@ -419,10 +430,11 @@ impl Log {
                     }
                 }
                 Err(error) => {
+                    let cut_unsynced = writer.active.cut_unsynced;
                     drop(writer);
-                    if self.check().is_err() {
-                        self.fail_waiting();
-                    }
+                    let error =
+                        if cut_unsynced { self.sync_cut().err().unwrap_or(error) } else { error };
+                    self.tell_if_poisoned(Err::<(), _>(error.clone())).ok();
                     return Err((error, completion));
                 }
             }
@@ -455,17 +467,37 @@ impl Log {
                 return Ok(());
             }
             let durable = LogPosition::from_u64(self.durable.load(Ordering::Acquire));
-            writer.seal(&self.context, durable)?;
+            let sealed = writer.seal(&self.context, durable, purpose);
+            drop(writer);
+            self.tell_if_poisoned(sealed)?;
         }
         self.sync_locked(&syncer)?;
         self.sync_watermark(&syncer)?;
         let mut writer = self.writer.lock();
         // Between the two locks nobody could append: a sealed segment takes no frames.
+        // Nor does anybody wait: all were told by the sync.
         writer.next_segment(&self.context, purpose)?;
         let begin = writer.active.position().to_u64();
         self.durable.store(begin, Ordering::Release);
-        metrics::histogram!(crate::metrics::ROLL_SECONDS)
-            .record(self.context.env.clock.elapsed().saturating_sub(started));
+        let elapsed = self.context.env.clock.elapsed().saturating_sub(started);
+        self.metrics.roll_seconds.record(elapsed);
+        Ok(())
+    }
+
+    /// Makes durable that the room of a refused write was cut off: until then a power cut could
+    /// bring back frames of which the caller was told that they are not written.
+    fn sync_cut(&self) -> Result<(), StorageError> {
+        let _syncer = self.syncer.lock();
+        let (file, path) = {
+            let writer = self.writer.lock();
+            if !writer.active.cut_unsynced {
+                return Ok(());
+            }
+            (Arc::clone(&writer.active.file), writer.active.path.clone())
+        };
+        self.context.gate.sync_file(&*file, &path)?;
+        // Nothing was appended meanwhile: such a segment takes no frames.
+        self.writer.lock().active.cut_unsynced = false;
         Ok(())
     }
 
@@ -482,29 +514,16 @@ impl Log {
         Err(StorageError::Overloaded { unsynced, limit: self.limits.unsynced_bytes_max })
     }
 
-    fn tell_waiting(&self, upto: LogPosition) {
-        loop {
-            let ready = {
-                let mut waiting = self.waiting.lock();
-                if waiting.front().is_none_or(|(position, _)| *position > upto) {
-                    return;
-                }
-                waiting.pop_front()
-            };
-            if let Some((_, completion)) = ready {
-                completion.tell(Ok(()));
-            }
+    /// Where the store was poisoned, tells everybody who waits. Returns the result.
+    pub(crate) fn tell_if_poisoned<T>(
+        &self,
+        result: Result<T, StorageError>,
+    ) -> Result<T, StorageError> {
+        if result.is_err()
+            && let Err(error) = self.check()
+        {
+            self.waiting.fail_all(&error);
         }
-    }
-
-    fn fail_waiting(&self) {
-        let waiting = std::mem::take(&mut *self.waiting.lock());
-        let error = match self.check() {
-            Err(error) => error,
-            Ok(()) => StorageError::Closed { state: "closed" },
-        };
-        for (_, completion) in waiting {
-            completion.tell(Err(error.clone()));
-        }
+        result
     }
 }

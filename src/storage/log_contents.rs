@@ -45,12 +45,11 @@ impl LogContents {
                 self.entries.truncate_after(kept);
                 self.inherited = self.inherited.min(kept);
             }
-            FrameKind::Purge => {
-                self.entries.purge(index);
-                self.inherited = self.inherited.filter(|&inherited| inherited > index);
-            }
+            FrameKind::Purge => self.entries.purge(index),
             _ => {}
         }
+        let purged = self.hard.purged.map(|purged| purged.index);
+        self.inherited = self.inherited.filter(|&inherited| Some(inherited) > purged);
         Ok(())
     }
 

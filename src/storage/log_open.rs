@@ -45,6 +45,17 @@ pub(crate) fn create(context: &Context, bytes_max: u64) -> Result<WritableLog, S
     Ok(WritableLog { contents: LogContents::default(), segments, active, synced })
 }
 
+/// Deletes the segments that an interrupted deletion left. What stays is tried again at the next
+/// open.
+pub(crate) fn remove_stale(context: &Context, scanned: &ScannedLog) {
+    for &id in &scanned.stale {
+        let path = context.segment_path(id);
+        if let Err(error) = context.env.fs.remove(&path) {
+            tracing::warn!(%error, segment = %id, "a purged segment stays");
+        }
+    }
+}
+
 /// Makes a scanned log ready for writing.
 ///
 /// Where nothing stands behind what is known to be synced, writing goes on in the last segment.
@@ -59,19 +70,20 @@ pub(crate) fn create(context: &Context, bytes_max: u64) -> Result<WritableLog, S
 /// `Io`, `DiskFull`, `SyncFailed`; the log is as it was found.
 pub(crate) fn settle(
     context: &Context,
-    scanned: ScannedLog,
+    scanned: &ScannedLog,
     bytes_max: u64,
 ) -> Result<WritableLog, StorageError> {
-    let ScannedLog { contents, mut segments, tail } = scanned;
+    let (contents, tail) = (scanned.contents.clone(), &scanned.tail);
+    let mut segments = scanned.segments.clone();
     let Some(last) = segments.last_mut() else {
         return create(context, bytes_max);
     };
     last.end = tail.synced_end.0 as u64;
     let last = *last;
     if tail.has_unsynced() {
-        rewrite_tail(context, contents, segments, last, &tail, bytes_max)
+        rewrite_tail(context, contents, segments, last, tail, bytes_max)
     } else {
-        go_on(context, contents, segments, last, &tail)
+        go_on(context, contents, segments, last, tail)
     }
 }
 
@@ -89,7 +101,17 @@ fn go_on(
     let opened = context.env.fs.open(&path, OpenHow::ReadWrite);
     let file = opened.map_err(StorageError::wrap("open", &path))?;
     let (end, room) = (end as u64, tail.bytes.len() as u64);
-    let active = LogSegment { id, path, file, salt, end, chain, room, sealed: tail.sealed };
+    let active = LogSegment {
+        id,
+        path,
+        file,
+        salt,
+        end,
+        chain,
+        room,
+        sealed: tail.sealed,
+        cut_unsynced: false,
+    };
     let synced = active.position();
     Ok(WritableLog { contents, segments, active, synced })
 }
@@ -173,22 +195,30 @@ fn keep_evidence(context: &Context, segment: SegmentId, offset: usize, bytes: &[
     }
 }
 
-/// Opens the watermark for writing.
+/// Opens the watermark for writing. It then says that everything there is is synced: otherwise a
+/// tail that was written again would be so once more at each open.
 ///
 /// # Errors
-/// `Io`; where it has to be created also `DiskFull`, `SyncFailed`.
+/// `Io`, `SyncFailed`; where it has to be created also `DiskFull`.
 pub(crate) fn open_watermark(
     context: &Context,
     synced: LogPosition,
 ) -> Result<Arc<dyn FsFile>, StorageError> {
     let fs = &*context.env.fs;
     let path = context.log.join(WATERMARK_NAME);
+    let bytes = watermark::encode(synced, &context.identity);
     if let Ok(file) = fs.open(&path, OpenHow::ReadWrite)
         && file.len().is_ok_and(|len| len == WATERMARK_BYTES as u64)
     {
+        let mut there = [0; WATERMARK_BYTES];
+        read_exact_at(&*file, &mut there, 0).map_err(StorageError::wrap("read", &path))?;
+        if there != bytes {
+            write_all_at(&*file, &mut [IoSlice::new(&bytes)], 0)
+                .map_err(StorageError::wrap("write", &path))?;
+            context.gate.sync_file(&*file, &path)?;
+        }
         return Ok(file);
     }
-    let bytes = watermark::encode(synced, &context.identity);
     atomic_file::publish(fs, &context.gate, &context.log, WATERMARK_NAME, |file, path| {
         write_all_at(file, &mut [IoSlice::new(&bytes)], 0)
             .map_err(StorageError::wrap("write", path))

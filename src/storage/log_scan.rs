@@ -5,7 +5,9 @@ use std::path::Path;
 
 use super::context::Context;
 use super::error::StorageError;
-use super::format::{PROLOGUE_BYTES, SEGMENT_MAGIC, WATERMARK_NAME, parse_segment_name};
+use super::format::{
+    PROLOGUE_BYTES, SEGMENT_MAGIC, WATERMARK_BYTES, WATERMARK_NAME, parse_segment_name,
+};
 use super::frame::{Chain, FrameKind, Salt, check_frame};
 use super::hard_state::SegmentState;
 use super::log_contents::LogContents;
@@ -90,6 +92,8 @@ pub(crate) struct ScannedLog {
     pub(crate) contents: LogContents,
     /// Oldest first.
     pub(crate) segments: Vec<SegmentInfo>,
+    /// Segments of which nothing is needed, before a gap.
+    pub(crate) stale: Vec<SegmentId>,
     pub(crate) tail: Tail,
 }
 
@@ -123,12 +127,17 @@ pub(crate) fn scan_log(
     policy: TailPolicy,
 ) -> Result<Option<ScannedLog>, StorageError> {
     let ids = list_segments(context)?;
+    // A deletion of purged segments may have left some of them, in any combination: what the log
+    // needs is always the last run of numbers without a gap. If it is not, that shows below.
+    let gap =
+        ids.windows(2).rposition(|pair| matches!(pair, [one, next] if one.next() != Some(*next)));
+    let (stale, ids) = ids.split_at(gap.map_or(0, |gap| gap + 1));
     let mut scanner = Scanner {
         context,
+        stale: stale.to_vec(),
         contents: LogContents::default(),
         segments: Vec::new(),
         synced: read_watermark(context)?.unwrap_or_default(),
-        expected: None,
     };
     let Some((&last, earlier)) = ids.split_last() else {
         return Ok(None);
@@ -162,18 +171,14 @@ struct Scanner<'a> {
     segments: Vec<SegmentInfo>,
     /// Greatest position that anything proves to be synced.
     synced: LogPosition,
-    /// The segment that must come next.
-    expected: Option<SegmentId>,
+    /// Segments before a gap.
+    stale: Vec<SegmentId>,
 }
 
 impl Scanner<'_> {
-    /// Reads prologue and state frame of a segment that must follow the one before.
-    fn read_head(&mut self, id: SegmentId) -> Result<Head, StorageError> {
+    /// Reads prologue and state frame of a segment.
+    fn read_head(&self, id: SegmentId) -> Result<Head, StorageError> {
         let path = self.context.segment_path(id);
-        if let Some(expected) = self.expected.filter(|&expected| expected != id) {
-            return Err(missing_segment(&self.context.segment_path(expected), id));
-        }
-        self.expected = id.next();
         let found = self.check_head(id, &path).map(Some);
         let head = judge(Part::SegmentHead, Needed::Yes, &path, found)?;
         head.ok_or_else(|| missing_segment(&path, id))
@@ -218,9 +223,8 @@ impl Scanner<'_> {
         }
         self.synced = self.synced.max(previous.position);
         let limit = previous.position.offset as usize;
-        let bytes = read_whole(self.context, &path)?;
-        let part = bytes.get(..limit).unwrap_or(&bytes);
-        let (end, _) = self.observe(head, part, &path, usize::MAX)?;
+        let bytes = read_start(self.context, &path, limit)?;
+        let (end, _) = self.observe(head, &bytes, &path, usize::MAX)?;
         if end.offset != limit || end.chain != previous.chain {
             let next_index = self.contents.hard.last.map(|last| last.index.next());
             return Err(self.lost(&path, end.offset, next_index));
@@ -260,7 +264,7 @@ impl Scanner<'_> {
     /// Goes through the last segment.
     fn tail(mut self, head: Head, policy: TailPolicy) -> Result<ScannedLog, StorageError> {
         let path = self.context.segment_path(head.id);
-        let bytes = read_whole(self.context, &path)?;
+        let bytes = read_start(self.context, &path, usize::MAX)?;
         // First only to learn how far it was synced: the headers in it are part of the proof.
         let mut next_index = head.state.hard.last.map(|last| last.index.next());
         let mut sealed = false;
@@ -281,16 +285,15 @@ impl Scanner<'_> {
         self.judge_end(&path, &end, policy, next_index)?;
         let upto = self.synced.offset as usize;
         let (_, synced_end) = self.observe(head, &bytes, &path, upto)?;
-        if let Some(first_index) = self.contents.first_missing() {
-            let next = self.segments.first().map_or(head.id, |first| first.id);
-            let directory = self.context.log.clone();
-            return Err(StorageError::MissingSegment { directory, first_index, next });
-        }
-        Ok(ScannedLog {
+        let context = self.context;
+        let scanned = ScannedLog {
             contents: self.contents,
             segments: self.segments,
+            stale: self.stale,
             tail: Tail { bytes, synced_end, end: end.offset, sealed },
-        })
+        };
+        scanned.check_complete(context)?;
+        Ok(scanned)
     }
 
     /// Asks the recovery table what the end of the log is.
@@ -383,7 +386,7 @@ fn missing_segment(file: &Path, present: SegmentId) -> StorageError {
 fn read_watermark(context: &Context) -> Result<Option<LogPosition>, StorageError> {
     let path = context.log.join(WATERMARK_NAME);
     let found = match context.env.fs.kind(&path).map_err(StorageError::wrap("look at", &path))? {
-        Some(FileKind::File) => read_whole(context, &path).and_then(|bytes| {
+        Some(FileKind::File) => read_start(context, &path, WATERMARK_BYTES + 1).and_then(|bytes| {
             let corrupt = || StorageError::corrupt(&path, 0, "the watermark does not check");
             watermark::decode(&bytes, &context.identity).map(Some).ok_or_else(corrupt)
         }),
@@ -392,23 +395,47 @@ fn read_watermark(context: &Context) -> Result<Option<LogPosition>, StorageError
     judge(Part::Watermark, Needed::No, &path, found)
 }
 
-/// All bytes of a file that is no longer than a segment can be.
+/// The first bytes of a file, `most` at most. Memory: no more than the file has.
 ///
 /// # Errors
-/// `Io`; `Corrupt` when it is longer.
-pub(crate) fn read_whole(context: &Context, path: &Path) -> Result<Vec<u8>, StorageError> {
+/// `Io`; `Corrupt` when it is longer than a segment can be.
+fn read_start(context: &Context, path: &Path, most: usize) -> Result<Vec<u8>, StorageError> {
     let file =
         context.env.fs.open(path, OpenHow::Read).map_err(StorageError::wrap("open", path))?;
     let len = file.len().map_err(StorageError::wrap("measure", path))?;
     if FileOffset(len) > FileOffset(u64::from(u32::MAX)) {
         return Err(StorageError::corrupt(path, len, "the file is longer than any of its kind"));
     }
-    let mut bytes = vec![0; usize::try_from(len).unwrap_or_default()];
+    let mut bytes = vec![0; usize::try_from(len).unwrap_or_default().min(most)];
     read_exact_at(&*file, &mut bytes, 0).map_err(StorageError::wrap("read", path))?;
     Ok(bytes)
 }
 
 impl ScannedLog {
+    /// Refuses a log of which entries are missing that nothing purged.
+    fn check_complete(&self, context: &Context) -> Result<(), StorageError> {
+        if self.contents.first_missing().is_none() {
+            return Ok(());
+        }
+        // The purge that took them was synced before they were deleted, but the proof of that sync
+        // may be lost: then it is among the frames that survived.
+        let mut contents = self.contents.clone();
+        let last = self.segments.last().map_or(SegmentId(0), |last| last.id);
+        let salt = self.segments.last().map(|last| last.salt);
+        if let Some(salt) = salt {
+            let path = context.segment_path(last);
+            self.tail.survivors(salt, |placed| observe(&mut contents, last, &placed, &path))?;
+        }
+        let Some(first_index) = contents.first_missing() else {
+            return Ok(());
+        };
+        let next = self.segments.first().map_or(last, |first| first.id);
+        if let Some(missing) = self.stale.last().and_then(|stale| stale.next()) {
+            return Err(missing_segment(&context.segment_path(missing), next));
+        }
+        Err(StorageError::MissingSegment { directory: context.log.clone(), first_index, next })
+    }
+
     /// Takes in the frames behind what is known to be synced where they are, for a reader that will
     /// not write.
     ///

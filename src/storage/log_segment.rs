@@ -48,6 +48,9 @@ pub(crate) struct LogSegment {
     pub(crate) room: u64,
     /// Whether the last frame is a seal.
     pub(crate) sealed: bool,
+    /// Whether frames that were refused may still come back after a power cut, from room that was
+    /// cut off: until a sync nothing may be written there.
+    pub(crate) cut_unsynced: bool,
 }
 
 impl LogSegment {
@@ -94,7 +97,7 @@ impl LogSegment {
             },
         )?;
         let path = context.segment_path(id);
-        Ok(Self { id, path, file, salt, end, chain, room, sealed: false })
+        Ok(Self { id, path, file, salt, end, chain, room, sealed: false, cut_unsynced: false })
     }
 
     /// Where the next frame will stand.
@@ -113,6 +116,9 @@ impl LogSegment {
     /// # Errors
     /// `DiskFull`, `Io`; nothing was changed.
     pub(crate) fn make_room(&mut self, len: u64, bytes_max: u64) -> Result<Room, StorageError> {
+        if self.cut_unsynced {
+            return Err(StorageError::DiskFull { path: self.path.clone() });
+        }
         let needed = self.end + len + HEADER_BYTES as u64;
         if self.sealed || (needed > bytes_max && self.end > u64::from(HEAD_BYTES)) {
             return Ok(Room::Full);
@@ -127,6 +133,21 @@ impl LogSegment {
             .map_err(StorageError::wrap("grow", &self.path))?;
         self.room = room;
         Ok(Room::Fits)
+    }
+
+    /// Sees to it that a seal can be written.
+    ///
+    /// # Errors
+    /// As [`Self::make_room`].
+    pub(crate) fn make_room_for_seal(&mut self) -> Result<(), StorageError> {
+        let needed = self.end + HEADER_BYTES as u64;
+        if needed > self.room {
+            self.file
+                .allocate(self.room, needed - self.room)
+                .map_err(StorageError::wrap("grow", &self.path))?;
+            self.room = needed;
+        }
+        Ok(())
     }
 
     /// Writes frames behind the last, in one call. [`Self::make_room`] was asked before.
@@ -145,6 +166,7 @@ impl LogSegment {
             // written is zero again. If even that fails nobody can tell what is there.
             if error.is_disk_full() && self.file.set_len(self.end).is_ok() {
                 self.room = self.end;
+                self.cut_unsynced = true;
             } else {
                 context.gate.poison(&error);
             }

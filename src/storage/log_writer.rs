@@ -44,6 +44,8 @@ pub(crate) struct LogWriter {
     pub(crate) segments: Vec<SegmentInfo>,
     pub(crate) active: LogSegment,
     reserve: Reserve,
+    /// Whether the last write of new data found no room.
+    refused: bool,
     /// Greatest length of a segment that holds more than one frame.
     bytes_max: u64,
     /// Bytes appended since the store was opened; only differences mean something.
@@ -62,6 +64,7 @@ impl LogWriter {
             segments,
             active,
             reserve,
+            refused: false,
             bytes_max,
             appended_bytes: 0,
             scratch: Vec::new(),
@@ -140,20 +143,16 @@ impl LogWriter {
         len: u64,
         purpose: Purpose,
     ) -> Result<Room, StorageError> {
-        if purpose == Purpose::Grow {
-            // While the reserve is out, what room there is belongs to those who make more of it.
-            self.reserve.restore(context)?;
-        }
         let bytes_max = self.bytes_max;
-        match self.active.make_room(len, bytes_max) {
-            Err(error) if error.is_disk_full() && purpose == Purpose::Relieve => {
-                if !self.reserve.release(context) {
-                    return Err(error);
-                }
-                self.active.make_room(len, bytes_max)
-            }
-            room => room,
+        if purpose == Purpose::Relieve {
+            let Self { active, reserve, .. } = self;
+            return reserve.or_release(context, || active.make_room(len, bytes_max));
         }
+        // While the reserve is out, what room there is belongs to those who make more of it.
+        let room =
+            self.reserve.restore(context).and_then(|()| self.active.make_room(len, bytes_max));
+        self.refused = room.as_ref().is_err_and(StorageError::is_disk_full);
+        room
     }
 
     /// Gives the reserve back for something other than an append. Returns whether there was any.
@@ -163,7 +162,7 @@ impl LogWriter {
 
     /// Whether the disk was found full and no write of new data has found room since.
     pub(crate) const fn is_disk_full(&self) -> bool {
-        !self.reserve.is_held()
+        self.refused || !self.reserve.is_held()
     }
 
     /// Ends the active segment with a seal, written and trimmed but not synced.
@@ -174,12 +173,18 @@ impl LogWriter {
         &mut self,
         context: &Context,
         durable_upto: LogPosition,
+        purpose: Purpose,
     ) -> Result<(), StorageError> {
         if !self.active.sealed {
+            // Where the segment was closed and opened again there is no room for it yet.
+            let Self { active, reserve, .. } = self;
+            match purpose {
+                Purpose::Grow => active.make_room_for_seal()?,
+                Purpose::Relieve => reserve.or_release(context, || active.make_room_for_seal())?,
+            }
             let last = self.contents.hard.last.unwrap_or_default();
             let mut header = FrameHeader::mark(FrameKind::Seal, Flag::Unset, last);
             header.durable_upto = durable_upto;
-            // `make_room` always leaves room for this frame.
             self.write(context, &[Draft::mark(header)])?;
             self.active.sealed = true;
         }
@@ -203,15 +208,11 @@ impl LogWriter {
         let id = self.active.id.next().ok_or(StorageError::SegmentsExhausted)?;
         let state =
             SegmentState { hard: self.contents.hard, previous: Some(self.active.previous_end()) };
-        let create = || LogSegment::create(context, id, state, &[], self.bytes_max);
-        let active = match create() {
-            Err(error) if error.is_disk_full() && purpose == Purpose::Relieve => {
-                if !self.reserve.release(context) {
-                    return Err(error);
-                }
-                create()?
-            }
-            created => created?,
+        let bytes_max = self.bytes_max;
+        let create = || LogSegment::create(context, id, state, &[], bytes_max);
+        let active = match purpose {
+            Purpose::Grow => create()?,
+            Purpose::Relieve => self.reserve.or_release(context, create)?,
         };
         if let Some(last) = self.segments.last_mut() {
             last.end = self.active.end;
@@ -222,12 +223,18 @@ impl LogWriter {
         Ok(())
     }
 
-    /// Segments that hold nothing that is needed, oldest first. They are forgotten here, and
-    /// deleted by the caller.
-    pub(crate) fn take_purged_segments(&mut self) -> Vec<SegmentId> {
+    /// Segments that hold nothing that is needed, oldest first. They may be deleted once everything
+    /// appended so far is synced: what makes them superfluous may be an unsynced frame.
+    pub(crate) fn purged_segments(&self) -> Vec<SegmentId> {
         let needed = self.contents.entries.first_segment().unwrap_or(self.active.id);
         let keep = self.segments.partition_point(|info| info.id < needed.min(self.active.id));
-        self.segments.drain(..keep).map(|info| info.id).collect()
+        self.segments.iter().take(keep).map(|info| info.id).collect()
+    }
+
+    /// Forgets a segment that was deleted. One that could not be stays the oldest, so that it is
+    /// tried again before any newer one.
+    pub(crate) fn forget_segment(&mut self, id: SegmentId) {
+        self.segments.retain(|info| info.id != id);
     }
 
     /// Bytes that the log's segments hold.

@@ -33,7 +33,11 @@ pub(crate) mod log_open;
 pub(crate) mod reserve;
 pub mod log_writer;
 pub mod log_entry;
+pub(crate) mod log_waiting;
 pub(crate) mod log_read;
 pub mod log;
 pub mod snapshot;
 pub mod store;
+
+#[cfg(test)]
+mod tests;

@@ -16,17 +16,24 @@ pub(crate) struct Reserve {
 }
 
 impl Reserve {
-    /// Looks whether the reserve is there; makes it where it is not and there is room.
+    /// Looks whether the reserve is there.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub(crate) fn look(context: &Context, bytes: u64) -> Result<Self, StorageError> {
+        let path = context.root.join(RESERVE_NAME);
+        let kind = context.env.fs.kind(&path).map_err(StorageError::wrap("look at", &path))?;
+        Ok(Self { bytes, held: kind == Some(FileKind::File) })
+    }
+
+    /// Makes the reserve where it is not there and there is room.
     ///
     /// # Errors
     /// `Io`, `SyncFailed`. A full disk is no error: then the store opens and is full.
-    pub(crate) fn open(context: &Context, bytes: u64) -> Result<Self, StorageError> {
-        let path = context.root.join(RESERVE_NAME);
-        let kind = context.env.fs.kind(&path).map_err(StorageError::wrap("look at", &path))?;
-        let mut reserve = Self { bytes, held: kind == Some(FileKind::File) };
-        match reserve.restore(context) {
-            Err(error) if !error.is_disk_full() => Err(error),
-            _ => Ok(reserve),
+    pub(crate) fn restore_if_room(&mut self, context: &Context) -> Result<(), StorageError> {
+        match self.restore(context) {
+            Err(error) if error.is_disk_full() => Ok(()),
+            restored => restored,
         }
     }
 
@@ -51,6 +58,21 @@ impl Reserve {
                 tracing::warn!(%error, "the disk is full and the reserve cannot be given back");
                 false
             }
+        }
+    }
+
+    /// Runs `attempt`, and again after giving the room back where the disk was full.
+    ///
+    /// # Errors
+    /// Those of `attempt`.
+    pub(crate) fn or_release<T>(
+        &mut self,
+        context: &Context,
+        mut attempt: impl FnMut() -> Result<T, StorageError>,
+    ) -> Result<T, StorageError> {
+        match attempt() {
+            Err(error) if error.is_disk_full() && self.release(context) => attempt(),
+            done => done,
         }
     }
 

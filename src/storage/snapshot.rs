@@ -73,7 +73,7 @@ pub(crate) fn publish(
         info.bytes = write_all(file, path, prologue, head, rows, chunks)?;
         Ok(())
     })?;
-    remove_older(context, head.last.index)?;
+    remove_older(context, head.last.index);
     Ok(info)
 }
 
@@ -137,19 +137,19 @@ pub(crate) fn list(context: &Context) -> Result<Vec<LogIndex>, StorageError> {
     Ok(indexes)
 }
 
-/// Removes the snapshots before `index`: the one at `index` has replaced them.
-///
-/// # Errors
-/// `Io` when the directory cannot be listed. A file that stays is tried again with the next
-/// snapshot.
-pub(crate) fn remove_older(context: &Context, index: LogIndex) -> Result<(), StorageError> {
-    for older in list(context)?.into_iter().filter(|&older| older < index) {
+/// Removes the snapshots before `index`: the one at `index` has replaced them. One that stays is
+/// tried again with the next snapshot.
+fn remove_older(context: &Context, index: LogIndex) {
+    let listed = list(context).unwrap_or_else(|error| {
+        tracing::warn!(%error, "replaced snapshots stay");
+        Vec::new()
+    });
+    for older in listed.into_iter().filter(|&older| older < index) {
         let path = context.root.join(snapshot_name(older.0));
         if let Err(error) = context.env.fs.remove(&path) {
             tracing::warn!(%error, file = %path.display(), "a replaced snapshot stays");
         }
     }
-    Ok(())
 }
 
 /// A snapshot that is being read.

@@ -77,7 +77,7 @@ impl Store {
     /// recovery table refuses, with nothing changed on disk; `Io`, `DiskFull`, `SyncFailed`.
     pub fn open(env: Env, root: &Path, options: &StoreOptions) -> Result<Self, StorageError> {
         let gate = SyncGate::new(Arc::clone(&env.fs));
-        prepare_directory(&env, &gate, root, options.absent)?;
+        prepare_directory(&env, root, options.absent)?;
         // Judged before the lock file may be created: a newer release's directory stays untouched.
         let newer = read_identity(&env, root);
         if let Err(error @ StorageError::UnsupportedFormat { .. }) = newer {
@@ -95,9 +95,17 @@ impl Store {
         let scanned = scan(&context, options.tail)?;
         let bytes_max = options.segment_bytes_max;
         remove_temporaries(&context)?;
-        let writable = log_open::settle(&context, scanned, bytes_max)?;
-        let watermark = open_watermark(&context, writable.synced)?;
-        let reserve = Reserve::open(&context, options.reserve_bytes)?;
+        // A process that was killed between a rename and the sync of its directory leaves a name
+        // that everybody sees and a power cut still takes. Nothing may rely on such a name.
+        context.gate.sync_dir(&context.root)?;
+        context.gate.sync_dir(&context.log)?;
+        let mut reserve = Reserve::look(&context, options.reserve_bytes)?;
+        let settle = || log_open::settle(&context, &scanned, bytes_max);
+        let writable = reserve.or_release(&context, settle)?;
+        log_open::remove_stale(&context, &scanned);
+        let open = || open_watermark(&context, writable.synced);
+        let watermark = reserve.or_release(&context, open)?;
+        reserve.restore_if_room(&context)?;
         let writer = LogWriter::new(writable, reserve, bytes_max);
         let limits = LogLimits {
             unsynced_bytes_max: options.unsynced_bytes_max,
@@ -149,12 +157,12 @@ impl Store {
         rows: u64,
         chunks: &dyn Fn() -> Box<dyn Iterator<Item = Vec<u8>> + 'rows>,
     ) -> Result<SnapshotInfo, StorageError> {
-        match snapshot::publish(&self.context, head, rows, &mut chunks()) {
-            Err(error) if error.is_disk_full() && self.log.release_reserve() => {
-                snapshot::publish(&self.context, head, rows, &mut chunks())
-            }
+        let publish = || snapshot::publish(&self.context, head, rows, &mut chunks());
+        let published = match publish() {
+            Err(error) if error.is_disk_full() && self.log.release_reserve() => publish(),
             published => published,
-        }
+        };
+        self.log.tell_if_poisoned(published)
     }
 
     /// Syncs everything and leaves the directory so that nothing is to be repaired at the next
@@ -183,7 +191,7 @@ impl ReadOnlyStore {
     /// `Locked`, `NoStore`; what the recovery table refuses; `Io`.
     pub fn open(env: Env, root: &Path) -> Result<Self, StorageError> {
         let gate = SyncGate::new(Arc::clone(&env.fs));
-        prepare_directory(&env, &gate, root, Absent::Refuse)?;
+        prepare_directory(&env, root, Absent::Refuse)?;
         let lock = take_shared_lock(&env, root)?;
         let identity = identity_of(&env, root)?
             .ok_or_else(|| StorageError::NoStore { directory: root.to_owned() })?;
@@ -236,6 +244,7 @@ impl ReadOnlyStore {
 
 /// Scans the log and holds it against the snapshots: what is purged must be in one.
 fn scan(context: &Context, tail: TailPolicy) -> Result<ScannedLog, StorageError> {
+    check_log_folder(context)?;
     let scanned = scan_log(context, tail)?.ok_or_else(|| StorageError::MissingFile {
         file: context.segment_path(crate::types::SegmentId(1)),
         reason: "the directory has an identity, so it had a segment".to_owned(),
@@ -257,18 +266,26 @@ fn scan(context: &Context, tail: TailPolicy) -> Result<ScannedLog, StorageError>
     Ok(scanned)
 }
 
+/// Refuses a folder of segments that is none: a symbolic link would be followed.
+fn check_log_folder(context: &Context) -> Result<(), StorageError> {
+    let path = &context.log;
+    match context.env.fs.kind(path).map_err(StorageError::wrap("look at", path))? {
+        Some(FileKind::Directory) => Ok(()),
+        Some(_) => Err(StorageError::corrupt(path, 0, "this is not a directory")),
+        None => Err(StorageError::MissingFile {
+            file: path.clone(),
+            reason: "the directory has an identity, so it had a log".to_owned(),
+        }),
+    }
+}
+
 fn newest_snapshot(context: &Context) -> Result<Option<SnapshotReader>, StorageError> {
     let newest = snapshot::list(context)?.pop();
     newest.map(|index| SnapshotReader::open(context, index)).transpose()
 }
 
 /// Sees to it that the data directory is a directory, and creates it where it may.
-fn prepare_directory(
-    env: &Env,
-    gate: &SyncGate,
-    root: &Path,
-    absent: Absent,
-) -> Result<(), StorageError> {
+fn prepare_directory(env: &Env, root: &Path, absent: Absent) -> Result<(), StorageError> {
     let unusable = |reason: &str| {
         Err(StorageError::UnusableDirectory {
             directory: root.to_owned(),
@@ -285,12 +302,12 @@ fn prepare_directory(
         None if absent == Absent::Refuse => {
             Err(StorageError::NoStore { directory: root.to_owned() })
         }
-        None => create_directories(env, gate, root),
+        None => create_directories(env, root),
     }
 }
 
-/// Creates a directory and those above it that are missing, each made durable in its parent.
-fn create_directories(env: &Env, gate: &SyncGate, path: &Path) -> Result<(), StorageError> {
+/// Creates a directory and those above it that are missing. [`create`] makes them durable.
+fn create_directories(env: &Env, path: &Path) -> Result<(), StorageError> {
     let mut missing: Vec<PathBuf> = Vec::new();
     let mut at = Some(path);
     while let Some(path) = at.filter(|path| !path.as_os_str().is_empty()) {
@@ -306,9 +323,20 @@ fn create_directories(env: &Env, gate: &SyncGate, path: &Path) -> Result<(), Sto
             Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
             created => created.map_err(StorageError::wrap("create", path))?,
         }
-        let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-        let parent = parent.unwrap_or_else(|| Path::new("."));
-        gate.sync_dir(parent)?;
+    }
+    Ok(())
+}
+
+/// Makes the name of the data directory durable, and those of the directories above it as far up as
+/// they may be read: further up none can have been made by us.
+fn sync_ancestors(env: &Env, gate: &SyncGate, root: &Path) -> Result<(), StorageError> {
+    for (above, ancestor) in root.ancestors().skip(1).enumerate() {
+        let ancestor = if ancestor.as_os_str().is_empty() { Path::new(".") } else { ancestor };
+        let denied = |error: std::io::Error| error.kind() == std::io::ErrorKind::PermissionDenied;
+        if above > 0 && env.fs.list(ancestor).is_err_and(denied) {
+            break;
+        }
+        gate.sync_dir(ancestor)?;
     }
     Ok(())
 }
@@ -392,6 +420,9 @@ fn holds_entries(env: &Env, root: &Path) -> Result<bool, StorageError> {
         return Ok(true);
     }
     let log = root.join(LOG_NAME);
+    if env.fs.kind(&log).map_err(StorageError::wrap("look at", &log))? == Some(FileKind::Symlink) {
+        return Err(StorageError::corrupt(&log, 0, "this is not a directory"));
+    }
     for entry in list(&log)? {
         let Some(id) = parse_segment_name(&entry.name) else {
             continue;
@@ -424,10 +455,9 @@ fn create(
 ) -> Result<Identity, StorageError> {
     let identity = Identity::random(&*env.rng, options.node, root)?;
     let context = Context::new(env.clone(), gate.clone(), root, identity);
-    if env.fs.kind(&context.log).map_err(StorageError::wrap("look at", &context.log))?.is_none() {
-        env.fs.create_dir(&context.log).map_err(StorageError::wrap("create", &context.log))?;
-    }
-    gate.sync_dir(root)?;
+    atomic_file::publish_directory(&*env.fs, gate, root, LOG_NAME)?;
+    // Whoever made the directory may have died before its name was durable.
+    sync_ancestors(env, gate, root)?;
     remove_temporaries(&context)?;
     for id in list_segments(&context)? {
         let path = context.segment_path(id);
