@@ -56,8 +56,8 @@ pub(crate) enum ReadAhead {
 /// Rebuilds the replica. Memory: the state, and a few times [`READ_BYTES`].
 ///
 /// # Errors
-/// `Corrupt`, `Io`; `Serialization` for an entry that is whole and cannot be understood: it is never
-/// skipped.
+/// `Corrupt`, `Io`; `Serialization` for an entry that is whole and cannot be understood: it is
+/// never skipped.
 pub(crate) fn replay(
     snapshot: Option<SnapshotReader>,
     hard: HardState,

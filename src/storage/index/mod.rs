@@ -130,8 +130,8 @@ impl<V: Clone> Index<V> {
         }
     }
 
-    /// As [`Self::insert`], but leaves a key alone when `keep`, given its old and its new value, says
-    /// so: one search for looking and writing.
+    /// As [`Self::insert`], but leaves a key alone when `keep`, given its old and its new value,
+    /// says so: one search for looking and writing.
     pub fn insert_unless(
         &mut self,
         key: Bytes,

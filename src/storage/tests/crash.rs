@@ -22,7 +22,7 @@ fn step(store: &mut Option<Store>, fs: &SimFs, model: &mut Model, rng: &SeededRn
         0..=7 => {
             let entry = new(next, rng);
             model.entry(&entry);
-            log.append_one(&entry, Purpose::Grow).unwrap();
+            log.append_one(&entry.as_ref(), Purpose::Grow).unwrap();
         }
         8..=10 => {
             let batch: Vec<NewEntry> = (next..next + 3).map(|index| new(index, rng)).collect();

@@ -30,7 +30,7 @@ fn kinds_and_both_parts_of_a_payload_are_kept() {
         let body = Bytes::from(payload(9, if index == 3 { 3000 } else { 5 }));
         let payload = Payload { head: vec![7; 3], body };
         let entry = NewEntry { id: id(index), clock: Timestamp(0), kind, payload };
-        store.log().append_one(&entry, Purpose::Grow).unwrap();
+        store.log().append_one(&entry.as_ref(), Purpose::Grow).unwrap();
     }
     for (entry, kind) in read_log(store.log()).unwrap().1.iter().zip(kinds) {
         assert_eq!(entry.kind, kind);
@@ -69,7 +69,7 @@ fn truncation_keeps_its_argument_and_no_old_suffix_comes_back() {
     // Shorter entries than those that stood there.
     for index in 13..16 {
         let name = LogId { term: Term(2), ..id(index) };
-        store.log().append_one(&entry_with(name, vec![9; 8]), Purpose::Grow).unwrap();
+        store.log().append_one(&entry_with(name, vec![9; 8]).as_ref(), Purpose::Grow).unwrap();
     }
     let check = |log: &Log| {
         let entries = read_log(log).unwrap().1;

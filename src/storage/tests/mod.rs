@@ -97,7 +97,7 @@ fn entry(index: u64, len: usize) -> NewEntry {
 
 fn append(log: &Log, indexes: std::ops::Range<u64>, len: usize) {
     for index in indexes {
-        log.append_one(&entry(index, len), Purpose::Grow).unwrap();
+        log.append_one(&entry(index, len).as_ref(), Purpose::Grow).unwrap();
     }
 }
 

@@ -66,7 +66,7 @@ fn an_older_snapshot_replaces_entries_of_a_newer_term_that_lost() {
     let fs = SimFs::new(1);
     let store = open(&fs);
     let lost = LogId { term: Term(9), ..id(0) };
-    store.log().append_one(&entry_with(lost, vec![1]), Purpose::Grow).unwrap();
+    store.log().append_one(&entry_with(lost, vec![1]).as_ref(), Purpose::Grow).unwrap();
     publish_snapshot(&store, 5).unwrap();
     store.log().purge(id(5)).unwrap();
     append(store.log(), 6..7, 10);

@@ -52,7 +52,7 @@ fn run(fs: &SimFs, outcome: &mut Outcome) -> Result<(), StorageError> {
             let next = log.hard_state().last.map_or(0, |last| last.index.0 + 1);
             let poisoned = [
                 log.sync(),
-                log.append_one(&entry(next, 5), Purpose::Relieve),
+                log.append_one(&entry(next, 5).as_ref(), Purpose::Relieve),
                 log.save_vote(vote(99)),
                 log.purge(id(next + 50)),
                 publish_snapshot(&store, next + 50),
