@@ -228,7 +228,8 @@ pub(crate) fn check_recovery_cases(tree: &Tree) -> Vec<Violation> {
         |path: &str| path == "src/storage/recovery.rs" || path.starts_with("src/storage/recovery/");
     let mut coded = Vec::new();
     for (_, text) in tree.files.iter().filter(|(path, _)| is_recovery(path)) {
-        let rows = text.split("letter: '").skip(1);
+        let rows =
+            text.split("case(").skip(1).filter_map(|row| row.trim_start().strip_prefix('\''));
         coded.extend(rows.filter_map(|rest| rest.split_once('\'')).map(|(letter, _)| letter));
     }
     let document = tree.text(DURABILITY).unwrap_or("");
@@ -308,7 +309,7 @@ mod tests {
 
     #[test]
     fn recovery_cases_that_differ_are_found() {
-        let code = "const CASES: [Case; 2] = [Case { letter: 'A', x }, Case { letter: 'B', y }];";
+        let code = "const CASES: [Case; 2] = [case('A', x), case(\n    'B', y)];";
         let count = |code, document| {
             check_recovery_cases(&Tree::of(&[
                 ("src/storage/recovery/mod.rs", code),
@@ -319,7 +320,7 @@ mod tests {
         assert_eq!(count(code, "| | case |\n|---|---|\n| A | x |\n| B | y |\n"), 0);
         assert_eq!(count(code, "| A | x |\n"), 1);
         assert_eq!(count(code, ""), 1);
-        assert_eq!(count("letter: 'A', letter: 'A'", "| A | x |\n| A | y |\n"), 1);
+        assert_eq!(count("case('A', x), case('A', y)", "| A | x |\n| A | y |\n"), 1);
         assert_eq!(count("", ""), 0);
     }
 }

@@ -9,6 +9,8 @@ mod flips;
 mod model;
 mod crash;
 mod syncs;
+mod disk_full;
+mod hostile;
 
 use std::cell::Cell;
 use std::path::{Path, PathBuf};

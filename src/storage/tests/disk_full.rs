@@ -1,0 +1,173 @@
+//! A full disk is a state: nothing acknowledged is lost, what relieves it works, and it ends.
+
+use super::*;
+
+const RESERVE_BYTES: u64 = 16 * 1024;
+
+fn with_reserve() -> StoreOptions {
+    StoreOptions { reserve_bytes: RESERVE_BYTES, ..options() }
+}
+
+/// Appends and syncs until the disk is full. Returns how many entries were acknowledged.
+fn fill(store: &Store, from: u64) -> u64 {
+    for index in from.. {
+        let appended = store.log().append_one(&entry(index, 300), Purpose::Grow);
+        match appended.and_then(|()| store.log().sync()) {
+            Ok(()) => {}
+            Err(error) => {
+                assert!(error.is_disk_full(), "{error}");
+                return index;
+            }
+        }
+    }
+    unreachable!("the disk is not endless")
+}
+
+fn full(space: u64) -> (SimFs, Store, u64) {
+    let fs = SimFs::new(1);
+    let store = open_with(&fs, &with_reserve()).unwrap();
+    fs.set_space(Some(space));
+    let next = fill(&store, 0);
+    (fs, store, next)
+}
+
+#[test]
+fn new_data_is_refused_with_nothing_written_and_reads_go_on() {
+    let (fs, store, next) = full(60_000);
+    assert!(next > 50, "{next}");
+    assert!(store.log().stats().disk_full);
+    let before = fs.files();
+    let told = Told::default();
+    let refused =
+        store.log().append(&[entry(next, 300)], Purpose::Grow, told.completion(next)).unwrap_err();
+    assert!(refused.is_disk_full(), "{refused}");
+    assert_eq!(told.names(), [next]);
+    assert!(told.all_err());
+    assert_eq!(fs.files(), before);
+    store.log().check().unwrap();
+    assert_eq!(indexes(store.log()), (0..next).collect::<Vec<_>>());
+}
+
+#[test]
+fn what_relieves_finds_the_reserve_and_writing_resumes_with_the_room() {
+    let (fs, store, next) = full(60_000);
+    for index in next..next + 20 {
+        store.log().append_one(&entry(index, 100), Purpose::Relieve).unwrap();
+    }
+    store.log().save_vote(vote(5)).unwrap();
+    assert!(fs.read_file(&path("RESERVE")).is_err(), "it was given back");
+    assert!(store.log().stats().disk_full);
+    let refused = store.log().append_one(&entry(next + 20, 100), Purpose::Grow).unwrap_err();
+    assert!(refused.is_disk_full(), "what room there is is not for new data: {refused}");
+    fs.set_space(Some(120_000));
+    append(store.log(), next + 20..next + 21, 100);
+    assert!(!store.log().stats().disk_full);
+    assert!(fs.read_file(&path("RESERVE")).is_ok(), "it is back");
+    drop(store);
+    let store = open_with(&fs, &with_reserve()).unwrap();
+    assert_eq!(indexes(store.log()), (0..next + 21).collect::<Vec<_>>());
+    assert_eq!(store.log().hard_state().vote, Some(vote(5)));
+}
+
+#[test]
+fn compaction_makes_room_without_more_space() {
+    let (fs, store, next) = full(60_000);
+    publish_snapshot(&store, next - 1).unwrap();
+    store.log().purge(id(next - 1)).unwrap();
+    assert!(fill(&store, next) > next + 50);
+    store.log().check().unwrap();
+    drop(store);
+    open_with(&fs, &with_reserve()).unwrap();
+}
+
+#[test]
+fn nothing_acknowledged_is_lost_at_any_budget_also_when_opened_on_the_full_disk() {
+    let created = {
+        let fs = SimFs::new(1);
+        drop(open_with(&fs, &with_reserve()).unwrap());
+        fs.used_bytes()
+    };
+    for step in 0..60 {
+        let space = created + step * 512;
+        let (fs, store, next) = full(space);
+        if step % 2 == 0 {
+            store.close().unwrap();
+        } else {
+            // An unsynced tail, which opening writes again.
+            store.log().append_one(&entry(next, 100), Purpose::Relieve).unwrap();
+        }
+        let end = store.log().hard_state().last.map_or(0, |last| last.index.0 + 1);
+        drop(store);
+        let what = format!("budget {space}");
+        let store = open_with(&fs, &with_reserve()).unwrap_or_else(|e| panic!("{what}: {e}"));
+        assert_eq!(indexes(store.log()), (0..end).collect::<Vec<_>>(), "{what}");
+        store.log().save_vote(vote(2)).unwrap_or_else(|e| panic!("{what}: {e}"));
+        let refused = store.log().append_one(&entry(end, 8000), Purpose::Grow);
+        assert!(refused.is_err_and(|error| error.is_disk_full()), "{what}");
+        fs.set_space(None);
+        append(store.log(), end..end + 1, 8000);
+        store.close().unwrap();
+        assert!(!store.log().stats().disk_full, "{what}");
+        assert!(fs.read_file(&path("RESERVE")).is_ok(), "{what}");
+    }
+}
+
+#[test]
+fn creation_on_a_full_disk_is_told_so_and_begins_anew() {
+    let fs = SimFs::new(1);
+    for space in (0..8192).step_by(512) {
+        fs.set_space(Some(space));
+        if let Err(error) = open_with(&fs, &with_reserve()) {
+            assert!(error.is_disk_full(), "{error}");
+        }
+    }
+    fs.set_space(None);
+    let store = open_with(&fs, &with_reserve()).unwrap();
+    append(store.log(), 0..1, 10);
+}
+
+#[test]
+fn a_write_that_cannot_be_taken_back_stops_the_store() {
+    use crate::env::fs_sim::SimError;
+    let fs = SimFs::new(1);
+    let store = open(&fs);
+    append(store.log(), 0..2, 10);
+    store.log().sync().unwrap();
+    // The write and the cut of what it left.
+    for operation in 1..=2 {
+        fs.fail_operation(fs.operations() + operation, SimError::NoSpace);
+    }
+    assert!(store.log().append_one(&entry(2, 10), Purpose::Grow).is_err());
+    assert!(matches!(store.log().check(), Err(StorageError::Poisoned { .. })));
+    drop(store);
+    assert_eq!(indexes(open(&fs).log()), [0, 1]);
+}
+
+#[test]
+fn a_write_that_finds_no_room_is_taken_back_before_it_is_refused() {
+    use crate::env::fs_sim::{PowerCut, SimError};
+    for written in 1..40 {
+        let fs = SimFs::new(written);
+        let store = open(&fs);
+        append(store.log(), 0..2, 10);
+        store.log().sync().unwrap();
+        fs.set_hiccups(crate::env::fs_sim::Hiccups {
+            short_write_one_in: 1,
+            ..crate::env::fs_sim::Hiccups::default()
+        });
+        fs.fail_operation(fs.operations() + 2, SimError::NoSpace);
+        let batch: Vec<NewEntry> = (2..12).map(|index| entry(index, 10)).collect();
+        let refused = store.log().append(&batch, Purpose::Grow, Completion::none()).unwrap_err();
+        assert!(refused.is_disk_full(), "{refused}");
+        fs.set_hiccups(crate::env::fs_sim::Hiccups::default());
+        for seed in 0..8 {
+            let fs = fs.power_cut(PowerCut::random(seed));
+            assert_eq!(indexes(open(&fs).log()), [0, 1], "{written} {seed}");
+        }
+        append(store.log(), 2..5, 10);
+        store.log().sync().unwrap();
+        assert_eq!(indexes(store.log()), [0, 1, 2, 3, 4]);
+        let fs = fs.power_cut(PowerCut::Nothing);
+        assert_eq!(indexes(open(&fs).log()), [0, 1, 2, 3, 4]);
+    }
+}
