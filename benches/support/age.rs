@@ -1,0 +1,41 @@
+//! Whether memory and disk grow with the age of a directory: few keys, overwritten many times.
+
+use hightower_kv::KvEngine;
+use hightower_kv::state::Durability;
+
+use crate::data::Shape;
+use crate::opening::{files, status_kib};
+use crate::store::{open, scratch};
+
+/// What is overwritten, how often in all.
+const SHAPE: Shape = Shape { rows: 1_000, key: 16, value: 64 };
+const PUTS: usize = 2_000_000;
+const QUARTERS: usize = 4;
+
+/// Overwrites and prints, at every quarter, what the process and the directory hold.
+pub(crate) fn print_growth() {
+    let directory = scratch();
+    let store = open(directory.path(), Durability::Buffered);
+    let rows = SHAPE.rows();
+    println!("| puts | resident, MiB | directory, MiB |\n|--:|--:|--:|");
+    let mut rounds = 0u64;
+    for quarter in 1..=QUARTERS {
+        for _ in 0..PUTS / SHAPE.rows / QUARTERS {
+            rounds += 1;
+            for (key, value) in &rows {
+                let mut value = value.clone();
+                // Another value each time: setting the one that is there would change nothing.
+                value.splice(..8, rounds.to_le_bytes());
+                store.put(key.clone(), value).expect("a put");
+            }
+        }
+        let bytes: u64 = files(directory.path()).iter().filter_map(|file| size(file)).sum();
+        let resident = status_kib("VmRSS:") / 1024;
+        println!("| {} | {resident} | {} |", PUTS / QUARTERS * quarter, bytes >> 20);
+    }
+}
+
+/// `None` for a file that compaction has deleted meanwhile.
+fn size(file: &std::path::Path) -> Option<u64> {
+    std::fs::metadata(file).ok().map(|metadata| metadata.len())
+}
