@@ -59,8 +59,8 @@ pub(crate) fn compact(
         *newest = Some(info);
         committer.stale_bytes.fetch_sub(stale, Ordering::Relaxed);
         if keep_log == KeepLog::Purge {
-            // On a full disk there may be no room for a new segment; what lies before the active one
-            // is deleted all the same.
+            // On a full disk there may be no room for a new segment; what lies before the active
+            // one is deleted all the same.
             let rolled = log.roll_now();
             log.purge(last)?;
             rolled?;

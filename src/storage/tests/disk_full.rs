@@ -11,7 +11,7 @@ fn with_reserve() -> StoreOptions {
 /// Appends and syncs until the disk is full. Returns how many entries were acknowledged.
 fn fill(store: &Store, from: u64) -> u64 {
     for index in from.. {
-        let appended = store.log().append_one(&entry(index, 300), Purpose::Grow);
+        let appended = store.log().append_one(&entry(index, 300).as_ref(), Purpose::Grow);
         match appended.and_then(|()| store.log().sync()) {
             Ok(()) => {}
             Err(error) => {
@@ -52,12 +52,13 @@ fn new_data_is_refused_with_nothing_written_and_reads_go_on() {
 fn what_relieves_finds_the_reserve_and_writing_resumes_with_the_room() {
     let (fs, store, next) = full(60_000);
     for index in next..next + 20 {
-        store.log().append_one(&entry(index, 100), Purpose::Relieve).unwrap();
+        store.log().append_one(&entry(index, 100).as_ref(), Purpose::Relieve).unwrap();
     }
     store.log().save_vote(vote(5)).unwrap();
     assert!(fs.read_file(&path("RESERVE")).is_err(), "it was given back");
     assert!(store.log().stats().disk_full);
-    let refused = store.log().append_one(&entry(next + 20, 100), Purpose::Grow).unwrap_err();
+    let refused =
+        store.log().append_one(&entry(next + 20, 100).as_ref(), Purpose::Grow).unwrap_err();
     assert!(refused.is_disk_full(), "what room there is is not for new data: {refused}");
     fs.set_space(Some(120_000));
     append(store.log(), next + 20..next + 21, 100);
@@ -94,7 +95,7 @@ fn nothing_acknowledged_is_lost_at_any_budget_also_when_opened_on_the_full_disk(
             store.close().unwrap();
         } else {
             // An unsynced tail, which opening writes again.
-            store.log().append_one(&entry(next, 100), Purpose::Relieve).unwrap();
+            store.log().append_one(&entry(next, 100).as_ref(), Purpose::Relieve).unwrap();
         }
         let end = store.log().hard_state().last.map_or(0, |last| last.index.0 + 1);
         drop(store);
@@ -102,7 +103,7 @@ fn nothing_acknowledged_is_lost_at_any_budget_also_when_opened_on_the_full_disk(
         let store = open_with(&fs, &with_reserve()).unwrap_or_else(|e| panic!("{what}: {e}"));
         assert_eq!(indexes(store.log()), (0..end).collect::<Vec<_>>(), "{what}");
         store.log().save_vote(vote(2)).unwrap_or_else(|e| panic!("{what}: {e}"));
-        let refused = store.log().append_one(&entry(end, 8000), Purpose::Grow);
+        let refused = store.log().append_one(&entry(end, 8000).as_ref(), Purpose::Grow);
         assert!(refused.is_err_and(|error| error.is_disk_full()), "{what}");
         fs.set_space(None);
         append(store.log(), end..end + 1, 8000);
@@ -137,7 +138,7 @@ fn a_write_that_cannot_be_taken_back_stops_the_store() {
     for operation in 1..=2 {
         fs.fail_operation(fs.operations() + operation, SimError::NoSpace);
     }
-    assert!(store.log().append_one(&entry(2, 10), Purpose::Grow).is_err());
+    assert!(store.log().append_one(&entry(2, 10).as_ref(), Purpose::Grow).is_err());
     assert!(matches!(store.log().check(), Err(StorageError::Poisoned { .. })));
     drop(store);
     assert_eq!(indexes(open(&fs).log()), [0, 1]);
