@@ -24,8 +24,8 @@
 //!
 //! * [`SingleNodeEngine`] opens a directory; [`KvEngine`] is what it and later a cluster offer.
 //! * [`Command`] is what can be written: set, delete, delete a prefix, and batches of them with
-//!   guards, applied whole or not at all. [`ApplyOutcome`](state::ApplyOutcome) says what happened.
-//! * [`StateView`](state::StateView) is one consistent state that never changes and costs no copy.
+//!   guards, applied whole or not at all. [`ApplyOutcome`] says what happened.
+//! * [`StateView`] is one consistent state that never changes and costs no copy.
 //! * [`StoreConfig`] is what can be set. [`Error`] says what to do.
 //!
 //! # Guarantees
