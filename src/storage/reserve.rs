@@ -5,7 +5,7 @@ use super::atomic_file;
 use super::context::Context;
 use super::error::StorageError;
 use super::format::RESERVE_NAME;
-use crate::env::fs::FileKind;
+use crate::env::fs::{FileKind, OpenHow};
 
 /// The reserve of one store.
 #[derive(Debug)]
@@ -22,8 +22,13 @@ impl Reserve {
     /// `Io`.
     pub(crate) fn look(context: &Context, bytes: u64) -> Result<Self, StorageError> {
         let path = context.root.join(RESERVE_NAME);
-        let kind = context.env.fs.kind(&path).map_err(StorageError::wrap("look at", &path))?;
-        Ok(Self { bytes, held: kind == Some(FileKind::File) })
+        let fs = &*context.env.fs;
+        let kind = fs.kind(&path).map_err(StorageError::wrap("look at", &path))?;
+        // One of another configuration may be too short: it is made anew.
+        let is_long = || fs.open(&path, OpenHow::Read)?.len().map(|len| len >= bytes);
+        let held = kind == Some(FileKind::File)
+            && is_long().map_err(StorageError::wrap("measure", &path))?;
+        Ok(Self { bytes, held })
     }
 
     /// Makes the reserve where it is not there and there is room.

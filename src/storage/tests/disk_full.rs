@@ -114,6 +114,14 @@ fn nothing_acknowledged_is_lost_at_any_budget_also_when_opened_on_the_full_disk(
 }
 
 #[test]
+fn a_reserve_that_is_shorter_than_wanted_is_made_anew() {
+    let fs = SimFs::new(1);
+    drop(open_with(&fs, &StoreOptions { reserve_bytes: 512, ..options() }).unwrap());
+    drop(open_with(&fs, &with_reserve()).unwrap());
+    assert_eq!(fs.read_file(&path("RESERVE")).unwrap().len() as u64, RESERVE_BYTES);
+}
+
+#[test]
 fn creation_on_a_full_disk_is_told_so_and_begins_anew() {
     let fs = SimFs::new(1);
     for space in (0..8192).step_by(512) {
