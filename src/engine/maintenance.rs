@@ -234,22 +234,24 @@ impl Maintenance {
     }
 
     /// Waits for the time to pass or for somebody to call. `false` when it is time to end.
-    fn pause(&self, time: Option<Duration>) -> bool {
+    ///
+    /// `asked` is cleared under the lock, so whoever sets it later finds this thread waiting. Cleared
+    /// any earlier, a write during a compaction would set it and wake nobody, and no write after
+    /// that would.
+    fn pause(&self, time: Duration, asked: Option<&AtomicBool>) -> bool {
         let mut stop = self.stop.lock();
         if *stop {
             return false;
         }
-        match time {
-            Some(time) => {
-                self.wake.wait_for(&mut stop, time);
-            }
-            None => self.wake.wait(&mut stop),
+        if let Some(asked) = asked {
+            asked.store(false, Ordering::Release);
         }
+        self.wake.wait_for(&mut stop, time);
         !*stop
     }
 
     fn sync_in_background(&self) {
-        while self.pause(Some(self.schedule.fsync_interval)) {
+        while self.pause(self.schedule.fsync_interval, None) {
             if self.committer.store.log().check().is_err() {
                 return;
             }
@@ -262,11 +264,10 @@ impl Maintenance {
         // Without a timer it still comes back after a failure's back-off.
         let time = if interval.is_zero() { BACK_OFF_MAX } else { interval };
         loop {
-            self.asked.store(false, Ordering::Release);
             if self.is_size_worth_a_look() || self.is_time_over() {
                 self.compact_if_due();
             }
-            if !self.pause(Some(time)) || self.committer.store.log().check().is_err() {
+            if !self.pause(time, Some(&self.asked)) || self.committer.store.log().check().is_err() {
                 return;
             }
         }
