@@ -235,9 +235,9 @@ impl Maintenance {
 
     /// Waits for the time to pass or for somebody to call. `false` when it is time to end.
     ///
-    /// `asked` is cleared under the lock, so whoever sets it later finds this thread waiting. Cleared
-    /// any earlier, a write during a compaction would set it and wake nobody, and no write after
-    /// that would.
+    /// `asked` is cleared under the lock, so whoever sets it later finds this thread waiting.
+    /// Cleared any earlier, a write during a compaction would set it and wake nobody, and no write
+    /// after that would.
     fn pause(&self, time: Duration, asked: Option<&AtomicBool>) -> bool {
         let mut stop = self.stop.lock();
         if *stop {
