@@ -35,6 +35,9 @@ use crate::types::{LogId, LogIndex, NodeId, Term, Timestamp};
 const ROUND_COMMANDS_MAX: usize = 1024;
 const ROUND_BYTES_MAX: usize = 4 << 20;
 
+/// Most room that is kept for the next command.
+const SCRATCH_BYTES_MAX: usize = 1 << 20;
+
 /// A command on its way.
 #[derive(Debug)]
 struct Pending {
@@ -92,6 +95,8 @@ struct Leader {
     term: Term,
     /// Index of the next entry.
     next: LogIndex,
+    /// Room that a lone caller's command is encoded into.
+    scratch: Vec<u8>,
 }
 
 /// Numbers that the committer goes by.
@@ -147,7 +152,7 @@ impl Committer {
             queue: Mutex::new(Queue::default()),
             room: Condvar::new(),
             work: Condvar::new(),
-            leader: Mutex::new(Leader { term, next }),
+            leader: Mutex::new(Leader { term, next, scratch: Vec::new() }),
             stale_bytes: AtomicU64::new(stale_bytes),
             torn: AtomicBool::new(false),
             metrics: EngineMetrics::new(),
@@ -174,20 +179,24 @@ impl Committer {
     /// # Errors
     /// As [`super::api::KvEngine::submit`].
     pub(crate) fn submit(&self, command: Command) -> Result<ApplyOutcome> {
-        let (head, purpose) = self.prepare(&command)?;
-        let mut queue = self.queue.lock();
-        if queue.closed {
-            return Err(Error::Closed("closed"));
+        let purpose = self.check(&command)?;
+        {
+            let mut queue = self.queue.lock();
+            if queue.closed {
+                return Err(Error::Closed("closed"));
+            }
+            if !queue.leading && queue.pending.is_empty() {
+                queue.leading = true;
+                drop(queue);
+                return self.lead_alone(command, purpose);
+            }
         }
-        if !queue.leading && queue.pending.is_empty() {
-            queue.leading = true;
-            drop(queue);
-            return self.lead_alone(command, &head, purpose);
-        }
+        // Encoded without the lock; whoever leads by now may have ended meanwhile.
+        let head = codec::encode_head(&command);
         let slot = Slot::new();
         let reply = Answer(Some(Reply::Thread(Arc::clone(&slot))));
         let pending = Pending { command, head, purpose, reply };
-        let mut queue = self.enqueue(queue, pending);
+        let mut queue = self.enqueue(self.queue.lock(), pending);
         let lead = !queue.leading;
         queue.leading = true;
         drop(queue);
@@ -222,10 +231,11 @@ impl Committer {
     }
 
     fn hand_in(&self, command: Command, reply: Reply) {
-        let (head, purpose) = match self.prepare(&command) {
-            Ok(prepared) => prepared,
+        let purpose = match self.check(&command) {
+            Ok(purpose) => purpose,
             Err(error) => return reply.answer(Err(error)),
         };
+        let head = codec::encode_head(&command);
         let queue = self.queue.lock();
         if queue.closed {
             drop(queue);
@@ -238,11 +248,11 @@ impl Committer {
         }
     }
 
-    /// Checks and encodes a command, outside of all locks.
-    fn prepare(&self, command: &Command) -> Result<(Vec<u8>, Purpose)> {
+    /// Checks that a command may be proposed, and whether it needs room.
+    fn check(&self, command: &Command) -> Result<Purpose> {
         self.store.log().check()?;
         validate_command(command, &self.rules.limits)?;
-        Ok((codec::encode_head(command), purpose_of(command)))
+        Ok(purpose_of(command))
     }
 
     /// Queues a command, after waiting for room. A command that gets none is answered `Overloaded`.
@@ -274,15 +284,20 @@ impl Committer {
     }
 
     /// Commits one command of this thread, without a queue and without a hand-over.
-    fn lead_alone(&self, command: Command, head: &[u8], purpose: Purpose) -> Result<ApplyOutcome> {
+    fn lead_alone(&self, command: Command, purpose: Purpose) -> Result<ApplyOutcome> {
         let leading = Leading(self);
         let mut leader = self.leader.lock();
         let id = LogId { term: leader.term, leader: self.node, index: leader.next };
         let clock = self.env.clock.now();
-        let payload = [head, codec::body_of(&command)];
+        let mut head = std::mem::take(&mut leader.scratch);
+        codec::encode_head_into(&command, &mut head);
+        let payload = [head.as_slice(), codec::body_of(&command)];
         let bytes = payload_len(payload);
         let entry = EntryRef { id, clock, kind: EntryKind::Normal, payload };
         let appended = self.store.log().append_one(&entry, purpose);
+        if head.capacity() <= SCRATCH_BYTES_MAX {
+            leader.scratch = head;
+        }
         let result = appended.map_err(|error| self.refusal(error)).and_then(|()| {
             leader.next = id.index.next();
             self.make_durable()?;

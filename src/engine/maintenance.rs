@@ -51,11 +51,18 @@ pub(crate) struct Maintenance {
     compaction: Mutex<Compaction>,
     /// When the last interval sync began, in microseconds of the clock's elapsed time.
     synced_at: AtomicU64,
+    /// Useless bytes from which compaction is worth a look: the threshold, or what the state held
+    /// at the last look where that was more.
+    look_at: AtomicU64,
     /// Whether the compaction thread has been told to look.
     asked: AtomicBool,
     has_threads: AtomicBool,
     stop: Mutex<bool>,
-    wake: Condvar,
+    /// Wakes the thread that syncs, to end.
+    wake_sync: Condvar,
+    /// Wakes the thread that compacts, to look or to end. A condition of its own: a write that asks
+    /// for a look must not make the other thread sync.
+    wake_compact: Condvar,
 }
 
 impl Maintenance {
@@ -74,10 +81,12 @@ impl Maintenance {
             threshold: AtomicU64::new(threshold),
             compaction: Mutex::new(compaction),
             synced_at: AtomicU64::new(micros(now)),
+            look_at: AtomicU64::new(threshold),
             asked: AtomicBool::new(false),
             has_threads: AtomicBool::new(false),
             stop: Mutex::new(false),
-            wake: Condvar::new(),
+            wake_sync: Condvar::new(),
+            wake_compact: Condvar::new(),
         }
     }
 
@@ -111,7 +120,8 @@ impl Maintenance {
     /// Tells all threads to end.
     pub(crate) fn stop(&self) {
         *self.stop.lock() = true;
-        self.wake.notify_all();
+        self.wake_sync.notify_all();
+        self.wake_compact.notify_all();
         self.committer.close();
     }
 
@@ -122,7 +132,7 @@ impl Maintenance {
             if is_due && !self.asked.swap(true, Ordering::AcqRel) {
                 // Under the lock, so that a thread about to wait does not miss it.
                 let _stop = self.stop.lock();
-                self.wake.notify_all();
+                self.wake_compact.notify_all();
             }
             return;
         }
@@ -135,6 +145,7 @@ impl Maintenance {
     /// Bytes of stale data from which compaction runs.
     pub(crate) fn set_threshold(&self, bytes: u64) {
         self.threshold.store(bytes, Ordering::Release);
+        self.look_at.store(bytes, Ordering::Release);
         self.after_write();
     }
 
@@ -171,8 +182,15 @@ impl Maintenance {
     /// Cheap: two loads.
     fn is_size_worth_a_look(&self) -> bool {
         let stale = self.committer.stale_bytes.load(Ordering::Relaxed);
+        stale > self.look_at.load(Ordering::Relaxed)
+    }
+
+    /// Sets from how many useless bytes the next look is worth it. Later writes cost two loads
+    /// until then, however large the state is.
+    fn set_next_look(&self) {
+        let live = self.committer.replica.read().kv.as_view().live_bytes();
         let threshold = self.threshold.load(Ordering::Relaxed);
-        stale > threshold
+        self.look_at.store(threshold.max(live), Ordering::Relaxed);
     }
 
     fn is_time_over(&self) -> bool {
@@ -211,6 +229,7 @@ impl Maintenance {
             // The result was logged and counted.
             drop(self.compact_now());
         }
+        self.set_next_look();
     }
 
     fn sync_if_due(&self) {
@@ -233,25 +252,24 @@ impl Maintenance {
         }
     }
 
-    /// Waits for the time to pass or for somebody to call. `false` when it is time to end.
-    ///
-    /// `asked` is cleared under the lock, so whoever sets it later finds this thread waiting.
-    /// Cleared any earlier, a write during a compaction would set it and wake nobody, and no write
-    /// after that would.
-    fn pause(&self, time: Duration, asked: Option<&AtomicBool>) -> bool {
+    /// Waits for the time to pass or for a call. `false` when it is time to end.
+    fn pause(&self, wake: &Condvar, asked: &AtomicBool, time: Duration) -> bool {
         let mut stop = self.stop.lock();
         if *stop {
             return false;
         }
-        if let Some(asked) = asked {
-            asked.store(false, Ordering::Release);
-        }
-        self.wake.wait_for(&mut stop, time);
+        // Cleared under the lock, so whoever asks later finds this thread waiting. Cleared any
+        // earlier, a write during a compaction would ask and wake nobody, and no later write would
+        // ask.
+        asked.store(false, Ordering::Release);
+        wake.wait_for(&mut stop, time);
         !*stop
     }
 
     fn sync_in_background(&self) {
-        while self.pause(self.schedule.fsync_interval, None) {
+        // Nobody asks this thread for anything but to end.
+        let asked = AtomicBool::new(false);
+        while self.pause(&self.wake_sync, &asked, self.schedule.fsync_interval) {
             if self.committer.store.log().check().is_err() {
                 return;
             }
@@ -261,16 +279,32 @@ impl Maintenance {
 
     fn compact_in_background(&self) {
         let interval = self.schedule.compaction_interval;
-        // Without a timer it still comes back after a failure's back-off.
         let time = if interval.is_zero() { BACK_OFF_MAX } else { interval };
         loop {
             if self.is_size_worth_a_look() || self.is_time_over() {
                 self.compact_if_due();
             }
-            if !self.pause(time, Some(&self.asked)) || self.committer.store.log().check().is_err() {
+            // After a failure nobody asks before the back-off is over.
+            let back_off = self.back_off();
+            if !back_off.is_zero() {
+                self.look_at.store(u64::MAX, Ordering::Relaxed);
+            }
+            let time = if back_off.is_zero() { time } else { back_off };
+            if !self.pause(&self.wake_compact, &self.asked, time)
+                || self.committer.store.log().check().is_err()
+            {
                 return;
             }
+            if !back_off.is_zero() {
+                self.set_next_look();
+            }
         }
+    }
+
+    /// How long to wait after a failed compaction; zero when the last one did not fail.
+    fn back_off(&self) -> Duration {
+        let now = self.committer.env.clock.elapsed();
+        self.compaction.lock().not_before.saturating_sub(now)
     }
 }
 

@@ -116,8 +116,20 @@ pub fn body_of(command: &Command) -> &[u8] {
 /// As [`encode`].
 #[must_use]
 pub fn encode_head(command: &Command) -> Vec<u8> {
+    let mut head = Vec::new();
+    encode_head_into(command, &mut head);
+    head
+}
+
+/// As [`encode_head`], into room that is used again and again; what it held is replaced.
+///
+/// # Panics
+///
+/// As [`encode`].
+pub fn encode_head_into(command: &Command, head: &mut Vec<u8>) {
     let body = body_of(command);
-    let mut head = Vec::with_capacity(encoded_bytes(command) - body.len());
+    head.clear();
+    head.reserve_exact(encoded_bytes(command) - body.len());
     head.push(COMMAND_FORMAT);
     match command {
         // The common case, and the one that must not copy its value, so it is written by hand.
@@ -127,10 +139,9 @@ pub fn encode_head(command: &Command) -> Vec<u8> {
             head.extend_from_slice(key);
             head.extend_from_slice(&(body.len() as u64).to_le_bytes());
         }
-        other => write(&CommandWire::from(other), &mut head),
+        other => write(&CommandWire::from(other), head),
     }
     debug_assert_eq!(head.len() + body.len(), encoded_bytes(command), "{command:?}");
-    head
 }
 
 /// The command that a payload holds. Its keys and values share the payload's buffer.
