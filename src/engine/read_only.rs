@@ -101,6 +101,12 @@ impl ReadOnlyEngine {
         self.store.segments()
     }
 
+    /// How many entries a segment holds, without those that were truncated or purged.
+    #[must_use]
+    pub fn entries_in(&self, segment: SegmentId) -> u64 {
+        self.store.entries_in(segment)
+    }
+
     /// The entries that the log still holds, from `from` on or from the first, in order and in
     /// bounded memory.
     pub fn entries(&self, from: Option<LogIndex>) -> impl Iterator<Item = Result<LogRecord>> + '_ {

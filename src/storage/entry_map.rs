@@ -95,6 +95,12 @@ impl EntryMap {
         }
     }
 
+    /// How many entries are in a segment. Costs one step a run.
+    pub(crate) fn count_in(&self, segment: SegmentId) -> u64 {
+        let runs = self.runs.iter().filter(|run| run.segment == segment);
+        runs.map(|run| run.last.0 - run.first.0 + 1).sum()
+    }
+
     /// Forgets the entries up to `upto`.
     pub(crate) fn purge(&mut self, upto: LogIndex) {
         while self.runs.front().is_some_and(|run| run.last <= upto) {

@@ -13,7 +13,7 @@ use super::format::{
 use crate::types::{LogId, LogIndex, LogPosition, NodeId, Term, Timestamp};
 
 /// Offset of the frame checksum in a header: everything before it is covered by it.
-const FRAME_CRC_AT: usize = 48;
+pub(crate) const FRAME_CRC_AT: usize = 48;
 /// Offset of the header checksum in a header: everything before it is covered by it.
 const HEADER_CRC_AT: usize = 52;
 const _: () = assert!(HEADER_CRC_AT + 4 == HEADER_BYTES);

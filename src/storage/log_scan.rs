@@ -118,6 +118,16 @@ pub(crate) fn list_segments(context: &Context) -> Result<Vec<SegmentId>, Storage
     Ok(ids)
 }
 
+/// Splits segments into those before the last gap in their numbers and those behind it.
+///
+/// A deletion of purged segments may have left some of them, in any combination: what the log needs
+/// is always the last run of numbers without a gap. If it is not, entries are missing.
+pub(crate) fn split_at_gap(ids: &[SegmentId]) -> (&[SegmentId], &[SegmentId]) {
+    let gap =
+        ids.windows(2).rposition(|pair| matches!(pair, [one, next] if one.next() != Some(*next)));
+    ids.split_at(gap.map_or(0, |gap| gap + 1))
+}
+
 /// Scans the log; `None` when there is no segment.
 ///
 /// # Errors
@@ -127,11 +137,7 @@ pub(crate) fn scan_log(
     policy: TailPolicy,
 ) -> Result<Option<ScannedLog>, StorageError> {
     let ids = list_segments(context)?;
-    // A deletion of purged segments may have left some of them, in any combination: what the log
-    // needs is always the last run of numbers without a gap. If it is not, that shows below.
-    let gap =
-        ids.windows(2).rposition(|pair| matches!(pair, [one, next] if one.next() != Some(*next)));
-    let (stale, ids) = ids.split_at(gap.map_or(0, |gap| gap + 1));
+    let (stale, ids) = split_at_gap(&ids);
     let mut scanner = Scanner {
         context,
         stale: stale.to_vec(),
@@ -399,7 +405,11 @@ fn read_watermark(context: &Context) -> Result<Option<LogPosition>, StorageError
 ///
 /// # Errors
 /// `Io`; `Corrupt` when it is longer than a segment can be.
-fn read_start(context: &Context, path: &Path, most: usize) -> Result<Vec<u8>, StorageError> {
+pub(crate) fn read_start(
+    context: &Context,
+    path: &Path,
+    most: usize,
+) -> Result<Vec<u8>, StorageError> {
     let file =
         context.env.fs.open(path, OpenHow::Read).map_err(StorageError::wrap("open", path))?;
     let len = file.len().map_err(StorageError::wrap("measure", path))?;

@@ -26,6 +26,7 @@ pub mod hard_state;
 pub(crate) mod entry_map;
 pub(crate) mod log_contents;
 pub(crate) mod segment_scan;
+pub(crate) mod segment_walk;
 pub(crate) mod recovery;
 pub mod log_segment;
 pub mod log_scan;
@@ -38,6 +39,7 @@ pub(crate) mod log_read;
 pub mod log;
 pub mod snapshot;
 pub mod store;
+pub mod inspect;
 
 #[cfg(test)]
 mod tests;

@@ -240,6 +240,12 @@ impl ReadOnlyStore {
     pub fn segments(&self) -> Vec<(crate::types::SegmentId, u64)> {
         self.scanned.segments.iter().map(|info| (info.id, info.end)).collect()
     }
+
+    /// How many entries a segment holds, without those that were truncated or purged.
+    #[must_use]
+    pub fn entries_in(&self, segment: crate::types::SegmentId) -> u64 {
+        self.scanned.contents.entries.count_in(segment)
+    }
 }
 
 /// Scans the log and holds it against the snapshots: what is purged must be in one.
@@ -285,7 +291,11 @@ fn newest_snapshot(context: &Context) -> Result<Option<SnapshotReader>, StorageE
 }
 
 /// Sees to it that the data directory is a directory, and creates it where it may.
-fn prepare_directory(env: &Env, root: &Path, absent: Absent) -> Result<(), StorageError> {
+pub(crate) fn prepare_directory(
+    env: &Env,
+    root: &Path,
+    absent: Absent,
+) -> Result<(), StorageError> {
     let unusable = |reason: &str| {
         Err(StorageError::UnusableDirectory {
             directory: root.to_owned(),
@@ -369,7 +379,10 @@ fn take_lock(env: &Env, root: &Path, absent: Absent) -> Result<Arc<dyn FsFile>, 
     Ok(file)
 }
 
-fn take_shared_lock(env: &Env, root: &Path) -> Result<Option<Arc<dyn FsFile>>, StorageError> {
+pub(crate) fn take_shared_lock(
+    env: &Env,
+    root: &Path,
+) -> Result<Option<Arc<dyn FsFile>>, StorageError> {
     let path = root.join(LOCK_NAME);
     match env.fs.open(&path, OpenHow::Read) {
         // A writer would have created it, so there is none to be kept out.
@@ -391,7 +404,7 @@ fn lock(file: &dyn FsFile, kind: LockKind, root: &Path, path: &Path) -> Result<(
 }
 
 /// The identity file's content; `None` when there is none.
-fn read_identity(env: &Env, root: &Path) -> Result<Option<Identity>, StorageError> {
+pub(crate) fn read_identity(env: &Env, root: &Path) -> Result<Option<Identity>, StorageError> {
     let path = root.join(IDENTITY_NAME);
     let file = match env.fs.open(&path, OpenHow::Read) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),

@@ -1,0 +1,494 @@
+//! Checks every file of a directory and names everything that is damaged. Writes nothing.
+//!
+//! Opening a store stops at the first thing that the recovery table refuses; a person who must
+//! decide what to do wants to see all of it. The judgement is the same: what opening would refuse
+//! is a damage here, what it would cut or remove is a leftover.
+
+use std::path::{Path, PathBuf};
+
+use super::context::Context;
+use super::error::StorageError;
+use super::format::{
+    IDENTITY_NAME, LOCK_NAME, LOG_NAME, PROLOGUE_BYTES, RESERVE_NAME, SEGMENT_MAGIC,
+    TEMPORARY_SUFFIX, TORN_SUFFIX, WATERMARK_NAME, parse_segment_name, parse_snapshot_name,
+    snapshot_name, take_u64,
+};
+use super::frame::{FrameKind, Salt, check_frame};
+use super::hard_state::SegmentState;
+use super::identity::{Identity, RandomId};
+use super::log_contents::LogContents;
+use super::log_scan::{observe, read_start, split_at_gap};
+use super::log_segment::HEAD_BYTES;
+use super::prologue::Prologue;
+use super::segment_scan::{Stop, Written, nonzero_end, scan};
+use super::segment_walk::{Walked, walk};
+use super::snapshot::SnapshotReader;
+use super::store::{Absent, prepare_directory, read_identity, take_shared_lock};
+use super::sync_gate::SyncGate;
+use super::watermark;
+use crate::env::Env;
+use crate::env::fs::{FileKind, OpenHow, read_up_to_at};
+use crate::types::{LogIndex, LogPosition, NodeId, SegmentId};
+
+/// Something in a file that is not what was written, or a file that is not there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Damage {
+    /// The file.
+    pub file: PathBuf,
+    /// Where the damage begins, in bytes.
+    pub offset: u64,
+    /// What was found.
+    pub found: String,
+}
+
+/// A file, or the end of one, that is not part of the store and does no harm.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Leftover {
+    /// The file.
+    pub file: PathBuf,
+    /// What it is.
+    pub what: &'static str,
+}
+
+/// What all files of a directory turned out to be.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct VerifyReport {
+    /// Files that were read.
+    pub files: u64,
+    /// Bytes that were read.
+    pub bytes: u64,
+    /// Frames that check.
+    pub frames: u64,
+    /// Checksums that were compared: of each frame its own and its header's, of each file's head.
+    pub checksums: u64,
+    /// Everything that is damaged, file by file. Empty: the store opens.
+    pub damages: Vec<Damage>,
+    /// Everything that is there and is not part of the store.
+    pub leftovers: Vec<Leftover>,
+}
+
+impl VerifyReport {
+    fn damage(&mut self, file: &Path, offset: u64, found: impl Into<String>) {
+        self.damages.push(Damage { file: file.to_owned(), offset, found: found.into() });
+    }
+
+    fn leftover(&mut self, file: PathBuf, what: &'static str) {
+        self.leftovers.push(Leftover { file, what });
+    }
+
+    /// Takes an error that concerns one file as a damage of it: the walk goes on with the next.
+    fn refused(&mut self, file: &Path, error: StorageError) {
+        match error {
+            StorageError::Corrupt { file, offset, found, .. } => self.damage(&file, offset, found),
+            other => self.damage(file, 0, other.to_string()),
+        }
+    }
+
+    fn read(&mut self, bytes: u64, checksums: u64) {
+        self.files += 1;
+        self.bytes += bytes;
+        self.checksums += checksums;
+    }
+}
+
+/// Reads every file of a store and compares every checksum. A file that cannot be read counts as
+/// damaged. Of a snapshot only the first damage is named: nothing in it can be used behind it.
+///
+/// Memory: one segment. Cost: reading everything once.
+///
+/// # Errors
+/// `Locked` beside a writer; `NoStore`, `UnusableDirectory`; `UnsupportedFormat` when a newer
+/// release wrote the directory; `Io` when a directory cannot be listed.
+pub fn verify(env: &Env, directory: &Path) -> Result<VerifyReport, StorageError> {
+    let gate = SyncGate::new(env.fs.clone());
+    prepare_directory(env, directory, Absent::Refuse)?;
+    let _lock = take_shared_lock(env, directory)?;
+    let mut report = VerifyReport::default();
+    let names = Names::of(env, directory, &mut report)?;
+    if names.segments.is_empty() && names.snapshots.is_empty() && !names.has_identity {
+        return Err(StorageError::NoStore { directory: directory.to_owned() });
+    }
+    let identity = match check_identity(env, directory, &mut report)? {
+        Some(identity) => identity,
+        None => stand_in(env, directory, &names),
+    };
+    let context = Context::new(env.clone(), gate, directory, identity);
+    let purged = check_log(&context, &names, &mut report);
+    check_snapshots(&context, &names.snapshots, purged, &mut report);
+    Ok(report)
+}
+
+/// What is in the directory, sorted out by name.
+struct Names {
+    has_identity: bool,
+    has_watermark: bool,
+    segments: Vec<SegmentId>,
+    snapshots: Vec<LogIndex>,
+}
+
+impl Names {
+    fn of(env: &Env, root: &Path, report: &mut VerifyReport) -> Result<Self, StorageError> {
+        let mut names = Self {
+            has_identity: false,
+            has_watermark: false,
+            segments: Vec::new(),
+            snapshots: Vec::new(),
+        };
+        let log = root.join(LOG_NAME);
+        let list = |path: &Path| env.fs.list(path).map_err(StorageError::wrap("list", path));
+        for entry in list(root)? {
+            let path = root.join(&entry.name);
+            let snapshot = parse_snapshot_name(&entry.name);
+            let expected =
+                if entry.name == LOG_NAME { FileKind::Directory } else { FileKind::File };
+            let is_ours = snapshot.is_some()
+                || [IDENTITY_NAME, LOCK_NAME, RESERVE_NAME, LOG_NAME]
+                    .contains(&entry.name.as_str());
+            if !is_ours {
+                report.leftover(path, what_is(&entry.name));
+            } else if entry.kind != expected {
+                report.damage(&path, 0, format!("expected a {expected:?}, found {:?}", entry.kind));
+            } else if let Some(index) = snapshot {
+                names.snapshots.push(LogIndex(index));
+            } else if entry.name == IDENTITY_NAME {
+                names.has_identity = true;
+            }
+        }
+        if env.fs.kind(&log).map_err(StorageError::wrap("look at", &log))?
+            != Some(FileKind::Directory)
+        {
+            return Ok(names);
+        }
+        for entry in list(&log)? {
+            let path = log.join(&entry.name);
+            let segment = parse_segment_name(&entry.name);
+            if segment.is_none() && entry.name != WATERMARK_NAME {
+                report.leftover(path, what_is(&entry.name));
+            } else if entry.kind != FileKind::File {
+                report.damage(&path, 0, format!("expected a File, found {:?}", entry.kind));
+            } else if let Some(id) = segment {
+                names.segments.push(id);
+            } else {
+                names.has_watermark = true;
+            }
+        }
+        names.segments.sort_unstable();
+        names.snapshots.sort_unstable();
+        Ok(names)
+    }
+}
+
+fn what_is(name: &str) -> &'static str {
+    if name.ends_with(TEMPORARY_SUFFIX) {
+        "a file that was being written; removed when the store is opened"
+    } else if name.ends_with(TORN_SUFFIX) {
+        "bytes that were cut off the log, kept as evidence"
+    } else {
+        "not a file of the store; left alone"
+    }
+}
+
+/// The identity; `None` when it is damaged or missing.
+fn check_identity(
+    env: &Env,
+    root: &Path,
+    report: &mut VerifyReport,
+) -> Result<Option<Identity>, StorageError> {
+    let path = root.join(IDENTITY_NAME);
+    match read_identity(env, root) {
+        Ok(Some(identity)) => {
+            report.read(super::format::IDENTITY_BYTES as u64, 1);
+            return Ok(Some(identity));
+        }
+        Err(error @ StorageError::UnsupportedFormat { .. }) => return Err(error),
+        Ok(None) => report.damage(&path, 0, "the file is missing, and the directory holds data"),
+        Err(error) => report.refused(&path, error),
+    }
+    Ok(None)
+}
+
+/// An identity to go on with where the real one is lost: the directory that the first segment says
+/// it belongs to.
+fn stand_in(env: &Env, root: &Path, names: &Names) -> Identity {
+    let mut incarnation = [0; 16];
+    if let Some(&first) = names.segments.first() {
+        let path = root.join(LOG_NAME).join(super::format::segment_name(first));
+        let mut bytes = [0; PROLOGUE_BYTES];
+        if let Ok(file) = env.fs.open(&path, OpenHow::Read)
+            && read_up_to_at(&*file, &mut bytes, 0).is_ok()
+            && let (Some(tag), Some(half)) = (bytes.get(24..32), incarnation.get_mut(..8))
+        {
+            half.copy_from_slice(tag);
+        }
+    }
+    Identity { cluster: RandomId([0; 16]), node: NodeId(0), incarnation: RandomId(incarnation) }
+}
+
+/// Checks the watermark; the position in it where it counts.
+fn check_watermark(
+    context: &Context,
+    names: &Names,
+    report: &mut VerifyReport,
+) -> Option<LogPosition> {
+    let path = context.log.join(WATERMARK_NAME);
+    // Without the identity it cannot be judged.
+    if !names.has_watermark || context.identity.cluster == RandomId([0; 16]) {
+        return None;
+    }
+    let bytes = match read_start(context, &path, usize::MAX) {
+        Ok(bytes) => bytes,
+        Err(error) => {
+            report.refused(&path, error);
+            return None;
+        }
+    };
+    report.read(bytes.len() as u64, 1);
+    let position = watermark::decode(&bytes, &context.identity);
+    if position.is_none() {
+        report.damage(&path, 0, "it does not check; opening goes by the frames instead");
+    }
+    position
+}
+
+/// A segment that was read.
+struct Segment {
+    id: SegmentId,
+    path: PathBuf,
+    bytes: Vec<u8>,
+    /// `None` when neither prologue nor first header says it.
+    salt: Option<Salt>,
+    /// `None` when the state frame does not check.
+    state: Option<SegmentState>,
+}
+
+fn read_segment(context: &Context, id: SegmentId, report: &mut VerifyReport) -> Option<Segment> {
+    let path = context.segment_path(id);
+    let bytes = match read_start(context, &path, usize::MAX) {
+        Ok(bytes) => bytes,
+        Err(error) => {
+            report.refused(&path, error);
+            return None;
+        }
+    };
+    report.read(bytes.len() as u64, 1);
+    let decoded = Prologue::decode(&bytes, SEGMENT_MAGIC, id, context.identity.tag(), &path);
+    let is_whole = decoded.is_ok();
+    if let Err(error) = decoded {
+        report.refused(&path, error);
+    }
+    // A damaged prologue may still hold the right salt: then the frames check with it.
+    let salt = take_u64(&bytes, 16).map(Salt::new);
+    let head = |salt: Salt| {
+        let rest = bytes.get(PROLOGUE_BYTES..).unwrap_or_default();
+        check_frame(rest, salt, PROLOGUE_BYTES as u64, salt.chain()).ok()
+    };
+    let frame = salt.and_then(head);
+    let state = frame
+        .filter(|frame| frame.header.kind == FrameKind::State)
+        .and_then(|frame| SegmentState::decode(frame.payload));
+    if state.is_none() && frame.is_some() {
+        report.damage(&path, PROLOGUE_BYTES as u64, "the first frame is not a state frame");
+    }
+    let salt = salt.filter(|_| is_whole || frame.is_some());
+    if salt.is_none() {
+        let found = "the salt is lost with the prologue: the frames cannot be checked";
+        report.damage(&path, PROLOGUE_BYTES as u64, found);
+    }
+    Some(Segment { id, path, bytes, salt, state })
+}
+
+/// Where the walk through the log stands.
+struct LogWalk<'a> {
+    report: &'a mut VerifyReport,
+    /// What the frames add up to; `None` once damage makes that unknown.
+    contents: Option<LogContents>,
+    synced: LogPosition,
+}
+
+/// Checks watermark and segments. Returns up to which entry the log says it was purged.
+fn check_log(context: &Context, names: &Names, report: &mut VerifyReport) -> Option<LogIndex> {
+    let synced = check_watermark(context, names, report).unwrap_or_default();
+    let (stale, segments) = split_at_gap(&names.segments);
+    let Some(&first) = segments.first() else {
+        report.damage(&context.segment_path(SegmentId(1)), 0, "the log has no segment");
+        return None;
+    };
+    let damages_before = report.damages.len();
+    let mut walk = LogWalk { report, contents: None, synced };
+    let mut previous: Option<Segment> = None;
+    for &id in segments {
+        let current = read_segment(context, id, walk.report);
+        if let Some(before) = previous.take() {
+            walk.sealed(&before, current.as_ref());
+        }
+        walk.enter(current.as_ref());
+        previous = current;
+    }
+    if let Some(last) = previous {
+        walk.last(context, &last);
+    }
+    let contents = walk.contents;
+    let missing = contents.as_ref().and_then(LogContents::first_missing);
+    // Behind damage it is not known what is missing.
+    if let Some(missing) = missing.filter(|_| report.damages.len() == damages_before) {
+        let file = stale.last().and_then(|id| id.next()).unwrap_or(first);
+        let found =
+            format!("entry {missing} and those behind it are missing before segment {first}");
+        report.damage(&context.segment_path(file), 0, found);
+    } else {
+        for &id in stale {
+            report
+                .leftover(context.segment_path(id), "its entries were purged; removed at opening");
+        }
+    }
+    let contents = contents?;
+    contents.hard.purged.map(|purged| purged.index)
+}
+
+impl LogWalk<'_> {
+    /// Begins with a segment: holds what it says of those before against what they add up to.
+    fn enter(&mut self, segment: Option<&Segment>) {
+        let state = segment.and_then(|segment| segment.state);
+        let (Some(segment), Some(state)) = (segment, state) else {
+            self.contents = None;
+            return;
+        };
+        if self.contents.as_ref().is_some_and(|contents| contents.hard != state.hard) {
+            let found = "the segment does not follow the one before it";
+            self.report.damage(&segment.path, PROLOGUE_BYTES as u64, found);
+            self.contents = None;
+        }
+        if self.contents.is_none() {
+            self.contents = Some(LogContents::new(state.hard));
+        }
+    }
+
+    fn frames(&mut self, segment: &Segment, salt: Salt, upto: usize) -> Walked {
+        let mut order = None;
+        let start = (PROLOGUE_BYTES, salt.chain());
+        let walked = walk(&segment.bytes, salt, start, upto, |placed| {
+            if let Some(contents) = &mut self.contents
+                && let Err(error) = observe(contents, segment.id, &placed, &segment.path)
+            {
+                self.contents = None;
+                order = Some(error);
+            }
+        });
+        self.report.frames += walked.frames;
+        self.report.checksums += 2 * walked.frames;
+        for bad in &walked.bad {
+            self.report.damage(&segment.path, bad.offset as u64, bad.found);
+        }
+        if let Some(error) = order {
+            self.report.refused(&segment.path, error);
+        }
+        if !walked.bad.is_empty() {
+            self.contents = None;
+        }
+        walked
+    }
+
+    /// A segment that another one follows, which says where this one ends.
+    fn sealed(&mut self, segment: &Segment, next: Option<&Segment>) {
+        let Some(salt) = segment.salt else {
+            return;
+        };
+        let state = next.and_then(|next| next.state);
+        let end = state.and_then(|state| state.previous);
+        let Some(end) = end.filter(|end| end.position.segment == segment.id) else {
+            if let Some(next) = next.filter(|next| next.state.is_some()) {
+                let found = format!("it does not say where segment {} ends", segment.id);
+                self.report.damage(&next.path, PROLOGUE_BYTES as u64, found);
+            }
+            self.frames(segment, salt, nonzero_end(&segment.bytes));
+            return;
+        };
+        self.synced = self.synced.max(end.position);
+        let upto = end.position.offset as usize;
+        let walked = self.frames(segment, salt, upto);
+        if walked.bad.is_empty() && (walked.end, walked.chain) != (upto, end.chain) {
+            let found = format!("the log goes on elsewhere than the next segment says ({upto})");
+            self.report.damage(&segment.path, walked.end as u64, found);
+            self.contents = None;
+        }
+    }
+
+    /// The last segment, of which only a part may be known to be synced.
+    fn last(&mut self, context: &Context, segment: &Segment) {
+        let Some(salt) = segment.salt else {
+            return;
+        };
+        let Ok(end) = scan(&segment.bytes, salt, |_| Ok::<_, std::convert::Infallible>(()));
+        let head_end = LogPosition { segment: segment.id, offset: HEAD_BYTES };
+        let synced = self.synced.max(end.durable_upto).max(head_end);
+        if synced.segment > segment.id {
+            let path = context.segment_path(synced.segment);
+            self.report.damage(
+                &path,
+                0,
+                format!("it is missing: the log was synced up to {synced}"),
+            );
+        }
+        let is_synced_whole = synced.segment > segment.id;
+        let synced_end =
+            if is_synced_whole { nonzero_end(&segment.bytes) } else { synced.offset as usize };
+        self.frames(segment, salt, synced_end.max(end.offset));
+        if end.offset < synced_end {
+            return;
+        }
+        match end.stop {
+            Stop::Clean => {}
+            Stop::Bad(Written::Unclear) => {
+                let found = "the log ends in bytes that may be damage or a write that was never \
+                             synced: `htkvctl repair --truncate-tail` cuts them";
+                self.report.damage(&segment.path, end.offset as u64, found);
+            }
+            Stop::Bad(Written::FileEnds | Written::ZeroSector) => {
+                let what = "its end was never fully written; cut when the store is opened";
+                self.report.leftover(segment.path.clone(), what);
+            }
+        }
+    }
+}
+
+fn check_snapshots(
+    context: &Context,
+    snapshots: &[LogIndex],
+    purged: Option<LogIndex>,
+    report: &mut VerifyReport,
+) {
+    for &index in snapshots {
+        let path = context.root.join(snapshot_name(index.0));
+        if let Err(error) = check_snapshot(context, index, report) {
+            report.refused(&path, error);
+        }
+    }
+    if let Some(purged) = purged.filter(|&purged| snapshots.last() < Some(&purged)) {
+        let path = context.root.join(snapshot_name(purged.0));
+        report.damage(&path, 0, "it is missing: the log is purged up to it");
+    }
+}
+
+fn check_snapshot(
+    context: &Context,
+    index: LogIndex,
+    report: &mut VerifyReport,
+) -> Result<(), StorageError> {
+    report.read(0, 1);
+    let mut reader = SnapshotReader::open(context, index)?;
+    let count = |report: &mut VerifyReport| {
+        report.frames += 1;
+        report.checksums += 2;
+    };
+    count(report);
+    while reader.next_chunk()?.is_some() {
+        count(report);
+    }
+    count(report);
+    report.bytes += reader.info().map_or(0, |info| info.bytes);
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;
