@@ -57,6 +57,7 @@ pub mod state;
 pub mod error;
 pub mod engine;
 pub mod replication;
+pub mod kv_store;
 
 pub use command::{Command, Condition, Guard};
 pub use config::StoreConfig;
@@ -64,6 +65,7 @@ pub use engine::{
     KvEngine, ReadContext, ReadOnlyEngine, SingleNodeEngine, SnapshotEngine, Submission,
 };
 pub use error::{Error, Result};
+pub use kv_store::KvStore;
 pub use state::{ApplyOutcome, Durability, Outcome, StateView, Value, Versioned};
 pub use types::{Timestamp, Version};
 
