@@ -1,0 +1,41 @@
+//! `export`: rows as JSON lines.
+
+use std::ffi::OsStr;
+use std::io::{IsTerminal, Write};
+
+use hightower_kv::env::Env;
+use indicatif::{ProgressBar, ProgressStyle};
+
+use crate::args::Args;
+use crate::console::output;
+use crate::failure::Result;
+use crate::rows::JsonRow;
+
+pub(crate) fn export(args: &Args, prefix: Option<&OsStr>) -> Result<()> {
+    let prefix = prefix.map(|prefix| args.bytes(prefix)).transpose()?.unwrap_or_default();
+    let clock = Env::system().clock;
+    let started = clock.elapsed();
+    let engine = args.look()?;
+    let view = engine.view();
+    // On a terminal that the rows go to, a bar would stand between them.
+    let bar = if std::io::stdout().is_terminal() || !prefix.is_empty() {
+        ProgressBar::hidden()
+    } else {
+        let style = ProgressStyle::with_template("{bar:40} {pos}/{len} rows {per_sec}");
+        let bar = ProgressBar::new(view.len() as u64);
+        style.map_or_else(|_| ProgressBar::hidden(), |style| bar.with_style(style))
+    };
+    let mut out = output();
+    let mut rows: u64 = 0;
+    for (key, value) in view.prefix(&prefix) {
+        serde_json::to_writer(&mut out, &JsonRow::new(&key, &value, args.hex.into()))?;
+        writeln!(out)?;
+        rows += 1;
+        bar.inc(1);
+    }
+    out.flush()?;
+    bar.finish_and_clear();
+    let seconds = clock.elapsed().saturating_sub(started).as_secs_f64();
+    drop(writeln!(std::io::stderr().lock(), "exported {rows} rows in {seconds:.2} s"));
+    Ok(())
+}

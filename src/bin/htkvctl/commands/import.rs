@@ -1,0 +1,192 @@
+//! `import`: sets the rows of JSON lines, in batches that are applied whole or not at all.
+
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Write};
+use std::path::Path;
+use std::time::Duration;
+
+use bytes::Bytes;
+use hightower_kv::command::limits::{Limits, validate_command};
+use hightower_kv::env::Env;
+use hightower_kv::{Command, KvEngine, SingleNodeEngine, StoreConfig};
+use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::json;
+
+use crate::args::Args;
+use crate::console::output;
+use crate::failure::{Failure, Result};
+use crate::lines::{LineError, Lines};
+use crate::rows::JsonRow;
+
+/// A batch is committed at so many rows,
+const BATCH_ROWS: usize = 1000;
+/// or at so many bytes of keys and values, whichever comes first.
+const BATCH_BYTES: usize = 1 << 20;
+
+pub(crate) fn import(args: &Args, file: &Path) -> Result<()> {
+    let config = args.config();
+    let clock = Env::system().clock;
+    let started = clock.elapsed();
+    let (reader, len) = open(file)?;
+    let engine = args.open_or_create()?;
+    let mut import = Import {
+        engine: &engine,
+        limits: limits_of(&config),
+        batch: Batch::default(),
+        imported: 0,
+        unchanged: 0,
+    };
+    let bar = bar(len);
+    let mut lines = Lines::new(reader, line_bytes_max(&config));
+    let done = import.all(&mut lines, file, &bar);
+    // What stands before a line that is refused is committed.
+    let done = import.commit().and(done);
+    bar.finish_and_clear();
+    let (imported, unchanged) = (import.imported, import.unchanged);
+    engine.close()?;
+    tell(args, imported, unchanged, clock.elapsed().saturating_sub(started))?;
+    done
+}
+
+/// The file and its length, where it has one.
+#[expect(clippy::disallowed_methods, reason = "the operator's file, no part of any store")]
+fn open(path: &Path) -> Result<(Box<dyn BufRead>, Option<u64>)> {
+    if path == "-" {
+        return Ok((Box::new(io::stdin().lock()), None));
+    }
+    let failed = |error| Failure::Other(format!("cannot read {}: {error}", path.display()));
+    let file = File::open(path).map_err(failed)?;
+    let metadata = file.metadata().map_err(failed)?;
+    if metadata.is_dir() {
+        return Err(Failure::Other(format!("cannot read {}: it is a directory", path.display())));
+    }
+    let len = metadata.is_file().then_some(metadata.len());
+    Ok((Box::new(BufReader::with_capacity(256 << 10, file)), len))
+}
+
+const fn limits_of(config: &StoreConfig) -> Limits {
+    Limits {
+        key_bytes_max: config.key_bytes_max,
+        value_bytes_max: config.value_bytes_max,
+        batch_commands_max: config.batch_commands_max,
+        batch_guards_max: config.batch_commands_max,
+        entry_bytes_max: config.entry_bytes_max,
+    }
+}
+
+/// The longest line that `export` writes: JSON has six characters for a control character.
+const fn line_bytes_max(config: &StoreConfig) -> usize {
+    6 * (config.key_bytes_max + config.value_bytes_max) + 64
+}
+
+/// A bar on a terminal, nothing elsewhere.
+fn bar(len: Option<u64>) -> ProgressBar {
+    let (bar, template) = match len {
+        Some(len) => {
+            (ProgressBar::new(len), "{bar:40} {bytes}/{total_bytes} {bytes_per_sec} {eta}")
+        }
+        None => (ProgressBar::new_spinner(), "{spinner} {bytes} {bytes_per_sec}"),
+    };
+    match ProgressStyle::with_template(template) {
+        Ok(style) => bar.with_style(style),
+        Err(_) => ProgressBar::hidden(),
+    }
+}
+
+#[derive(Default)]
+struct Batch {
+    commands: Vec<Command>,
+    keys: BTreeSet<Bytes>,
+    bytes: usize,
+}
+
+struct Import<'a> {
+    engine: &'a SingleNodeEngine,
+    limits: Limits,
+    batch: Batch,
+    imported: u64,
+    unchanged: u64,
+}
+
+impl Import<'_> {
+    fn all(
+        &mut self,
+        lines: &mut Lines<impl BufRead>,
+        file: &Path,
+        bar: &ProgressBar,
+    ) -> Result<()> {
+        let name = if file == "-" { "standard input".into() } else { file.display().to_string() };
+        loop {
+            let command = match lines.next() {
+                Ok(None) => return Ok(()),
+                Ok(Some(line)) if line.trim_ascii().is_empty() => continue,
+                Ok(Some(line)) => self.command(line),
+                Err(LineError::Io(error)) => Err(format!("cannot read on: {error}")),
+                Err(LineError::TooLong { limit }) => {
+                    Err(format!("expected at most {limit} bytes in a line, found more"))
+                }
+            };
+            let number = lines.number();
+            let refused = |what| Failure::Other(format!("{name}:{number}: {what}"));
+            self.push(command.map_err(refused)?)?;
+            bar.set_position(lines.bytes());
+        }
+    }
+
+    /// What a line asks for.
+    ///
+    /// # Errors
+    /// What was expected and what was found.
+    fn command(&self, line: &[u8]) -> std::result::Result<Command, String> {
+        let (key, value) = JsonRow::parse(line)?;
+        let command = Command::set(key, value);
+        validate_command(&command, &self.limits).map_err(|error| error.to_string())?;
+        Ok(command)
+    }
+
+    /// Puts a row into the batch, unless the store has it already.
+    fn push(&mut self, command: Command) -> Result<()> {
+        let Command::Set { key, value } = &command else {
+            return Ok(());
+        };
+        // Behind a row for the same key that still waits, what the store has does not count.
+        let waits = self.batch.keys.contains(key);
+        if !waits && self.engine.get(key)?.is_some_and(|has| has == value[..]) {
+            self.unchanged += 1;
+            return Ok(());
+        }
+        self.batch.keys.insert(key.clone());
+        self.batch.bytes += key.len() + value.len();
+        self.batch.commands.push(command);
+        if self.batch.commands.len() >= BATCH_ROWS || self.batch.bytes >= BATCH_BYTES {
+            self.commit()?;
+        }
+        Ok(())
+    }
+
+    /// Commits the batch. Returns when it is on the device.
+    fn commit(&mut self) -> Result<()> {
+        let batch = std::mem::take(&mut self.batch);
+        if batch.commands.is_empty() {
+            return Ok(());
+        }
+        let rows = batch.commands.len() as u64;
+        self.engine.submit_batch(batch.commands)?;
+        self.imported += rows;
+        Ok(())
+    }
+}
+
+fn tell(args: &Args, imported: u64, unchanged: u64, took: Duration) -> Result<()> {
+    let seconds = took.as_secs_f64();
+    if args.json {
+        let line = json!({"imported": imported, "unchanged": unchanged, "seconds": seconds});
+        let mut out = output();
+        writeln!(out, "{line}")?;
+        return Ok(out.flush()?);
+    }
+    let line = format!("imported {imported} rows, {unchanged} unchanged, in {seconds:.2} s");
+    drop(writeln!(io::stderr().lock(), "{line}"));
+    Ok(())
+}

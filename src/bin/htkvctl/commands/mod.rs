@@ -1,0 +1,33 @@
+//! The commands, each in a function of its own.
+
+mod keys;
+mod import;
+mod export;
+mod sizes;
+mod log;
+mod check;
+
+use crate::args::{Args, Command};
+use crate::failure::Result;
+
+/// Does what the command line asks for.
+pub(crate) fn run(args: &Args) -> Result<()> {
+    match &args.command {
+        Command::Set { key, value } => keys::set(args, key, value),
+        Command::Get { key, raw } => keys::get(args, key, (*raw).into()),
+        Command::Rm { key } => keys::rm(args, key),
+        Command::Scan { prefix, limit, reverse } => {
+            let order = if *reverse { keys::Order::Reverse } else { keys::Order::Forward };
+            keys::scan(args, prefix.as_deref(), *limit, order)
+        }
+        Command::Import { file } => import::import(args, file),
+        Command::Export { prefix } => export::export(args, prefix.as_deref()),
+        Command::Compact => sizes::compact(args),
+        Command::Segments => sizes::segments(args),
+        Command::Stats => sizes::stats(args),
+        Command::Log { from } => log::log(args, *from),
+        Command::Verify => check::verify(args),
+        // The only repair there is; clap has seen to it that it was asked for by name.
+        Command::Repair { .. } => check::truncate_tail(args),
+    }
+}

@@ -1,0 +1,79 @@
+//! What the commands have to do with the outside: standard output, arguments, the directory.
+
+use std::ffi::OsStr;
+use std::io::{self, BufWriter, StdoutLock};
+use std::path::Path;
+
+use hightower_kv::env::Env;
+use hightower_kv::storage::error::StorageError;
+use hightower_kv::storage::format::IDENTITY_NAME;
+use hightower_kv::{ReadOnlyEngine, SingleNodeEngine, StoreConfig};
+
+use crate::args::Args;
+use crate::failure::{Failure, Result};
+use crate::text::{Escaped, Hex, parse_hex};
+
+/// Standard output, locked and buffered. Whoever takes it flushes it.
+pub(crate) fn output() -> BufWriter<StdoutLock<'static>> {
+    BufWriter::with_capacity(64 << 10, io::stdout().lock())
+}
+
+impl Args {
+    /// A key, prefix or value as it was given.
+    ///
+    /// # Errors
+    /// `Usage` when `--hex` was given and it is not hexadecimal.
+    pub(crate) fn bytes(&self, argument: &OsStr) -> Result<Vec<u8>> {
+        let bytes = argument.as_encoded_bytes();
+        if !self.hex {
+            return Ok(bytes.to_vec());
+        }
+        parse_hex(bytes).ok_or_else(|| {
+            let found = argument.to_string_lossy();
+            Failure::Usage(format!("--hex: expected pairs of hexadecimal digits, found '{found}'"))
+        })
+    }
+
+    /// A key or value as rows show it.
+    pub(crate) fn show(&self, bytes: &[u8]) -> String {
+        if self.hex { Hex(bytes).to_string() } else { Escaped(bytes).to_string() }
+    }
+
+    /// The configuration for writing: everything on this thread, each commit synced.
+    pub(crate) fn config(&self) -> StoreConfig {
+        let mut config = StoreConfig::default();
+        config.data_dir.clone_from(&self.data_dir);
+        config.worker_threads = 0;
+        config
+    }
+
+    /// Opens the store for writing; creates it where it is missing.
+    pub(crate) fn open_or_create(&self) -> Result<SingleNodeEngine> {
+        Ok(SingleNodeEngine::with_config(self.config())?)
+    }
+
+    /// Opens a store that exists for writing.
+    pub(crate) fn open(&self) -> Result<SingleNodeEngine> {
+        self.require_store()?;
+        self.open_or_create()
+    }
+
+    /// Opens a store that exists for reading; nothing is written.
+    pub(crate) fn look(&self) -> Result<ReadOnlyEngine> {
+        Ok(ReadOnlyEngine::open(&self.data_dir)?)
+    }
+
+    /// Refuses a directory that would become a store by being opened.
+    fn require_store(&self) -> Result<()> {
+        let env = Env::system();
+        let has = |path: &Path| env.fs.kind(path).is_ok_and(|kind| kind.is_some());
+        if has(&self.data_dir) && !has(&self.data_dir.join(IDENTITY_NAME)) {
+            // It may be damaged: then this says so, and nothing is created.
+            self.look()?;
+        }
+        if !has(&self.data_dir) {
+            return Err(StorageError::NoStore { directory: self.data_dir.clone() }.into());
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,134 @@
+//! Bytes, times and sizes as text.
+
+use std::fmt;
+
+use hightower_kv::Timestamp;
+
+/// Bytes in a row: UTF-8 as it is, but control characters and backslashes as `\xNN`, and so every
+/// byte that is not UTF-8. Nothing else yields the same text, so the bytes can be had back.
+pub(crate) struct Escaped<'a>(pub(crate) &'a [u8]);
+
+impl fmt::Display for Escaped<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let escape = |f: &mut fmt::Formatter<'_>, bytes: &[u8]| {
+            bytes.iter().try_for_each(|byte| write!(f, "\\x{byte:02x}"))
+        };
+        for chunk in self.0.utf8_chunks() {
+            let mut rest = chunk.valid();
+            while let Some(at) = rest.find(|c: char| c.is_control() || c == '\\') {
+                let (plain, special) = rest.split_at(at);
+                f.write_str(plain)?;
+                let len = special.chars().next().map_or(0, char::len_utf8);
+                let (special, behind) = special.split_at(len);
+                escape(f, special.as_bytes())?;
+                rest = behind;
+            }
+            f.write_str(rest)?;
+            escape(f, chunk.invalid())?;
+        }
+        Ok(())
+    }
+}
+
+/// Bytes as hexadecimal digits.
+pub(crate) struct Hex<'a>(pub(crate) &'a [u8]);
+
+impl fmt::Display for Hex<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+/// The bytes that hexadecimal digits mean; `None` when the text is anything else.
+pub(crate) fn parse_hex(text: &[u8]) -> Option<Vec<u8>> {
+    let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+    let (pairs, []) = text.as_chunks::<2>() else {
+        return None;
+    };
+    pairs.iter().map(|&[high, low]| Some(digit(high)? << 4 | digit(low)?)).collect()
+}
+
+/// Text that a terminal shows as it is meant: UTF-8 without control characters, but for newlines
+/// and tabs.
+pub(crate) fn as_plain_text(bytes: &[u8]) -> Option<&str> {
+    let text = str::from_utf8(bytes).ok()?;
+    let is_plain = |c: char| !c.is_control() || c == '\n' || c == '\t';
+    text.chars().all(is_plain).then_some(text)
+}
+
+/// A moment in UTC, as RFC 3339 has it, with microseconds.
+pub(crate) struct Utc(pub(crate) Timestamp);
+
+const DAY_SECONDS: u64 = 24 * 60 * 60;
+
+impl fmt::Display for Utc {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(Timestamp(micros)) = *self;
+        let (seconds, micros) = (micros / 1_000_000, micros % 1_000_000);
+        let (year, month, day) = date(seconds / DAY_SECONDS);
+        let second = seconds % DAY_SECONDS;
+        let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
+        write!(f, "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{micros:06}Z")
+    }
+}
+
+/// Year, month and day of the day that is so many days behind 1970-01-01.
+///
+/// Counted in years that begin on 1 March, so that the leap day is the last of its year, and in
+/// cycles of 400 years, which all have the same number of days.
+const fn date(days: u64) -> (u64, u64, u64) {
+    const CYCLE_DAYS: u64 = 146_097;
+    // From 0000-03-01 to 1970-01-01.
+    let days = days + 719_468;
+    let day_of_cycle = days % CYCLE_DAYS;
+    let year_of_cycle = (day_of_cycle - day_of_cycle / 1460 + day_of_cycle / 36_524
+        - day_of_cycle / (CYCLE_DAYS - 1))
+        / 365;
+    let day_of_year =
+        day_of_cycle - (365 * year_of_cycle + year_of_cycle / 4 - year_of_cycle / 100);
+    // March is 0; the months from March on repeat 31 30 31 30 31.
+    let month_from_march = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
+    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
+    let year = days / CYCLE_DAYS * 400 + year_of_cycle + (month <= 2) as u64;
+    (year, month, day)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_show_text_as_it_is_and_the_rest_escaped() {
+        let show = |bytes: &[u8]| Escaped(bytes).to_string();
+        assert_eq!(show("a b\u{e9}".as_bytes()), "a b\u{e9}");
+        assert_eq!(show(b"a\tb\nc\\d\0"), r"a\x09b\x0ac\x5cd\x00");
+        assert_eq!(show(b"\xff\xfea\xc3"), r"\xff\xfea\xc3");
+        assert_eq!(show(r"\x41".as_bytes()), r"\x5cx41", "it is not mistaken for an escape");
+        assert_eq!(show("\u{85}".as_bytes()), r"\xc2\x85");
+    }
+
+    #[test]
+    fn hexadecimal_goes_both_ways_and_refuses_anything_else() {
+        assert_eq!(Hex(&[0, 0xab, 0xff]).to_string(), "00abff");
+        assert_eq!(parse_hex(b"00aBff"), Some(vec![0, 0xab, 0xff]));
+        assert_eq!(parse_hex(b""), Some(Vec::new()));
+        for bad in ["0", "0g", "+1", "0x", " 00"] {
+            assert_eq!(parse_hex(bad.as_bytes()), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn times_are_as_the_calendar_has_them() {
+        let show = |seconds: u64| Utc(Timestamp(seconds * 1_000_000)).to_string();
+        assert_eq!(show(0), "1970-01-01T00:00:00.000000Z");
+        assert_eq!(show(951_782_399), "2000-02-28T23:59:59.000000Z");
+        assert_eq!(show(951_782_400), "2000-02-29T00:00:00.000000Z");
+        assert_eq!(show(951_868_800), "2000-03-01T00:00:00.000000Z");
+        assert_eq!(show(4_107_542_400), "2100-03-01T00:00:00.000000Z");
+        assert_eq!(
+            Utc(Timestamp(1_700_000_000_123_456)).to_string(),
+            "2023-11-14T22:13:20.123456Z"
+        );
+    }
+}
