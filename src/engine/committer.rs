@@ -183,7 +183,7 @@ impl Committer {
         {
             let mut queue = self.queue.lock();
             if queue.closed {
-                return Err(Error::Closed("closed"));
+                return Err(self.closed());
             }
             if !queue.leading && queue.pending.is_empty() {
                 queue.leading = true;
@@ -239,7 +239,7 @@ impl Committer {
         let queue = self.queue.lock();
         if queue.closed {
             drop(queue);
-            return reply.answer(Err(Error::Closed("closed")));
+            return reply.answer(Err(self.closed()));
         }
         let pending = Pending { command, head, purpose, reply: Answer(Some(reply)) };
         let queue = self.enqueue(queue, pending);
@@ -271,8 +271,7 @@ impl Committer {
         let waited = self.room.wait_while_for(&mut queue, full, self.rules.submit_timeout);
         if waited.timed_out() || queue.closed {
             let waiting = format!("{} commands wait for the writer", queue.pending.len());
-            let error =
-                if queue.closed { Error::Closed("closed") } else { Error::Overloaded(waiting) };
+            let error = if queue.closed { self.closed() } else { Error::Overloaded(waiting) };
             // The answer may run a caller's code, which must not meet our lock.
             MutexGuard::unlocked(&mut queue, || pending.reply.give(Err(error)));
             return queue;
@@ -510,6 +509,14 @@ impl Committer {
         }
     }
 
+    /// Why no more commands are taken.
+    fn closed(&self) -> Error {
+        match self.store.log().check() {
+            Err(error) => Error::from(error),
+            Ok(()) => Error::Closed("closed"),
+        }
+    }
+
     /// Takes no more commands. What is queued is still committed, by the worker.
     pub(crate) fn close(&self) {
         self.queue.lock().closed = true;
@@ -525,13 +532,11 @@ impl Committer {
             let mut queue = self.queue.lock();
             queue.leading = false;
             queue.bytes = 0;
+            // The worker may be the thread that panicked: nobody would take what came later.
+            queue.closed = true;
             std::mem::take(&mut queue.pending)
         };
-        let error = match self.store.log().check() {
-            Err(error) => Error::from(error),
-            Ok(()) => Error::Closed("closed"),
-        };
-        answer_all(pending, &error);
+        answer_all(pending, &self.closed());
         self.room.notify_all();
         self.work.notify_all();
     }
