@@ -35,6 +35,7 @@ pub(crate) fn compact(
 ) -> Result<CompactionReport> {
     let started = committer.env.clock.elapsed();
     let log = committer.store.log();
+    log.check()?;
     let before = log.stats();
     let stale = committer.stale_bytes.load(Ordering::Relaxed);
     let (view, last, membership) = {
