@@ -179,7 +179,11 @@ impl LogWriter {
             // Where the segment was closed and opened again there is no room for it yet.
             let Self { active, reserve, .. } = self;
             match purpose {
-                Purpose::Grow => active.make_room_for_seal()?,
+                Purpose::Grow => {
+                    let room = active.make_room_for_seal();
+                    self.refused |= room.as_ref().is_err_and(StorageError::is_disk_full);
+                    room?;
+                }
                 Purpose::Relieve => reserve.or_release(context, || active.make_room_for_seal())?,
             }
             let last = self.contents.hard.last.unwrap_or_default();
@@ -211,7 +215,11 @@ impl LogWriter {
         let bytes_max = self.bytes_max;
         let create = || LogSegment::create(context, id, state, &[], bytes_max);
         let active = match purpose {
-            Purpose::Grow => create()?,
+            Purpose::Grow => {
+                let created = create();
+                self.refused |= created.as_ref().is_err_and(StorageError::is_disk_full);
+                created?
+            }
             Purpose::Relieve => self.reserve.or_release(context, create)?,
         };
         if let Some(last) = self.segments.last_mut() {
