@@ -1,0 +1,132 @@
+//! What a store should hold, kept as simply as can be: a sorted map and the rules of the commands,
+//! written a second time.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use hightower_kv::{Command, Condition, Guard, Outcome, StateView, Version};
+
+/// One key's value, and which entry wrote it when.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Row {
+    pub(crate) value: Bytes,
+    pub(crate) version: u64,
+    pub(crate) stamp: u64,
+}
+
+/// The state after some entry.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Model {
+    pub(crate) rows: BTreeMap<Bytes, Row>,
+    /// Stamp of the last entry.
+    pub(crate) stamp: u64,
+}
+
+/// What the model says a command does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Expected {
+    pub(crate) outcome: Outcome,
+    pub(crate) version: u64,
+    pub(crate) stamp: u64,
+}
+
+impl Model {
+    /// An entry that changes no key.
+    pub(crate) fn apply_blank(&mut self, clock: u64) {
+        self.stamp = self.stamp.max(clock);
+    }
+
+    /// Entry `index` with a command, proposed when the clock said `clock`.
+    pub(crate) fn apply(&mut self, index: u64, clock: u64, command: &Command) -> Expected {
+        self.apply_blank(clock);
+        let outcome = match command {
+            Command::Batch { guards, commands } => self.batch(index, guards, commands),
+            single => self.single(index, single),
+        };
+        // A key that had its value keeps its version and stamp.
+        let kept = match (outcome, command) {
+            (Outcome::Unchanged, Command::Set { key, .. }) => self.rows.get(key),
+            _ => None,
+        };
+        let (version, stamp) = kept.map_or((index, self.stamp), |row| (row.version, row.stamp));
+        Expected { outcome, version, stamp }
+    }
+
+    fn batch(&mut self, index: u64, guards: &[Guard], commands: &[Command]) -> Outcome {
+        for (guard, Guard { key, condition }) in guards.iter().enumerate() {
+            let row = self.rows.get(key);
+            let holds = match condition {
+                Condition::Absent => row.is_none(),
+                Condition::Present => row.is_some(),
+                Condition::VersionEquals(version) => {
+                    row.is_some_and(|row| row.version == version.0)
+                }
+                Condition::ValueEquals(value) => row.is_some_and(|row| row.value == *value),
+            };
+            if !holds {
+                let found = row.map(|row| Version(row.version));
+                return Outcome::GuardFailed { guard, found };
+            }
+        }
+        let mut changed = false;
+        for command in commands {
+            changed |= self.single(index, command).changed();
+        }
+        if changed { Outcome::Applied } else { Outcome::Unchanged }
+    }
+
+    fn single(&mut self, index: u64, command: &Command) -> Outcome {
+        let before = self.rows.len();
+        match command {
+            Command::Set { key, value } => {
+                if self.rows.get(key).is_some_and(|row| row.value == *value) {
+                    return Outcome::Unchanged;
+                }
+                let row = Row { value: value.clone(), version: index, stamp: self.stamp };
+                self.rows.insert(key.clone(), row);
+                return Outcome::Applied;
+            }
+            Command::Delete { key } => drop(self.rows.remove(key)),
+            Command::DeletePrefix { prefix } => {
+                self.rows.retain(|key, _| !key.starts_with(prefix));
+            }
+            Command::Batch { .. } => unreachable!("no workload nests batches"),
+        }
+        match before - self.rows.len() {
+            0 => Outcome::NotFound,
+            keys => Outcome::Removed { keys: keys as u64 },
+        }
+    }
+
+    /// Where a state differs from this one: the first key; `None` when it does not.
+    pub(crate) fn difference(&self, view: &StateView) -> Option<String> {
+        let mut rows = self.rows.iter();
+        for (key, _) in view {
+            let Some((expected_key, expected)) = rows.next() else {
+                return Some(format!("key {key:?} should not be there"));
+            };
+            if *expected_key != key {
+                return Some(format!("expected key {expected_key:?}, found {key:?}"));
+            }
+            let Some(found) = view.get_versioned(&key) else {
+                return Some(format!("key {key:?} is listed and cannot be read"));
+            };
+            let same = found.value == expected.value[..]
+                && found.version.0 == expected.version
+                && found.timestamp.0 == expected.stamp;
+            if !same {
+                return Some(format!(
+                    "key {key:?}: expected {} bytes of version {} and stamp {}, found {} bytes of \
+                     version {} and stamp {}",
+                    expected.value.len(),
+                    expected.version,
+                    expected.stamp,
+                    found.value.len(),
+                    found.version,
+                    found.timestamp
+                ));
+            }
+        }
+        rows.next().map(|(key, _)| format!("key {key:?} is missing"))
+    }
+}

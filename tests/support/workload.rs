@@ -1,0 +1,124 @@
+//! Random work for a store, decided by a seed: what to do next, given what the store should hold.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use hightower_kv::env::rng::SeededRng;
+use hightower_kv::{Command, Guard, Version};
+
+use crate::model::Model;
+
+/// One thing to do.
+#[derive(Clone, Debug)]
+pub(crate) enum Step {
+    Submit(Command),
+    /// Let time pass, back or forward; an interval only goes forward.
+    Advance(Duration),
+    ClockBack(Duration),
+    Sync,
+    Compact,
+    Reopen,
+}
+
+/// Keys are few, so that most are overwritten and removed again and again.
+const KEYS: u64 = 24;
+
+/// A source of steps.
+#[derive(Debug)]
+pub(crate) struct Workload {
+    rng: SeededRng,
+    written: u64,
+}
+
+impl Workload {
+    pub(crate) fn new(seed: u64) -> Self {
+        Self { rng: SeededRng::new(seed), written: 0 }
+    }
+
+    /// The next step for a store that holds `model`.
+    pub(crate) fn next_step(&mut self, model: &Model) -> Step {
+        match self.rng.up_to(99) {
+            0..=51 => Step::Submit(self.set()),
+            52..=61 => Step::Submit(Command::delete(self.key())),
+            62..=64 => Step::Submit(self.delete_prefix()),
+            65..=78 => Step::Submit(self.batch(model)),
+            79..=82 => Step::Submit(self.set_again(model)),
+            83..=88 => Step::Advance(Duration::from_millis(self.rng.up_to(1500))),
+            89..=90 => Step::ClockBack(Duration::from_millis(self.rng.up_to(5000))),
+            91..=93 => Step::Sync,
+            94..=96 => Step::Compact,
+            _ => Step::Reopen,
+        }
+    }
+
+    fn key(&self) -> Bytes {
+        // Keys of two groups, and one that is long.
+        match self.rng.up_to(KEYS) {
+            0 => vec![b'z'; 700].into(),
+            key if key % 3 == 0 => format!("group/{key}").into(),
+            key => format!("k{key}").into(),
+        }
+    }
+
+    /// A value that nobody wrote before, of a length around the borders that matter: sectors of
+    /// 512 bytes, payloads that are not copied from 2,048 on, segments of 4,096.
+    fn value(&mut self) -> Bytes {
+        let len = match self.rng.up_to(39) {
+            0..=19 => self.rng.up_to(80),
+            20..=29 => self.rng.up_to(600),
+            30..=35 => 400 + self.rng.up_to(300),
+            36..=37 => 1_900 + self.rng.up_to(300),
+            38 => 3_700 + self.rng.up_to(500),
+            _ => 4_500 + self.rng.up_to(2_000),
+        };
+        self.written += 1;
+        let mut value = format!("{:06};", self.written).into_bytes();
+        let start = value.len();
+        value.resize(start + usize::try_from(len).unwrap_or(0), 0);
+        // Some values are mostly zero, as an unwritten sector is.
+        if self.rng.up_to(5) > 0 {
+            self.rng.fill_bytes(value.get_mut(start..).unwrap_or_default());
+        }
+        value.into()
+    }
+
+    fn set(&mut self) -> Command {
+        Command::set(self.key(), self.value())
+    }
+
+    fn set_again(&mut self, model: &Model) -> Command {
+        match model.rows.iter().next() {
+            Some((key, row)) => Command::set(key.clone(), row.value.clone()),
+            None => self.set(),
+        }
+    }
+
+    fn delete_prefix(&self) -> Command {
+        match self.rng.up_to(9) {
+            0 => Command::delete_prefix(""),
+            1..=5 => Command::delete_prefix("group/"),
+            _ => Command::delete_prefix("k1"),
+        }
+    }
+
+    fn batch(&mut self, model: &Model) -> Command {
+        let key = self.key();
+        let guard = match (self.rng.up_to(4), model.rows.get(&key)) {
+            (0, _) => Guard::absent(key.clone()),
+            (1, _) => Guard::present(key.clone()),
+            (2, Some(row)) => Guard::version_equals(key.clone(), Version(row.version)),
+            (3, Some(row)) => Guard::value_equals(key.clone(), row.value.clone()),
+            _ => Guard::version_equals(key.clone(), Version(1)),
+        };
+        let guards = if self.rng.up_to(2) == 0 { vec![] } else { vec![guard] };
+        let mut commands = vec![Command::set(key, self.value())];
+        for _ in 0..self.rng.up_to(3) {
+            commands.push(match self.rng.up_to(4) {
+                0 => Command::delete(self.key()),
+                1 => self.delete_prefix(),
+                _ => self.set(),
+            });
+        }
+        Command::guarded(guards, commands)
+    }
+}
