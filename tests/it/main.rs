@@ -1,13 +1,25 @@
-//! The package as it is used from outside, one module a behaviour.
-#![expect(clippy::disallowed_methods, reason = "a test may use the real disk directly")]
+//! The store through its public surface, and the command line, each bad day by itself.
+//! `docs/testing.md` says which module shows which row.
 #![expect(
     clippy::unwrap_used,
     clippy::expect_used,
+    clippy::panic,
     clippy::indexing_slicing,
     reason = "what helpers of tests cannot do fails the test"
 )]
+#![expect(clippy::disallowed_methods, reason = "locks, modes and threads need the real machine")]
 
+mod support;
+mod bad_input;
 #[cfg(feature = "cli")]
 mod cli;
 #[cfg(feature = "cli")]
 mod cli_import;
+mod concurrency;
+mod disk_full;
+mod files;
+mod hostile;
+mod locks;
+mod panics;
+mod reopen;
+mod sync_failure;

@@ -1,0 +1,120 @@
+//! Row S9: the disk is full. New data is refused, nothing acknowledged is lost, reads and deletes
+//! go on, and writes succeed again by themselves when there is room.
+
+use hightower_kv::env::fs_sim::{PowerCut, SimFs};
+use hightower_kv::{Error, KvEngine, SingleNodeEngine, SnapshotEngine};
+
+use crate::support::{Pairs, open_sim, pairs};
+
+/// Beyond this a store of the workload has all the room it wants.
+const PLENTY: u64 = 100_000;
+const STEP: u64 = 512;
+
+/// Puts until the disk is full or all is done. Returns whether it was full.
+fn fill(engine: &SingleNodeEngine, acknowledged: &mut Pairs) -> bool {
+    for step in 0..120_u8 {
+        let (key, value) = (vec![b'k', step % 50], vec![step; 200 + usize::from(step)]);
+        match engine.put(key.clone(), value.clone()) {
+            Ok(_) => drop(acknowledged.insert(key, value)),
+            Err(error) => {
+                assert!(matches!(error, Error::DiskFull(_)), "step {step}: {error}");
+                assert!(engine.stats().disk_full);
+                return true;
+            }
+        }
+    }
+    false
+}
+
+/// What goes on while the disk is full.
+fn check_full(engine: &SingleNodeEngine, acknowledged: &mut Pairs, budget: u64) {
+    assert!(pairs(&engine.snapshot_state()) == *acknowledged, "budget {budget}");
+    let Some(key) = acknowledged.keys().next().cloned() else {
+        return;
+    };
+    assert_eq!(engine.get(&key).unwrap().as_deref(), acknowledged.get(&key).map(Vec::as_slice));
+    let deleted = engine.delete(key.clone());
+    assert!(deleted.is_ok(), "budget {budget}: a delete: {deleted:?}");
+    acknowledged.remove(&key);
+    match engine.run_compaction_now() {
+        Ok(_) | Err(Error::DiskFull(_)) => {}
+        Err(error) => panic!("budget {budget}: compaction: {error}"),
+    }
+    assert!(pairs(&engine.snapshot_state()) == *acknowledged, "budget {budget}");
+}
+
+fn check_reopened(fs: &SimFs, acknowledged: &Pairs, what: &str) {
+    let engine = open_sim(fs).unwrap_or_else(|error| panic!("{what}: {error}"));
+    assert!(pairs(&engine.snapshot_state()) == *acknowledged, "{what}");
+    engine.put(b"more".to_vec(), b"x".to_vec()).unwrap();
+}
+
+#[test]
+fn with_any_amount_of_room_nothing_is_lost_and_writes_resume() {
+    let (mut full, mut refused_to_open) = (0, 0);
+    for budget in (0..PLENTY).step_by(usize::try_from(STEP).unwrap()) {
+        let fs = SimFs::new(1);
+        fs.set_space(Some(budget));
+        let engine = match open_sim(&fs) {
+            Ok(engine) => engine,
+            Err(error) => {
+                assert!(matches!(error, Error::DiskFull(_)), "budget {budget}: {error}");
+                refused_to_open += 1;
+                fs.set_space(None);
+                check_reopened(&fs, &Pairs::new(), &format!("budget {budget}, then room"));
+                continue;
+            }
+        };
+        let mut acknowledged = Pairs::new();
+        let was_full = fill(&engine, &mut acknowledged);
+        if was_full {
+            full += 1;
+            check_full(&engine, &mut acknowledged, budget);
+        }
+        let image = fs.image();
+        for (cut, what) in [
+            (image.kill(), "killed"),
+            (image.power_cut(PowerCut::Nothing), "power cut"),
+            (image.power_cut(PowerCut::random(budget)), "random power cut"),
+        ] {
+            check_reopened(&cut, &acknowledged, &format!("budget {budget}, {what}"));
+        }
+        // Opening on a disk that is still full works, or says that it is full and loses nothing.
+        let still_full = image.kill();
+        still_full.set_space(Some(budget));
+        match open_sim(&still_full) {
+            Ok(engine) => assert!(pairs(&engine.snapshot_state()) == acknowledged),
+            Err(error) => {
+                assert!(matches!(error, Error::DiskFull(_)), "budget {budget}: {error}");
+                still_full.set_space(None);
+                let what = format!("budget {budget}, opened full, then room");
+                check_reopened(&still_full, &acknowledged, &what);
+            }
+        }
+        fs.set_space(Some(2 * PLENTY));
+        engine.put(b"more".to_vec(), vec![7; 3000]).unwrap();
+        acknowledged.insert(b"more".to_vec(), vec![7; 3000]);
+        assert!(!engine.stats().disk_full);
+        engine.close().unwrap();
+        check_reopened(&fs, &acknowledged, &format!("budget {budget}, closed"));
+    }
+    assert!(full > 40, "the disk was full for {full} budgets");
+    assert!(refused_to_open > 3, "{refused_to_open}");
+}
+
+#[test]
+fn a_batch_that_does_not_fit_leaves_nothing_behind() {
+    let fs = SimFs::new(1);
+    let engine = open_sim(&fs).unwrap();
+    engine.put(b"a".to_vec(), b"1".to_vec()).unwrap();
+    let version = engine.latest_version();
+    fs.set_space(Some(fs.used_bytes()));
+    let big =
+        || (0..9_u8).map(|key| hightower_kv::Command::set(vec![key], vec![key; 2000])).collect();
+    assert!(matches!(engine.submit_batch(big()), Err(Error::DiskFull(_))));
+    assert_eq!((engine.latest_version(), engine.len().unwrap()), (version, 1));
+    assert!(engine.delete(b"a".to_vec()).unwrap().changed());
+    fs.set_space(None);
+    engine.submit_batch(big()).unwrap();
+    assert_eq!(engine.len().unwrap(), 9);
+}

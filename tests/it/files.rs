@@ -1,0 +1,204 @@
+//! Row S6: a file is missing, there twice, swapped with another, or empty. Also files that are not
+//! ours.
+
+use std::path::{Path, PathBuf};
+
+use hightower_kv::env::fs_sim::SimFs;
+use hightower_kv::{Error, KvEngine, ReadOnlyEngine, SnapshotEngine};
+
+use crate::support::{Pairs, open_sim, pairs};
+
+/// A closed store with a snapshot and several segments; its state.
+fn closed_store() -> (SimFs, Pairs) {
+    let fs = SimFs::new(3);
+    let engine = open_sim(&fs).unwrap();
+    for key in 0..30_u8 {
+        engine.put(vec![b'k', key], vec![key; 300]).unwrap();
+    }
+    engine.run_compaction_now().unwrap();
+    for key in 20..60_u8 {
+        engine.put(vec![b'k', key], vec![key + 1; 300]).unwrap();
+    }
+    let state = pairs(&engine.snapshot_state());
+    engine.close().unwrap();
+    (fs.kill(), state)
+}
+
+fn paths(fs: &SimFs) -> Vec<PathBuf> {
+    fs.files().into_iter().map(|(path, _)| path).collect()
+}
+
+/// Opens in both ways: the state must be what it was, or the refusal must name a file of the store
+/// and change nothing.
+fn check(fs: &SimFs, state: &Pairs, what: &str) -> Outcome {
+    let before = fs.files();
+    let mut refused = 0;
+    for writing in [false, true] {
+        let opened = if writing {
+            open_sim(fs).map(|engine| pairs(&engine.snapshot_state()))
+        } else {
+            let env = hightower_kv::env::Env::simulated_on(fs.clone(), 1).env;
+            ReadOnlyEngine::open_in(env, Path::new("/data")).map(|engine| pairs(engine.view()))
+        };
+        match opened {
+            Ok(found) => assert!(found == *state, "{what}: another state (writing: {writing})"),
+            Err(error) => {
+                let is_precise = matches!(error, Error::MissingSegment(_) | Error::Corrupt(_));
+                assert!(is_precise && error.to_string().contains("/data/"), "{what}: {error}");
+                assert!(before == fs.files(), "{what}: refused, and yet something was written");
+                refused += 1;
+            }
+        }
+    }
+    assert!(refused != 1, "{what}: reading and writing disagree");
+    if refused == 0 { Outcome::Harmless } else { Outcome::Refused }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Outcome {
+    Harmless,
+    Refused,
+}
+
+/// Whether the store can do without the file.
+fn is_spare(path: &Path) -> bool {
+    ["/data/LOCK", "/data/RESERVE", "/data/log/WATERMARK"].iter().any(|spare| path == *spare)
+}
+
+#[test]
+fn a_missing_file_is_named_or_was_not_needed() {
+    let (store, state) = closed_store();
+    for path in paths(&store) {
+        let fs = store.kill();
+        fs.remove_file(&path).unwrap();
+        let what = format!("without {}", path.display());
+        let expected = if is_spare(&path) { Outcome::Harmless } else { Outcome::Refused };
+        assert_eq!(check(&fs, &state, &what), expected, "{what}");
+    }
+}
+
+#[test]
+fn an_empty_file_is_named_or_was_not_needed() {
+    let (store, state) = closed_store();
+    for path in paths(&store) {
+        let fs = store.kill();
+        fs.write_file(&path, b"").unwrap();
+        let what = format!("with {} empty", path.display());
+        let expected = if is_spare(&path) { Outcome::Harmless } else { Outcome::Refused };
+        assert_eq!(check(&fs, &state, &what), expected, "{what}");
+    }
+}
+
+/// Names that another file of the kind could have.
+fn other_names(path: &Path) -> Vec<PathBuf> {
+    let name = path.file_name().unwrap().to_string_lossy();
+    let digits = |count: usize, numbers: &[u64], prefix: &str, suffix: &str| -> Vec<PathBuf> {
+        let name = |number: &u64| path.with_file_name(format!("{prefix}{number:0count$}{suffix}"));
+        numbers.iter().map(name).collect()
+    };
+    if path.extension().is_some_and(|extension| extension == "seg") {
+        digits(10, &[0, 1, 2, 3, 20, 21, 22, 99, u64::from(u32::MAX)], "", ".seg")
+    } else if name.starts_with("SNAPSHOT") {
+        digits(20, &[0, 1, 5, 31, 40, 60, 70, 75, 1000, u64::MAX], "SNAPSHOT-", "")
+    } else {
+        vec![path.with_extension("tmp"), path.with_extension("bak")]
+    }
+}
+
+#[test]
+fn a_copy_under_another_name_is_named_or_not_needed() {
+    let (store, state) = closed_store();
+    let mut refused = 0;
+    for path in paths(&store) {
+        for name in other_names(&path).into_iter().filter(|name| store.read_file(name).is_err()) {
+            let fs = store.kill();
+            fs.copy_file(&path, &name).unwrap();
+            let what = format!("{} also as {}", path.display(), name.display());
+            refused += usize::from(check(&fs, &state, &what) == Outcome::Refused);
+        }
+    }
+    assert!(refused > 0, "no copy was in the way");
+}
+
+#[test]
+fn files_that_changed_places_are_named() {
+    let (store, state) = closed_store();
+    let segments: Vec<PathBuf> = paths(&store)
+        .into_iter()
+        .filter(|path| path.extension().is_some_and(|extension| extension == "seg"))
+        .collect();
+    assert!(segments.len() >= 3, "{segments:?}");
+    for first in &segments {
+        for second in segments.iter().filter(|&second| second != first) {
+            let fs = store.kill();
+            fs.copy_file(second, first).unwrap();
+            let what = format!("{} in place of {}", second.display(), first.display());
+            assert_eq!(check(&fs, &state, &what), Outcome::Refused, "{what}");
+            fs.write_file(second, &store.read_file(first).unwrap()).unwrap();
+            let what = format!("{} and {} swapped", second.display(), first.display());
+            assert_eq!(check(&fs, &state, &what), Outcome::Refused, "{what}");
+        }
+    }
+}
+
+#[test]
+fn files_of_another_store_are_named() {
+    let (store, state) = closed_store();
+    let other = SimFs::new(4);
+    // Another simulated machine, whose random numbers are others: another incarnation.
+    let env = hightower_kv::env::Env::simulated_on(other.clone(), 999).env;
+    let config = crate::support::sim_config();
+    let engine = hightower_kv::SingleNodeEngine::with_env(&config, env).unwrap();
+    for key in 0..30_u8 {
+        engine.put(vec![b'k', key], vec![key; 300]).unwrap();
+    }
+    engine.run_compaction_now().unwrap();
+    for key in 20..60_u8 {
+        engine.put(vec![b'k', key], vec![key + 9; 300]).unwrap();
+    }
+    engine.close().unwrap();
+    for path in paths(&store) {
+        let Ok(bytes) = other.read_file(&path) else { continue };
+        let fs = store.kill();
+        fs.write_file(&path, &bytes).unwrap();
+        let what = format!("{} of another store", path.display());
+        let expected = if is_spare(&path) { Outcome::Harmless } else { Outcome::Refused };
+        assert_eq!(check(&fs, &state, &what), expected, "{what}");
+    }
+}
+
+#[test]
+fn foreign_files_are_left_alone() {
+    let (store, state) = closed_store();
+    for name in [
+        "notes.txt",
+        "log/1.seg",
+        "log/00000000001.seg",
+        "log/0000000001.seg.bak",
+        "SNAPSHOT-5",
+        "log/old.torn",
+        "log/SNAPSHOT-00000000000000000001",
+        ".hidden",
+    ] {
+        let fs = store.kill();
+        let path = Path::new("/data").join(name);
+        fs.write_file(&path, b"mine").unwrap();
+        assert_eq!(check(&fs, &state, name), Outcome::Harmless, "{name}");
+        assert_eq!(fs.read_file(&path).unwrap(), b"mine", "{name}");
+    }
+}
+
+#[test]
+fn a_link_in_place_of_a_file_is_refused() {
+    let (store, state) = closed_store();
+    for path in paths(&store).into_iter().filter(|path| !is_spare(path)) {
+        let fs = store.kill();
+        fs.remove_file(&path).unwrap();
+        fs.make_symlink(&path).unwrap();
+        let before = fs.files();
+        let error = open_sim(&fs).map(|engine| pairs(&engine.snapshot_state())).unwrap_err();
+        assert!(error.to_string().contains("/data"), "{}: {error}", path.display());
+        assert!(before == fs.files(), "{}", path.display());
+    }
+    drop(state);
+}

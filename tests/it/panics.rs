@@ -1,0 +1,111 @@
+//! Row S28: a panic in the thread that commits. Everybody who waits is told, the store stops, and
+//! opening it again finds what was acknowledged.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use hightower_kv::env::fs_sim::SimFs;
+use hightower_kv::{Command, Error, KvEngine, SingleNodeEngine, SnapshotEngine};
+use parking_lot::Mutex;
+
+use crate::support::{Pairs, open_sim, open_sim_with, pairs, sim_config, within_reason};
+
+const THREADS: u8 = 6;
+
+/// Submits from one thread until the store has stopped; returns what was acknowledged.
+fn submit_until_stopped(engine: &SingleNodeEngine, thread: u8, asynchronous: bool) -> Pairs {
+    let mut acknowledged = Pairs::new();
+    for count in 0_u32.. {
+        let key = vec![thread, u8::try_from(count % 7).unwrap()];
+        let value = count.to_le_bytes().to_vec();
+        let command = Command::set(key.clone(), value.clone());
+        let submitted = catch_unwind(AssertUnwindSafe(|| {
+            if asynchronous { engine.submit_async(command).wait() } else { engine.submit(command) }
+        }));
+        match submitted {
+            Ok(Ok(_)) => drop(acknowledged.insert(key, value)),
+            // This thread was the one that committed.
+            Err(_) => return acknowledged,
+            Ok(Err(error)) => {
+                let is_told =
+                    matches!(error, Error::OutcomeUnknown { .. } | Error::Poisoned { .. });
+                assert!(is_told, "{error}");
+                return acknowledged;
+            }
+        }
+    }
+    acknowledged
+}
+
+fn panic_while_committing(after: u64, workers: usize) {
+    let fs = SimFs::new(after);
+    let mut config = sim_config();
+    config.worker_threads = workers;
+    let engine = open_sim_with(&fs, &config).unwrap();
+    fs.panic_at_operation(fs.operations() + after);
+    let acknowledged = Mutex::new(Pairs::new());
+    std::thread::scope(|scope| {
+        for thread in 0..THREADS {
+            let (engine, acknowledged) = (&engine, &acknowledged);
+            // Half of them hand in and wait, where there is somebody to hand in to.
+            let asynchronous = workers > 0 && thread % 2 == 0;
+            scope.spawn(move || {
+                let mine = submit_until_stopped(engine, thread, asynchronous);
+                acknowledged.lock().extend(mine);
+            });
+        }
+    });
+    let acknowledged = acknowledged.into_inner();
+    for _ in 0..3 {
+        let error = engine.put(b"later".to_vec(), b"x".to_vec()).unwrap_err();
+        assert!(matches!(error, Error::Poisoned { .. }), "{error}");
+        let error = engine.submit_async(Command::delete("k")).wait().unwrap_err();
+        assert!(matches!(error, Error::Poisoned { .. }), "{error}");
+    }
+    let image = fs.kill();
+    fs.clear_plan();
+    drop(engine);
+    let reopened = open_sim(&image).unwrap();
+    let found = pairs(&reopened.snapshot_state());
+    for (key, value) in &acknowledged {
+        let as_number = |bytes: &[u8]| u32::from_le_bytes(bytes.try_into().unwrap());
+        let is_there = found.get(key).is_some_and(|found| as_number(found) >= as_number(value));
+        assert!(is_there, "panic after {after} operations: {key:?} is gone");
+    }
+}
+
+#[test]
+fn everybody_is_told_when_the_leader_panics() {
+    within_reason(|| (1..60).for_each(|after| panic_while_committing(after, 0)));
+}
+
+#[test]
+fn everybody_is_told_when_the_worker_panics() {
+    within_reason(|| (1..60).for_each(|after| panic_while_committing(after, 2)));
+}
+
+#[test]
+fn a_callback_that_panics_stops_the_store_and_not_its_callers() {
+    within_reason(|| {
+        let fs = SimFs::new(1);
+        let mut config = sim_config();
+        config.worker_threads = 1;
+        let engine = open_sim_with(&fs, &config).unwrap();
+        engine.put(b"before".to_vec(), b"1".to_vec()).unwrap();
+        engine.submit_with(
+            Command::set("with", "2"),
+            Box::new(|_| panic!("planned panic in a callback")),
+        );
+        // Whatever becomes of the store, nobody waits for ever.
+        let later = engine.submit_async(Command::set("later", "3")).wait();
+        let told = match later {
+            Ok(_) => true,
+            Err(error) => {
+                matches!(error, Error::OutcomeUnknown { .. } | Error::Poisoned { .. })
+            }
+        };
+        assert!(told);
+        drop(engine);
+        let reopened = open_sim(&fs.kill()).unwrap();
+        assert_eq!(reopened.get(b"before").unwrap().as_deref(), Some(b"1".as_slice()));
+    });
+}
