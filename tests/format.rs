@@ -67,7 +67,9 @@ fn write_store(machine: &Simulated) {
 }
 
 /// Key, length and first byte of the value, version, stamp in microseconds behind the first moment.
-fn expected_rows() -> Vec<(Vec<u8>, usize, Option<u8>, u64, u64)> {
+type Row = (Vec<u8>, usize, Option<u8>, u64, u64);
+
+fn expected_rows() -> Vec<Row> {
     let row = |key: &[u8], len, first, version, stamp| (key.to_vec(), len, first, version, stamp);
     let mut rows = vec![row(b"\x00\xff", 3, Some(0xff), 16, 1_000_120)];
     for key in [0, 1, 2, 5, 6, 7, 8, 9_u8] {
@@ -82,7 +84,7 @@ fn expected_rows() -> Vec<(Vec<u8>, usize, Option<u8>, u64, u64)> {
     rows
 }
 
-fn rows(view: &StateView) -> Vec<(Vec<u8>, usize, Option<u8>, u64, u64)> {
+fn rows(view: &StateView) -> Vec<Row> {
     let row = |(key, _): (bytes::Bytes, hightower_kv::Value)| {
         let found = view.get_versioned(&key).unwrap();
         let stamp = found.timestamp.0 - 1_000_000_000_000;
