@@ -20,7 +20,7 @@ pub const COMMITS_TOTAL: &str = "hightower_kv_commits_total";
 pub const COMMIT_BYTES_TOTAL: &str = "hightower_kv_commit_bytes_total";
 /// Entries that one round of the writer took together.
 pub const COMMIT_BATCH_ENTRIES: &str = "hightower_kv_commit_batch_entries";
-/// How long a round of the writer took, from taking the entries to answering them.
+/// How long a round of the writer took, from encoding the entries to applying them, where it syncs.
 pub const COMMIT_SECONDS: &str = "hightower_kv_commit_seconds";
 /// Commands that wait for the writer.
 pub const QUEUE_COMMANDS: &str = "hightower_kv_queue_commands";
