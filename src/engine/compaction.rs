@@ -63,17 +63,13 @@ pub(crate) fn compact(
             // On a full disk there may be no room for a new segment; what lies before the active
             // one is deleted all the same.
             let rolled = log.roll_now();
-            log.purge(last)?;
+            report.segments_removed = log.purge(last)?;
             rolled?;
         }
     }
     validate(committer, newest.as_ref());
     let after = log.stats();
     report.bytes_after = after.bytes + newest.as_ref().map_or(0, |info| info.bytes);
-    report.segments_removed = (before.segments + 1).saturating_sub(after.segments);
-    if report.snapshot_bytes == 0 || keep_log == KeepLog::Keep {
-        report.segments_removed = 0;
-    }
     report.elapsed = committer.env.clock.elapsed().saturating_sub(started);
     metrics::counter!(crate::metrics::COMPACTIONS_TOTAL, "result" => "done").increment(1);
     metrics::histogram!(crate::metrics::COMPACTION_SECONDS).record(report.elapsed);

@@ -236,8 +236,8 @@ impl Log {
     ///
     /// # Errors
     /// Those of [`Self::append`] and [`Self::sync`]. A file that cannot be deleted is no error: it
-    /// is tried again at the next purge or open.
-    pub fn purge(&self, upto: LogId) -> Result<(), StorageError> {
+    /// is tried again at the next purge or open. Returns how many files were deleted.
+    pub fn purge(&self, upto: LogId) -> Result<usize, StorageError> {
         if self.hard_state().purged.is_none_or(|purged| purged.index < upto.index) {
             self.append_mark(FrameHeader::mark(FrameKind::Purge, Flag::Unset, upto))?;
         }
@@ -245,11 +245,12 @@ impl Log {
     }
 
     /// Deletes the segments of which nothing is needed any more, oldest first, so that a crash
-    /// leaves the newest of them.
+    /// leaves the newest of them. Returns how many.
     ///
     /// # Errors
     /// `SyncFailed`, `Poisoned`.
-    pub(crate) fn delete_purged(&self) -> Result<(), StorageError> {
+    pub(crate) fn delete_purged(&self) -> Result<usize, StorageError> {
+        let mut deleted = 0;
         let _deleting = self.deleting.lock();
         // Which they are is asked before the sync: it then covers whatever made them superfluous.
         let purged = self.writer.lock().purged_segments();
@@ -263,11 +264,12 @@ impl Log {
                 }
                 _ => self.writer.lock().forget_segment(id),
             }
+            deleted += 1;
             // Each removal is made durable before the next: after a power cut no segment may be
             // missing between two that are there.
             self.tell_if_poisoned(self.context.gate.sync_dir(&self.context.log))?;
         }
-        Ok(())
+        Ok(deleted)
     }
 
     /// Makes durable everything that was appended before the call, and tells those who wait.

@@ -54,7 +54,7 @@ fn run(fs: &SimFs, outcome: &mut Outcome) -> Result<(), StorageError> {
                 log.sync(),
                 log.append_one(&entry(next, 5).as_ref(), Purpose::Relieve),
                 log.save_vote(vote(99)),
-                log.purge(id(next + 50)),
+                log.purge(id(next + 50)).map(drop),
                 publish_snapshot(&store, next + 50),
                 store.close(),
             ];
