@@ -505,7 +505,8 @@ impl Committer {
             return;
         }
         queue.leading = false;
-        if !queue.pending.is_empty() {
+        // The worker also waits for the last round before it ends.
+        if !queue.pending.is_empty() || queue.closed {
             self.work.notify_one();
         }
     }
