@@ -337,3 +337,27 @@ fn zeros_behind_the_log_are_room_to_write_on() {
     assert_eq!(engine.get(b"more").unwrap().as_deref(), Some(b"written".as_slice()));
     assert_eq!(engine.len().unwrap(), original.state.len() + 1);
 }
+
+#[test]
+fn without_the_watermark_the_headers_behind_damage_show_that_it_was_synced() {
+    let Simulated { env, fs, .. } = Env::simulated(8);
+    let engine = SingleNodeEngine::with_env(&config(), env).unwrap();
+    for key in 0..14_u8 {
+        engine.put(vec![key], vec![key + 1; 400]).unwrap();
+    }
+    let state = rows(&engine.snapshot_state());
+    engine.close().unwrap();
+    fs.remove_file(Path::new("/data/log/WATERMARK")).unwrap();
+    let original = Original { files: fs.files(), state, image: fs };
+    let path = Path::new("/data/log/0000000001.seg");
+    let sectors = original.image.read_file(path).unwrap().len() / SECTOR_BYTES;
+    assert!(sectors > 12, "{sectors}");
+    let counts = Counts::default();
+    // A zeroed sector looks as an unsynced write does. Of the last frames only the watermark knew.
+    for sector in 1..sectors - 3 {
+        let what = format!("sector {sector} of {}", path.display());
+        original.try_damage(&counts, path, &what, |fs| fs.zero_sector(path, sector).unwrap());
+    }
+    assert_eq!(counts.bad(), [0, 0, 0]);
+    assert_eq!(counts.all(), [2 * (sectors as u64 - 4), 0]);
+}

@@ -36,7 +36,7 @@ use crate::session::{Promise, Session, small_config};
 use crate::workload::Workload;
 
 /// Enough for more images than the gate asks for.
-const SEEDS: std::ops::Range<u64> = 1..6;
+const SEEDS: std::ops::Range<u64> = 1..9;
 const STEPS: usize = 320;
 const IMAGES_MIN: u64 = 100_000;
 /// 0 is the death of the process, 1 loses all, 2 keeps all, the others are random.

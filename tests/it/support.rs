@@ -1,6 +1,7 @@
 //! What the modules share.
 
 use std::collections::BTreeMap;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::time::Duration;
@@ -86,9 +87,10 @@ pub(crate) fn within_reason<T: Send>(work: impl FnOnce() -> T + Send) -> T {
     })
 }
 
-#[expect(clippy::print_stderr, reason = "what a test did not do must be seen")]
+/// Says something that is seen also when the test passes, whose prints are kept from view.
 pub(crate) fn show(text: &str) {
-    eprintln!("{text}");
+    let mut out = std::io::stderr().lock();
+    writeln!(out, "{text}").unwrap();
 }
 
 /// Says loudly that a test did not do what it is for.
