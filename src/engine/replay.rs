@@ -11,13 +11,13 @@ use super::log_record::{LogContent, LogRecord};
 use crate::command::codec;
 use crate::command::membership::Membership;
 use crate::error::{Error, Result};
-use crate::state::{Applied, KvState, Logged, NotInOrder, Outcome};
+use crate::state::{Applied, KvState, Logged, NotInOrder, Outcome, Run};
 use crate::storage::error::StorageError;
 use crate::storage::frame::frame_len;
 use crate::storage::hard_state::HardState;
 use crate::storage::log_entry::Entry;
 use crate::storage::snapshot::{SnapshotInfo, SnapshotReader};
-use crate::types::{LogId, LogIndex};
+use crate::types::{LogId, LogIndex, Timestamp};
 
 /// How much is read from the log at once.
 const READ_BYTES: usize = 8 << 20;
@@ -49,7 +49,7 @@ pub(crate) struct Replayed {
 pub(crate) enum ReadAhead {
     /// Nobody: everything happens on the caller's thread.
     Inline,
-    /// A thread reads and decodes, as reading costs about as much as applying.
+    /// A thread reads, decodes and sorts, which costs about as much as applying.
     Thread,
 }
 
@@ -96,7 +96,57 @@ pub(crate) fn replay(
     Ok(replayed)
 }
 
-/// The entries of the log, some mebibytes of them at a time, understood.
+/// Entries that were read together, understood and ready to be applied.
+#[derive(Debug, Default)]
+struct Batch {
+    steps: Vec<Step>,
+    /// The last entry of it.
+    last: Option<LogId>,
+    /// How many.
+    entries: u64,
+}
+
+#[derive(Debug)]
+enum Step {
+    Run(Run),
+    Blank(LogIndex, Timestamp),
+    Membership(LogIndex, Timestamp, Membership),
+}
+
+impl Batch {
+    /// Decodes entries and sorts what can be sorted: the part of the work that needs no state.
+    fn new(entries: &[Entry]) -> Result<Self> {
+        let mut batch = Self { entries: entries.len() as u64, ..Self::default() };
+        let mut log = Vec::with_capacity(entries.len());
+        for entry in entries {
+            let LogRecord { id, clock, content, payload_bytes } = LogRecord::understand(entry)?;
+            batch.last = Some(id);
+            let index = id.index;
+            let step = match content {
+                LogContent::Command(command) => {
+                    log.push(Logged { index, clock, command, payload_bytes });
+                    continue;
+                }
+                LogContent::Blank => Step::Blank(index, clock),
+                LogContent::Membership(membership) => Step::Membership(index, clock, membership),
+            };
+            batch.push_run(std::mem::take(&mut log))?;
+            batch.steps.push(step);
+        }
+        batch.push_run(log)?;
+        Ok(batch)
+    }
+
+    fn push_run(&mut self, log: Vec<Logged>) -> Result<()> {
+        let run = Run::new(log).map_err(|error| out_of_order(&error))?;
+        if !run.is_empty() {
+            self.steps.push(Step::Run(run));
+        }
+        Ok(())
+    }
+}
+
+/// The entries of the log, some mebibytes of them at a time.
 struct Batches<R> {
     next: LogIndex,
     end: LogIndex,
@@ -107,7 +157,7 @@ impl<R> Iterator for Batches<R>
 where
     R: Fn(Range<LogIndex>, usize) -> std::result::Result<Vec<Entry>, StorageError>,
 {
-    type Item = Result<Vec<LogRecord>>;
+    type Item = Result<Batch>;
 
     fn next(&mut self) -> Option<Self::Item> {
         if self.next >= self.end {
@@ -121,7 +171,7 @@ where
             }
         };
         self.next = entries.last().map_or(self.end, |entry| entry.id.index.next());
-        Some(entries.iter().map(LogRecord::understand).collect())
+        Some(Batch::new(&entries))
     }
 }
 
@@ -154,36 +204,30 @@ fn load(mut reader: SnapshotReader) -> Result<Replayed> {
 }
 
 impl Replayed {
-    fn apply(&mut self, records: Vec<LogRecord>) -> Result<()> {
-        let mut run = Vec::with_capacity(records.len());
-        let mut sizes = Vec::with_capacity(records.len());
-        for LogRecord { id, clock, content, payload_bytes } in records {
-            match content {
-                LogContent::Command(command) => {
-                    run.push(Logged { index: id.index, clock, command });
-                    sizes.push(payload_bytes);
+    fn apply(&mut self, batch: Batch) -> Result<()> {
+        for step in batch.steps {
+            match step {
+                Step::Run(run) => {
+                    let stale = &mut self.stale_bytes;
+                    let told = |applied: &_, bytes| *stale += stale_bytes(applied, bytes);
+                    let applied = self.replica.kv.apply_run(run, told);
+                    applied.map_err(|error| out_of_order(&error))?;
                 }
-                LogContent::Blank | LogContent::Membership(_) => {
-                    self.apply_run(std::mem::take(&mut run), &mut sizes)?;
-                    let blank = self.replica.kv.apply_blank(id.index, clock);
-                    blank.map_err(|error| out_of_order(&error))?;
-                    if let LogContent::Membership(membership) = content {
-                        self.replica.membership = Some(membership);
-                    }
+                Step::Blank(index, clock) => self.apply_blank(index, clock)?,
+                Step::Membership(index, clock, membership) => {
+                    self.apply_blank(index, clock)?;
+                    self.replica.membership = Some(membership);
                 }
             }
-            self.replica.last = Some(id);
-            self.entries += 1;
         }
-        self.apply_run(run, &mut sizes)
+        self.replica.last = batch.last.or(self.replica.last);
+        self.entries += batch.entries;
+        Ok(())
     }
 
-    fn apply_run(&mut self, run: Vec<Logged>, sizes: &mut Vec<usize>) -> Result<()> {
-        let applied = self.replica.kv.apply_run(run).map_err(|error| out_of_order(&error))?;
-        for (applied, payload_bytes) in applied.iter().zip(sizes.drain(..)) {
-            self.stale_bytes += stale_bytes(applied, payload_bytes);
-        }
-        Ok(())
+    fn apply_blank(&mut self, index: LogIndex, clock: Timestamp) -> Result<()> {
+        let applied = self.replica.kv.apply_blank(index, clock);
+        applied.map(drop).map_err(|error| out_of_order(&error))
     }
 }
 

@@ -5,6 +5,7 @@ use bytes::Bytes;
 use super::digest::StateDigest;
 use super::outcome::{Applied, Outcome};
 use super::rows::{ChunkRows, RowsError};
+use super::run::{Logged, NotInOrder, Run};
 use super::view::{Record, StateView};
 use crate::command::{Command, Condition, Guard};
 use crate::storage::index::{Index, Inserted, NotAscending};
@@ -20,16 +21,6 @@ use crate::types::{LogIndex, Timestamp, Version};
 #[derive(Clone, Debug, Default)]
 pub struct KvState {
     now: StateView,
-}
-
-/// An entry that is not behind the last one applied. Nothing was changed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("entry {got} cannot be applied after entry {last}: entries are applied in log order")]
-pub struct NotInOrder {
-    /// The last entry applied.
-    pub last: LogIndex,
-    /// The one that was to be applied.
-    pub got: LogIndex,
 }
 
 impl KvState {
@@ -129,46 +120,40 @@ impl KvState {
         Ok(Changes::new(&mut self.now, Version::from(index), timestamp).all(command))
     }
 
-    /// Applies entries that follow each other: the same as [`Self::apply`] one by one, and much
-    /// cheaper for many that set or remove single keys of a large state, since those are then
-    /// visited in key order.
+    /// Applies a run of entries: the same as [`Self::apply`] one by one, and much cheaper for many.
+    /// `told` learns what each did and how many bytes it has in the log, in any order.
     ///
     /// # Errors
     ///
-    /// As [`Self::apply`]; then nothing is changed.
+    /// As [`Self::apply`], for the first entry of the run; then nothing is changed.
     ///
     /// # Panics
     ///
     /// As [`Self::apply`].
-    pub fn apply_run(&mut self, run: Vec<Logged>) -> Result<Vec<Applied>, NotInOrder> {
-        let mut last = self.now.last_applied;
-        for logged in &run {
-            if let Some(last) = last.filter(|&last| logged.index <= last) {
-                return Err(NotInOrder { last, got: logged.index });
-            }
-            last = Some(logged.index);
-        }
-        let Some(order) = key_order(&run) else {
-            let one = |Logged { index, clock, command }| self.apply(index, clock, command);
-            return run.into_iter().map(one).collect();
+    pub fn apply_run(
+        &mut self,
+        run: Run,
+        mut told: impl FnMut(&Applied, usize),
+    ) -> Result<(), NotInOrder> {
+        let Some((first, last, clock)) = run.span else {
+            return Ok(());
         };
-        // Stamps depend on the entries before, so they are taken in log order.
-        let mut entries = Vec::with_capacity(run.len());
-        for Logged { index, clock, command } in run {
-            let timestamp = self.apply_blank(index, clock)?;
-            entries.push(Some((Version::from(index), timestamp, command)));
+        self.check_order(first)?;
+        let before = self.now.last_timestamp;
+        self.apply_blank(last, clock)?;
+        for Logged { index, clock, command, payload_bytes } in run.entries {
+            let timestamp = before.max(clock);
+            let changes = Changes::new(&mut self.now, Version::from(index), timestamp);
+            told(&changes.all(command), payload_bytes);
         }
-        // A set or a removal looks at its own key only, and the entries of a key stay in log order,
-        // so the order among keys makes no difference.
-        let mut applied: Vec<Option<Applied>> = vec![None; entries.len()];
-        for at in order {
-            let entry = entries.get_mut(at).and_then(Option::take);
-            if let (Some((version, timestamp, command)), Some(place)) = (entry, applied.get_mut(at))
-            {
-                *place = Some(Changes::new(&mut self.now, version, timestamp).all(command));
-            }
+        Ok(())
+    }
+
+    fn check_order(&self, got: LogIndex) -> Result<(), NotInOrder> {
+        match self.now.last_applied {
+            Some(last) if got <= last => Err(NotInOrder { last, got }),
+            _ => Ok(()),
         }
-        Ok(applied.into_iter().flatten().collect())
     }
 
     /// Applies an entry that changes no key: a blank one, or a membership. Returns its stamp.
@@ -181,9 +166,7 @@ impl KvState {
         index: LogIndex,
         clock: Timestamp,
     ) -> Result<Timestamp, NotInOrder> {
-        if let Some(last) = self.now.last_applied.filter(|&last| index <= last) {
-            return Err(NotInOrder { last, got: index });
-        }
+        self.check_order(index)?;
         self.now.last_applied = Some(index);
         self.now.last_timestamp = self.now.last_timestamp.max(clock);
         Ok(self.now.last_timestamp)
@@ -210,43 +193,6 @@ impl KvState {
 fn bytes_of(key: &[u8], record: &Record) -> u64 {
     // A length in memory fits.
     u64::try_from(key.len() + record.value.len()).unwrap_or(u64::MAX)
-}
-
-/// An entry with a command.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Logged {
-    /// Where it stands in the log.
-    pub index: LogIndex,
-    /// The proposer's clock.
-    pub clock: Timestamp,
-    /// What it says.
-    pub command: Command,
-}
-
-/// The positions of entries in the order of their keys, those of one key in log order. `None` when
-/// an entry is about more than one key.
-fn key_order(run: &[Logged]) -> Option<Vec<usize>> {
-    let key_of = |logged: &Logged| match &logged.command {
-        Command::Set { key, .. } | Command::Delete { key } => Some(key.clone()),
-        _ => None,
-    };
-    let keys: Vec<Bytes> = run.iter().map(key_of).collect::<Option<_>>()?;
-    // Most comparisons are of the eight bytes behind what all keys share, without following a
-    // pointer.
-    let first = keys.first().cloned().unwrap_or_default();
-    let shared = keys.iter().fold(first.len(), |shared, key| {
-        let same = first.iter().zip(key).take(shared);
-        same.take_while(|(a, b)| a == b).count()
-    });
-    let head = |key: &Bytes| {
-        let bytes = key.iter().skip(shared).chain(std::iter::repeat(&0)).take(8);
-        bytes.fold(0, |head: u64, &byte| (head << 8) | u64::from(byte))
-    };
-    let mut order: Vec<(u64, usize)> = keys.iter().map(head).zip(0..).collect();
-    order.sort_unstable_by(|&(head_a, a), &(head_b, b)| {
-        head_a.cmp(&head_b).then_with(|| keys.get(a).cmp(&keys.get(b))).then(a.cmp(&b))
-    });
-    Some(order.into_iter().map(|(_, at)| at).collect())
 }
 
 /// The changes that one entry makes.

@@ -11,11 +11,13 @@ pub mod view;
 pub mod scan;
 pub mod rows;
 pub mod digest;
+pub mod run;
 pub mod kv_state;
 
 pub use self::digest::StateDigest;
-pub use self::kv_state::{KvState, Logged, NotInOrder};
+pub use self::kv_state::KvState;
 pub use self::outcome::{Applied, ApplyOutcome, Durability, Outcome};
+pub use self::run::{Logged, NotInOrder, Run};
 pub use self::scan::OwnedScan;
 pub use self::value::{Value, Versioned};
 pub use self::view::{Rows, StateView};
