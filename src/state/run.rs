@@ -30,9 +30,10 @@ pub struct Logged {
 
 /// Entries that follow each other in the log, in the order in which they are cheapest to apply.
 ///
-/// Where all of them set or remove single keys that is the order of the keys, and of one key that of
-/// the log: such an entry looks at its own key only, so the order among keys makes no difference,
-/// and a large state is visited from one end to the other. Otherwise it is the order of the log.
+/// Where all of them set or remove single keys that is the order of the keys, and of one key that
+/// of the log: such an entry looks at its own key only, so the order among keys makes no
+/// difference, and a large state is visited from one end to the other. Otherwise it is the order of
+/// the log.
 #[derive(Clone, Debug, Default)]
 pub struct Run {
     /// In the order of application.
