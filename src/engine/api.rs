@@ -34,8 +34,9 @@ pub trait KvEngine: Send + Sync {
     /// in are applied in that order. With `worker_threads = 0` it is [`Self::submit`].
     fn submit_async(&self, command: Command) -> Submission;
 
-    /// As [`Self::submit_async`]; `callback` gets the answer, on the thread that committed it. It
-    /// must not wait for another command.
+    /// As [`Self::submit_async`]; `callback` gets the answer, on the thread that committed it. A
+    /// synchronous write in it is refused with `Validation`: it would wait for itself. A panic in
+    /// it is logged and goes no further.
     fn submit_with(&self, command: Command, callback: Callback);
 
     /// One consistent state that never changes, at the price of a few pointers. It keeps the values

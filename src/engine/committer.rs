@@ -8,13 +8,13 @@
 //! The leader alone proposes and alone changes the state, so the log's order, the state's order and
 //! the order of the answers are one.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex, MutexGuard, RwLock};
 
+use super::commit_queue::{Answer, Answering, Pending, Queue, answer_all, purpose_of};
 use super::replay::{Replica, stale_bytes};
 use super::submission::{Reply, Slot, Submission, Turn};
 use crate::command::Command;
@@ -30,64 +30,8 @@ use crate::storage::log_writer::Purpose;
 use crate::storage::store::Store;
 use crate::types::{LogId, LogIndex, NodeId, Term, Timestamp};
 
-/// Most commands in one round, and most bytes: a round is one write, and who came first should not
-/// wait long for who came last.
-const ROUND_COMMANDS_MAX: usize = 1024;
-const ROUND_BYTES_MAX: usize = 4 << 20;
-
 /// Most room that is kept for the next command.
 const SCRATCH_BYTES_MAX: usize = 1 << 20;
-
-/// A command on its way.
-#[derive(Debug)]
-struct Pending {
-    command: Command,
-    /// The first part of its payload; the second is in the command.
-    head: Vec<u8>,
-    purpose: Purpose,
-    reply: Answer,
-}
-
-impl Pending {
-    fn bytes(&self) -> usize {
-        self.head.len() + codec::body_of(&self.command).len()
-    }
-}
-
-/// Somebody who will get an answer, whatever happens: a command that is dropped without one was
-/// lost in a panic, and nobody knows whether it is in the log.
-#[derive(Debug)]
-struct Answer(Option<Reply>);
-
-impl Answer {
-    fn give(mut self, result: Result<ApplyOutcome>) {
-        if let Some(reply) = self.0.take() {
-            reply.answer(result);
-        }
-    }
-}
-
-impl Drop for Answer {
-    fn drop(&mut self) {
-        if let Some(reply) = self.0.take() {
-            let cause = "the thread that committed it panicked".into();
-            reply.answer(Err(Error::OutcomeUnknown { cause }));
-        }
-    }
-}
-
-/// Commands that wait.
-#[derive(Debug, Default)]
-struct Queue {
-    pending: VecDeque<Pending>,
-    /// Payload bytes of them.
-    bytes: usize,
-    /// Whether somebody commits, or has been told to.
-    ///
-    /// Invariant: while it is set, exactly one thread is in `lead` or about to be.
-    leading: bool,
-    closed: bool,
-}
 
 /// What only the leader touches.
 #[derive(Debug)]
@@ -179,6 +123,7 @@ impl Committer {
     /// # Errors
     /// As [`super::api::KvEngine::submit`].
     pub(crate) fn submit(&self, command: Command) -> Result<ApplyOutcome> {
+        Answering::refuse()?;
         let purpose = self.check(&command)?;
         {
             let mut queue = self.queue.lock();
@@ -194,7 +139,7 @@ impl Committer {
         // Encoded without the lock; whoever leads by now may have ended meanwhile.
         let head = codec::encode_head(&command);
         let slot = Slot::new();
-        let reply = Answer(Some(Reply::Thread(Arc::clone(&slot))));
+        let reply = Answer::new(Reply::Thread(Arc::clone(&slot)));
         let pending = Pending { command, head, purpose, reply };
         let mut queue = self.enqueue(self.queue.lock(), pending);
         let lead = !queue.leading;
@@ -241,7 +186,7 @@ impl Committer {
             drop(queue);
             return reply.answer(Err(self.closed()));
         }
-        let pending = Pending { command, head, purpose, reply: Answer(Some(reply)) };
+        let pending = Pending { command, head, purpose, reply: Answer::new(reply) };
         let queue = self.enqueue(queue, pending);
         if !queue.leading {
             self.work.notify_one();
@@ -329,22 +274,9 @@ impl Committer {
 
     /// Takes the commands of one round out of the queue.
     fn take_round(&self) -> Vec<Pending> {
-        let mut queue = self.queue.lock();
-        let mut bytes = 0;
-        let mut count = 0;
-        for pending in queue.pending.iter().take(ROUND_COMMANDS_MAX) {
-            bytes += pending.bytes();
-            if count > 0 && bytes > ROUND_BYTES_MAX {
-                bytes -= pending.bytes();
-                break;
-            }
-            count += 1;
-        }
-        queue.bytes -= bytes;
-        let round: Vec<Pending> = queue.pending.drain(..count).collect();
-        drop(queue);
+        let round = self.queue.lock().take_round();
         self.room.notify_all();
-        self.metrics.queue.decrement(count as f64);
+        self.metrics.queue.decrement(round.len() as f64);
         round
     }
 
@@ -382,6 +314,7 @@ impl Committer {
         self.metrics.commit_bytes.increment(bytes);
         self.metrics.batch_entries.record(answers.len() as f64);
         self.stop_timing(started);
+        let _answering = Answering::begin();
         for (reply, applied) in answers {
             reply.give(Ok(applied.with_durability(self.rules.durability)));
         }
@@ -495,10 +428,7 @@ impl Committer {
     /// Passes the lead on to a thread that waits, or to the worker; or nobody leads.
     fn pass_lead(&self) {
         let mut queue = self.queue.lock();
-        let waiting = queue.pending.iter().find_map(|pending| match &pending.reply.0 {
-            Some(Reply::Thread(slot)) => Some(Arc::clone(slot)),
-            _ => None,
-        });
+        let waiting = queue.first_thread();
         if let Some(slot) = waiting {
             drop(queue);
             slot.lead();
@@ -573,24 +503,6 @@ impl Drop for Leading<'_> {
     }
 }
 
-fn answer_all(pending: impl IntoIterator<Item = Pending>, error: &Error) {
-    for pending in pending {
-        pending.reply.give(Err(error.clone()));
-    }
-}
-
 fn payload_len(payload: [&[u8]; 2]) -> usize {
     payload[0].len() + payload[1].len()
-}
-
-/// Whether a command needs room or makes it.
-fn purpose_of(command: &Command) -> Purpose {
-    match command {
-        Command::Set { .. } => Purpose::Grow,
-        Command::Delete { .. } | Command::DeletePrefix { .. } => Purpose::Relieve,
-        Command::Batch { commands, .. } => {
-            let sets = commands.iter().any(|command| purpose_of(command) == Purpose::Grow);
-            if sets { Purpose::Grow } else { Purpose::Relieve }
-        }
-    }
 }

@@ -15,6 +15,7 @@ pub mod api;
 pub mod stats;
 pub mod log_record;
 pub(crate) mod replay;
+pub(crate) mod commit_queue;
 pub(crate) mod committer;
 pub(crate) mod compaction;
 pub(crate) mod maintenance;

@@ -308,7 +308,9 @@ fn begin_term(env: &Env, store: &Store, replica: &mut super::replay::Replica) ->
     Ok(term)
 }
 
-fn limits_of(config: &StoreConfig) -> Limits {
+/// The limits of a configuration, as commands are checked against them.
+#[must_use]
+pub const fn limits_of(config: &StoreConfig) -> Limits {
     Limits {
         key_bytes_max: config.key_bytes_max,
         value_bytes_max: config.value_bytes_max,

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
@@ -164,7 +165,13 @@ impl Reply {
     pub(crate) fn answer(self, result: Result<ApplyOutcome>) {
         match self {
             Self::Thread(slot) | Self::Future(slot) => slot.answer(result),
-            Self::Callback(call) => call(result),
+            Self::Callback(call) => {
+                // Its panic is the caller's. It must not take along the thread that commits for
+                // all.
+                if catch_unwind(AssertUnwindSafe(|| call(result))).is_err() {
+                    tracing::error!("a callback panicked; its command was answered all the same");
+                }
+            }
         }
     }
 }

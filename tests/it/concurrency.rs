@@ -339,3 +339,39 @@ fn a_guarded_take_has_one_winner_in_each_round() {
         }
     });
 }
+
+/// A callback that waits for another command would wait for the round that it is answered in.
+#[test]
+fn a_callback_may_hand_in_but_not_wait_and_its_panic_harms_nobody() {
+    let fs = SimFs::new(1);
+    let engine = Arc::new(open_sim_with(&fs, &config(1)).unwrap());
+    let (tell, told) = mpsc::channel();
+    let inner = Arc::clone(&engine);
+    let first = tell.clone();
+    engine.submit_with(
+        Command::set("outer", "1"),
+        Box::new(move |answer| {
+            answer.unwrap();
+            let waited = inner.put(b"inner".to_vec(), b"1".to_vec());
+            let last = first.clone();
+            let handed_in = Command::set("handed in", "1");
+            inner.submit_with(handed_in, Box::new(move |answer| last.send(answer).unwrap()));
+            first.send(waited).unwrap();
+        }),
+    );
+    let waited = told.recv_timeout(HANGS_AFTER).unwrap();
+    assert!(matches!(waited, Err(Error::Validation(_))), "{waited:?}");
+    told.recv_timeout(HANGS_AFTER).unwrap().unwrap();
+    engine.submit_with(
+        Command::set("loud", "1"),
+        Box::new(move |answer| {
+            tell.send(answer).unwrap();
+            panic!("as planned");
+        }),
+    );
+    told.recv_timeout(HANGS_AFTER).unwrap().unwrap();
+    engine.put(b"after".to_vec(), b"1".to_vec()).unwrap();
+    let keys = ["after", "handed in", "loud", "outer"];
+    assert!(keys.iter().all(|key| engine.contains(key.as_bytes()).unwrap()));
+    assert!(!engine.contains(b"inner").unwrap());
+}

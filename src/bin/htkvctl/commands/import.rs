@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use hightower_kv::command::limits::{Limits, validate_command};
+use hightower_kv::engine::single_node::limits_of;
 use hightower_kv::env::Env;
 use hightower_kv::{Command, KvEngine, SingleNodeEngine, StoreConfig};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -63,16 +64,6 @@ fn open(path: &Path) -> Result<(Box<dyn BufRead>, Option<u64>)> {
     }
     let len = metadata.is_file().then_some(metadata.len());
     Ok((Box::new(BufReader::with_capacity(256 << 10, file)), len))
-}
-
-const fn limits_of(config: &StoreConfig) -> Limits {
-    Limits {
-        key_bytes_max: config.key_bytes_max,
-        value_bytes_max: config.value_bytes_max,
-        batch_commands_max: config.batch_commands_max,
-        batch_guards_max: config.batch_commands_max,
-        entry_bytes_max: config.entry_bytes_max,
-    }
 }
 
 /// The longest line that `export` writes: JSON has six characters for a control character.

@@ -1,0 +1,151 @@
+//! Commands that wait for the leader, and the promise that each of them is answered.
+
+use std::cell::Cell;
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use super::submission::{Reply, Slot};
+use crate::command::Command;
+use crate::command::codec;
+use crate::error::{Error, Result};
+use crate::state::ApplyOutcome;
+use crate::storage::log_writer::Purpose;
+
+/// Most commands in one round, and most bytes: a round is one write, and who came first should not
+/// wait long for who came last.
+const ROUND_COMMANDS_MAX: usize = 1024;
+const ROUND_BYTES_MAX: usize = 4 << 20;
+
+/// A command on its way.
+#[derive(Debug)]
+pub(crate) struct Pending {
+    pub(crate) command: Command,
+    /// The first part of its payload; the second is in the command.
+    pub(crate) head: Vec<u8>,
+    pub(crate) purpose: Purpose,
+    pub(crate) reply: Answer,
+}
+
+impl Pending {
+    pub(crate) fn bytes(&self) -> usize {
+        self.head.len() + codec::body_of(&self.command).len()
+    }
+}
+
+/// Somebody who will get an answer, whatever happens: a command that is dropped without one was
+/// lost in a panic, and nobody knows whether it is in the log.
+#[derive(Debug)]
+pub(crate) struct Answer(Option<Reply>);
+
+impl Answer {
+    pub(crate) const fn new(reply: Reply) -> Self {
+        Self(Some(reply))
+    }
+
+    pub(crate) fn give(mut self, result: Result<ApplyOutcome>) {
+        if let Some(reply) = self.0.take() {
+            reply.answer(result);
+        }
+    }
+}
+
+impl Drop for Answer {
+    fn drop(&mut self) {
+        if let Some(reply) = self.0.take() {
+            let cause = "the thread that committed it panicked".into();
+            reply.answer(Err(Error::OutcomeUnknown { cause }));
+        }
+    }
+}
+
+/// Commands that wait.
+#[derive(Debug, Default)]
+pub(crate) struct Queue {
+    pub(crate) pending: VecDeque<Pending>,
+    /// Payload bytes of them.
+    pub(crate) bytes: usize,
+    /// Whether somebody commits, or has been told to.
+    ///
+    /// Invariant: while it is set, exactly one thread is in `lead` or about to be.
+    pub(crate) leading: bool,
+    pub(crate) closed: bool,
+}
+
+impl Queue {
+    /// Takes the commands of one round, in order; at least one where there is any.
+    pub(crate) fn take_round(&mut self) -> Vec<Pending> {
+        let mut bytes = 0;
+        let mut count = 0;
+        for pending in self.pending.iter().take(ROUND_COMMANDS_MAX) {
+            bytes += pending.bytes();
+            if count > 0 && bytes > ROUND_BYTES_MAX {
+                bytes -= pending.bytes();
+                break;
+            }
+            count += 1;
+        }
+        self.bytes -= bytes;
+        self.pending.drain(..count).collect()
+    }
+
+    /// The first thread that waits and so can lead.
+    pub(crate) fn first_thread(&self) -> Option<Arc<Slot>> {
+        self.pending.iter().find_map(|pending| match &pending.reply.0 {
+            Some(Reply::Thread(slot)) => Some(Arc::clone(slot)),
+            _ => None,
+        })
+    }
+}
+
+/// Says that this thread is answering a round, for as long as it lives.
+///
+/// Nobody else leads meanwhile, so a callback that waited for another command would wait for
+/// itself.
+pub(crate) struct Answering(());
+
+thread_local! {
+    static ANSWERING: Cell<bool> = const { Cell::new(false) };
+}
+
+impl Answering {
+    pub(crate) fn begin() -> Self {
+        ANSWERING.set(true);
+        Self(())
+    }
+
+    /// Refuses to wait on a thread that answers.
+    ///
+    /// # Errors
+    /// `Validation`.
+    pub(crate) fn refuse() -> Result<()> {
+        if ANSWERING.get() {
+            let text = "a callback waits for a command: hand it in with submit_async";
+            return Err(Error::Validation(text.to_owned()));
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Answering {
+    fn drop(&mut self) {
+        ANSWERING.set(false);
+    }
+}
+
+pub(crate) fn answer_all(pending: impl IntoIterator<Item = Pending>, error: &Error) {
+    for pending in pending {
+        pending.reply.give(Err(error.clone()));
+    }
+}
+
+/// Whether a command needs room or makes it.
+pub(crate) fn purpose_of(command: &Command) -> Purpose {
+    match command {
+        Command::Set { .. } => Purpose::Grow,
+        Command::Delete { .. } | Command::DeletePrefix { .. } => Purpose::Relieve,
+        Command::Batch { commands, .. } => {
+            let sets = commands.iter().any(|command| purpose_of(command) == Purpose::Grow);
+            if sets { Purpose::Grow } else { Purpose::Relieve }
+        }
+    }
+}
