@@ -2,10 +2,16 @@
 //! `docs/testing.md` says which module shows which row.
 #![expect(
     clippy::unwrap_used,
-    clippy::expect_used,
     clippy::panic,
-    clippy::indexing_slicing,
     reason = "what helpers of tests cannot do fails the test"
+)]
+#![cfg_attr(
+    feature = "cli",
+    expect(
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        reason = "what helpers of tests cannot do fails the test"
+    )
 )]
 #![expect(clippy::disallowed_methods, reason = "locks, modes and threads need the real machine")]
 
