@@ -3,18 +3,32 @@
 use std::cell::Cell;
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::submission::{Reply, Slot};
 use crate::command::Command;
 use crate::command::codec;
+use crate::command::limits::Limits;
 use crate::error::{Error, Result};
-use crate::state::ApplyOutcome;
+use crate::state::{ApplyOutcome, Durability};
 use crate::storage::log_writer::Purpose;
 
 /// Most commands in one round, and most bytes: a round is one write, and who came first should not
 /// wait long for who came last.
 const ROUND_COMMANDS_MAX: usize = 1024;
 const ROUND_BYTES_MAX: usize = 4 << 20;
+
+/// Numbers that the committer goes by.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct CommitRules {
+    pub(crate) limits: Limits,
+    pub(crate) durability: Durability,
+    pub(crate) queue_commands_max: usize,
+    pub(crate) queue_bytes_max: usize,
+    pub(crate) submit_timeout: Duration,
+    /// Whether there is a thread for commands that nobody waits for on a thread.
+    pub(crate) has_worker: bool,
+}
 
 /// A command on its way.
 #[derive(Debug)]

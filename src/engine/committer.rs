@@ -14,12 +14,12 @@ use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex, MutexGuard, RwLock};
 
-use super::commit_queue::{Answer, Answering, Pending, Queue, answer_all, purpose_of};
+use super::commit_queue::{Answer, Answering, CommitRules, Pending, Queue, answer_all, purpose_of};
 use super::replay::{Replica, stale_bytes};
 use super::submission::{Reply, Slot, Submission, Turn};
 use crate::command::Command;
 use crate::command::codec;
-use crate::command::limits::{Limits, validate_command};
+use crate::command::limits::validate_command;
 use crate::env::Env;
 use crate::error::{Error, Result};
 use crate::metrics::EngineMetrics;
@@ -36,23 +36,10 @@ const SCRATCH_BYTES_MAX: usize = 1 << 20;
 /// What only the leader touches.
 #[derive(Debug)]
 struct Leader {
-    term: Term,
     /// Index of the next entry.
     next: LogIndex,
     /// Room that a lone caller's command is encoded into.
     scratch: Vec<u8>,
-}
-
-/// Numbers that the committer goes by.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct CommitRules {
-    pub(crate) limits: Limits,
-    pub(crate) durability: Durability,
-    pub(crate) queue_commands_max: usize,
-    pub(crate) queue_bytes_max: usize,
-    pub(crate) submit_timeout: Duration,
-    /// Whether there is a thread for commands that nobody waits for on a thread.
-    pub(crate) has_worker: bool,
 }
 
 /// The heart of an engine of one voter.
@@ -63,6 +50,8 @@ pub(crate) struct Committer {
     pub(crate) replica: RwLock<Replica>,
     rules: CommitRules,
     node: NodeId,
+    /// Of this opening: with one voter it never changes.
+    term: Term,
     queue: Mutex<Queue>,
     /// Signalled when commands leave the queue.
     room: Condvar,
@@ -90,21 +79,22 @@ impl Committer {
         Self {
             env,
             node: store.identity().node,
+            term,
             store,
             replica: RwLock::new(replica),
             rules,
             queue: Mutex::new(Queue::default()),
             room: Condvar::new(),
             work: Condvar::new(),
-            leader: Mutex::new(Leader { term, next, scratch: Vec::new() }),
+            leader: Mutex::new(Leader { next, scratch: Vec::new() }),
             stale_bytes: AtomicU64::new(stale_bytes),
             torn: AtomicBool::new(false),
             metrics: EngineMetrics::new(),
         }
     }
 
-    pub(crate) fn term(&self) -> Term {
-        self.leader.lock().term
+    pub(crate) const fn term(&self) -> Term {
+        self.term
     }
 
     /// Whether the state may be read.
@@ -232,7 +222,7 @@ impl Committer {
         let leading = Leading(self);
         let started = self.start_timing();
         let mut leader = self.leader.lock();
-        let id = LogId { term: leader.term, leader: self.node, index: leader.next };
+        let id = LogId { term: self.term, leader: self.node, index: leader.next };
         let clock = self.env.clock.now();
         let mut head = std::mem::take(&mut leader.scratch);
         codec::encode_head_into(&command, &mut head);
@@ -303,7 +293,7 @@ impl Committer {
             for pending in round {
                 let len = pending.bytes();
                 bytes += len as u64;
-                let id = LogId { term: leader.term, leader: self.node, index };
+                let id = LogId { term: self.term, leader: self.node, index };
                 let applied = self.apply(&mut replica, id, clock, pending.command, len);
                 answers.push((pending.reply, applied));
                 index = index.next();
@@ -356,7 +346,7 @@ impl Committer {
         let mut index = leader.next;
         let mut entries = Vec::with_capacity(round.len());
         for pending in round {
-            let id = LogId { term: leader.term, leader: self.node, index };
+            let id = LogId { term: self.term, leader: self.node, index };
             let payload = [pending.head.as_slice(), codec::body_of(&pending.command)];
             entries.push(EntryRef { id, clock, kind: EntryKind::Normal, payload });
             index = index.next();

@@ -33,7 +33,6 @@ pub(crate) struct Schedule {
 /// Compaction's own state.
 #[derive(Debug)]
 struct Compaction {
-    newest: Option<SnapshotInfo>,
     /// When the last one ended, by the clock's elapsed time.
     last: Duration,
     /// Not before this moment, after a failure.
@@ -48,7 +47,10 @@ pub(crate) struct Maintenance {
     schedule: Schedule,
     /// Useless bytes from which compaction runs.
     threshold: AtomicU64,
+    /// Held for as long as a compaction runs, so that only one does.
     compaction: Mutex<Compaction>,
+    /// The newest snapshot. Apart from `compaction`, so that asking for it waits for nobody.
+    newest: Mutex<Option<SnapshotInfo>>,
     /// When the last interval sync began, in microseconds of the clock's elapsed time.
     synced_at: AtomicU64,
     /// Useless bytes from which compaction is worth a look: the threshold, or what the state held
@@ -74,12 +76,13 @@ impl Maintenance {
     ) -> Self {
         let now = committer.env.clock.elapsed();
         let compaction =
-            Compaction { newest, last: now, not_before: Duration::ZERO, back_off: BACK_OFF_MIN };
+            Compaction { last: now, not_before: Duration::ZERO, back_off: BACK_OFF_MIN };
         Self {
             committer,
             schedule,
             threshold: AtomicU64::new(threshold),
             compaction: Mutex::new(compaction),
+            newest: Mutex::new(newest),
             synced_at: AtomicU64::new(micros(now)),
             look_at: AtomicU64::new(threshold),
             asked: AtomicBool::new(false),
@@ -155,7 +158,9 @@ impl Maintenance {
     /// Those of [`compact`].
     pub(crate) fn compact_now(&self) -> Result<CompactionReport> {
         let mut compaction = self.compaction.lock();
-        let result = compact(&self.committer, &mut compaction.newest, self.schedule.keep_log);
+        let mut newest = self.newest_snapshot();
+        let result = compact(&self.committer, &mut newest, self.schedule.keep_log);
+        *self.newest.lock() = newest;
         let now = self.committer.env.clock.elapsed();
         compaction.last = now;
         match &result {
@@ -176,7 +181,7 @@ impl Maintenance {
 
     /// The newest snapshot.
     pub(crate) fn newest_snapshot(&self) -> Option<SnapshotInfo> {
-        self.compaction.lock().newest.clone()
+        self.newest.lock().clone()
     }
 
     /// Cheap: two loads.

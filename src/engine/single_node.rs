@@ -7,7 +7,8 @@ use std::thread::JoinHandle;
 use parking_lot::Mutex;
 
 use super::api::{KvEngine, SnapshotEngine};
-use super::committer::{CommitRules, Committer};
+use super::commit_queue::CommitRules;
+use super::committer::Committer;
 use super::compaction::KeepLog;
 use super::maintenance::{Maintenance, Schedule};
 use super::read_context::ReadContext;

@@ -375,3 +375,39 @@ fn a_callback_may_hand_in_but_not_wait_and_its_panic_harms_nobody() {
     assert!(keys.iter().all(|key| engine.contains(key.as_bytes()).unwrap()));
     assert!(!engine.contains(b"inner").unwrap());
 }
+
+/// Writes past the threshold ask for a look at compaction, and for nothing else.
+#[test]
+fn stale_bytes_that_are_not_worth_a_compaction_cause_no_syncs() {
+    let fs = SimFs::new(1);
+    let mut config = config(1);
+    config.max_segment_size = 4 << 20;
+    config.compaction_threshold = 1;
+    config.compaction_interval = Duration::ZERO;
+    config.fsync_interval = Duration::from_hours(1);
+    let engine = open_sim_with(&fs, &config).unwrap();
+    for key in 0..16_u8 {
+        engine.put(vec![key], vec![key; 64 << 10]).unwrap();
+    }
+    let before = fs.syncs();
+    for count in 0..4000_u64 {
+        engine.put(b"counter".to_vec(), count.to_le_bytes().to_vec()).unwrap();
+        if count % 8 == 0 {
+            std::thread::yield_now();
+        }
+    }
+    assert!(engine.stats().stale_bytes > 1, "the writes were past the threshold");
+    assert_eq!(engine.stats().snapshot_version, None, "and not worth a compaction");
+    assert_eq!(fs.syncs(), before);
+}
+
+#[test]
+fn statistics_tell_the_newest_snapshot() {
+    let fs = SimFs::new(1);
+    let engine = open_sim_with(&fs, &config(0)).unwrap();
+    assert_eq!(engine.stats().snapshot_version, None);
+    let report = engine.run_compaction_now().unwrap();
+    let stats = engine.stats();
+    assert_eq!(stats.snapshot_version, Some(report.version));
+    assert_eq!(stats.snapshot_bytes, report.snapshot_bytes);
+}
