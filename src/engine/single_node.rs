@@ -129,6 +129,9 @@ impl SingleNodeEngine {
     }
 
     /// Runs `read` on one consistent state. Writers do not wait for it, and nothing is copied.
+    ///
+    /// It cannot refuse: after a panic while a command was applied, which is a fault of this crate,
+    /// [`KvEngine::view`] and [`KvEngine::get`] say `Poisoned`, and this may show a part of it.
     pub fn read_with<R>(&self, read: impl FnOnce(&StateView) -> R) -> R {
         read(&self.snapshot_state())
     }
