@@ -14,6 +14,19 @@ pub const SEGMENT_SIZE_CEILING: u64 = 1 << 31;
 /// Most threads that [`StoreConfig::worker_threads`] may ask for.
 pub const WORKER_THREADS_MAX: usize = 1024;
 
+/// How the blocks of a table are compressed. Each table says for itself, so that a change of the
+/// configuration makes no table unreadable.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Compression {
+    /// Not at all: a read shares the block that it finds. The default.
+    #[default]
+    Off,
+    /// LZ4: little work, for data that repeats itself.
+    Lz4,
+    /// Zstandard at a low level: smaller, and several times the work of LZ4.
+    Zstd,
+}
+
 /// How a store is kept. Start from the default and change what matters.
 ///
 /// ```

@@ -9,6 +9,7 @@
 //!
 //! No thread is started here, and nothing is read from a clock but how long things take.
 
+pub mod record;
 pub mod index;
 pub mod prefix_index;
 pub mod format;
