@@ -16,6 +16,8 @@ pub mod stats;
 pub mod log_record;
 pub(crate) mod replay;
 pub(crate) mod commit_queue;
+pub(crate) mod pressure;
+pub(crate) mod throttle;
 pub(crate) mod committer;
 pub(crate) mod compaction;
 pub(crate) mod maintenance;

@@ -14,6 +14,8 @@ pub mod index;
 pub mod prefix_index;
 pub mod format;
 pub mod error;
+pub mod merge_cursor;
+pub mod table_set;
 pub(crate) mod sync_gate;
 pub(crate) mod atomic_file;
 pub mod identity;
@@ -39,6 +41,8 @@ pub(crate) mod log_waiting;
 pub(crate) mod log_read;
 pub mod log;
 pub mod snapshot;
+pub mod manifest;
+pub mod table_store;
 pub mod store;
 pub mod inspect;
 

@@ -29,3 +29,25 @@ impl Record {
         self.value.is_none()
     }
 }
+
+/// Which way a cursor goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// To greater keys.
+    Forward,
+    /// To smaller keys.
+    Backward,
+}
+
+/// A row where it stands: nothing is copied, and no reference is counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RowRef<'a> {
+    /// The key.
+    pub key: &'a [u8],
+    /// The value; `None` for a tombstone.
+    pub value: Option<&'a [u8]>,
+    /// The log index of the entry that wrote or removed it.
+    pub version: Version,
+    /// The stamp of that entry.
+    pub timestamp: Timestamp,
+}

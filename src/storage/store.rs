@@ -12,14 +12,19 @@ use super::format::{
     parse_segment_name, parse_snapshot_name, snapshot_name,
 };
 use super::identity::Identity;
+use super::index::Index;
 use super::log::{Log, LogLimits};
 use super::log_open::{self, open_watermark};
 use super::log_scan::{ScannedLog, TailPolicy, list_segments, scan_log};
 use super::log_writer::LogWriter;
+use super::manifest::ManifestHead;
+use super::record::Record;
 use super::recovery::{Needed, Part, judge};
 use super::reserve::Reserve;
-use super::snapshot::{self, SnapshotHead, SnapshotInfo, SnapshotReader};
+use super::snapshot::{self, SnapshotReader};
 use super::sync_gate::SyncGate;
+use super::table_set::TableSet;
+use super::table_store::{Merge, MergeStep, TableStore};
 use crate::env::Env;
 use crate::env::fs::{FileKind, FsFile, LockKind, OpenHow, read_up_to_at};
 use crate::types::{LogIndex, NodeId};
@@ -62,6 +67,7 @@ const _: () = assert!(SEGMENT_BYTES_FLOOR < SEGMENT_BYTES_CEILING);
 pub struct Store {
     context: Context,
     log: Log,
+    tables: TableStore,
     /// Holds the lock for as long as the store is open.
     _lock: Arc<dyn FsFile>,
 }
@@ -113,7 +119,8 @@ impl Store {
         };
         let log = Log::new(context.clone(), limits, writer, watermark);
         log.delete_purged()?;
-        Ok(Self { context, log, _lock: lock })
+        let tables = TableStore::default();
+        Ok(Self { context, log, tables, _lock: lock })
     }
 
     /// Who the directory is.
@@ -134,35 +141,46 @@ impl Store {
         &self.log
     }
 
-    /// The newest snapshot; `None` when there is none.
-    ///
-    /// # Errors
-    /// `Corrupt`, `UnsupportedFormat`, `Io`.
-    pub fn snapshot(&self) -> Result<Option<SnapshotReader>, StorageError> {
-        newest_snapshot(&self.context)
+    /// The tables.
+    #[must_use]
+    pub const fn tables(&self) -> &TableStore {
+        &self.tables
     }
 
-    /// Writes a snapshot with so many rows in chunks and publishes it; `chunks` is called again
-    /// where it is tried a second time. The log is left alone: purging it is the caller's next
-    /// step.
+    /// Makes rows the newest run of the tables, and publishes a manifest that says that everything
+    /// up to `head.last` is in tables. The log is left alone: purging it is the caller's next step.
     ///
-    /// After a crash: the snapshots as before, or this one whole.
+    /// After a crash: the old manifest and tables, or the new ones.
     ///
     /// # Errors
-    /// `DiskFull`, after the reserve was given back and did not suffice; `Io`: the snapshots are as
-    /// before. `SyncFailed`: the store is poisoned.
-    pub fn publish_snapshot<'rows>(
+    /// `DiskFull`, after the reserve was given back and did not suffice; `Io`, `Corrupt`: the tables
+    /// are as before. `SyncFailed`: the store is poisoned.
+    pub fn add_run(
         &self,
-        head: &SnapshotHead,
-        rows: u64,
-        chunks: &dyn Fn() -> Box<dyn Iterator<Item = Vec<u8>> + 'rows>,
-    ) -> Result<SnapshotInfo, StorageError> {
-        let publish = || snapshot::publish(&self.context, head, rows, &mut chunks());
-        let published = match publish() {
-            Err(error) if error.is_disk_full() && self.log.release_reserve() => publish(),
-            published => published,
+        head: &ManifestHead,
+        rows: &Index<Record>,
+    ) -> Result<Arc<TableSet>, StorageError> {
+        self.relieved(|| {
+            let mut rows = rows.iter().map(|(key, record)| (key.clone(), record.clone()));
+            self.tables.add_run(head, &mut rows)
+        })
+    }
+
+    /// Does one step of a merge: one table more.
+    ///
+    /// # Errors
+    /// Those of [`Self::add_run`].
+    pub fn merge_step(&self, merge: &Merge) -> Result<MergeStep, StorageError> {
+        self.relieved(|| self.tables.merge_step(merge))
+    }
+
+    /// Tries what makes room; where the disk is full, once more with the reserve given back.
+    fn relieved<T>(&self, work: impl Fn() -> Result<T, StorageError>) -> Result<T, StorageError> {
+        let done = match work() {
+            Err(error) if error.is_disk_full() && self.log.release_reserve() => work(),
+            done => done,
         };
-        self.log.tell_if_poisoned(published)
+        self.log.tell_if_poisoned(done)
     }
 
     /// Syncs everything and leaves the directory so that nothing is to be repaired at the next
@@ -180,6 +198,7 @@ impl Store {
 pub struct ReadOnlyStore {
     context: Context,
     scanned: ScannedLog,
+    tables: TableStore,
     /// Holds a shared lock, where there is a lock file.
     _lock: Option<Arc<dyn FsFile>>,
 }
@@ -198,7 +217,8 @@ impl ReadOnlyStore {
         let context = Context::new(env, gate, root, identity);
         let mut scanned = scan(&context, TailPolicy::Refuse)?;
         scanned.take_in_survivors(&context)?;
-        Ok(Self { context, scanned, _lock: lock })
+        let tables = TableStore::default();
+        Ok(Self { context, scanned, tables, _lock: lock })
     }
 
     /// Who the directory is.
@@ -227,12 +247,10 @@ impl ReadOnlyStore {
         })
     }
 
-    /// The newest snapshot; `None` when there is none.
-    ///
-    /// # Errors
-    /// `Corrupt`, `UnsupportedFormat`, `Io`.
-    pub fn snapshot(&self) -> Result<Option<SnapshotReader>, StorageError> {
-        newest_snapshot(&self.context)
+    /// The tables.
+    #[must_use]
+    pub const fn tables(&self) -> &TableStore {
+        &self.tables
     }
 
     /// Numbers and lengths of the segments, oldest first.
