@@ -23,6 +23,8 @@ pub const WATERMARK_BYTES: usize = 16;
 pub const SECTOR_BYTES: usize = 512;
 /// Length of the payload of the frame that ends a snapshot.
 pub const SNAPSHOT_END_BYTES: usize = 16;
+/// Length of the payload of the frame that ends a manifest.
+pub const MANIFEST_END_BYTES: usize = 16;
 /// The longest payload that a reader accepts.
 pub const PAYLOAD_BYTES_MAX: usize = 1 << 30;
 /// The largest `max_segment_size`; with one payload more an offset still fits 32 bits.
@@ -33,6 +35,8 @@ pub const IDENTITY_MAGIC: [u8; 8] = *b"HTKVIDEN";
 pub const SEGMENT_MAGIC: [u8; 8] = *b"HTKVSEGM";
 /// First bytes of a snapshot.
 pub const SNAPSHOT_MAGIC: [u8; 8] = *b"HTKVSNAP";
+/// First bytes of a manifest.
+pub const MANIFEST_MAGIC: [u8; 8] = *b"HTKVMANI";
 
 /// Name of the lock file.
 pub const LOCK_NAME: &str = "LOCK";
@@ -52,6 +56,8 @@ pub const TORN_SUFFIX: &str = ".torn";
 pub const TEMPORARY_SUFFIX: &str = ".tmp";
 /// Beginning of a snapshot's name.
 pub const SNAPSHOT_PREFIX: &str = "SNAPSHOT-";
+/// Beginning of a manifest's name.
+pub const MANIFEST_PREFIX: &str = "MANIFEST-";
 
 const _: () = assert!(PROLOGUE_BYTES.is_multiple_of(FRAME_ALIGN));
 const _: () = assert!(HEADER_BYTES.is_multiple_of(FRAME_ALIGN));
@@ -85,6 +91,19 @@ pub fn parse_snapshot_name(name: &str) -> Option<u64> {
     (snapshot_name(index) == name).then_some(index)
 }
 
+/// Name of a manifest file.
+#[must_use]
+pub fn manifest_name(number: u64) -> String {
+    format!("{MANIFEST_PREFIX}{number:020}")
+}
+
+/// The number that a manifest's name means; `None` for a name that is not exactly a manifest's.
+#[must_use]
+pub fn parse_manifest_name(name: &str) -> Option<u64> {
+    let number = name.strip_prefix(MANIFEST_PREFIX)?.parse().ok()?;
+    (manifest_name(number) == name).then_some(number)
+}
+
 /// Whether a file of ours may have this name: what stands before [`TEMPORARY_SUFFIX`] in the name
 /// of one that is being written.
 #[must_use]
@@ -92,6 +111,7 @@ pub fn is_our_name(name: &str) -> bool {
     [IDENTITY_NAME, RESERVE_NAME, WATERMARK_NAME].contains(&name)
         || parse_segment_name(name).is_some()
         || parse_snapshot_name(name).is_some()
+        || parse_manifest_name(name).is_some()
         || name.ends_with(TORN_SUFFIX)
 }
 
@@ -175,6 +195,10 @@ mod tests {
         assert_eq!(parse_snapshot_name("SNAPSHOT-00000000000000000012"), Some(12));
         for name in ["SNAPSHOT-12", "SNAPSHOT-", "SNAPSHOT-00000000000000000012.tmp"] {
             assert_eq!(parse_snapshot_name(name), None, "{name}");
+        }
+        assert_eq!(parse_manifest_name("MANIFEST-00000000000000000012"), Some(12));
+        for name in ["MANIFEST-12", "MANIFEST-", "MANIFEST-00000000000000000012.tmp"] {
+            assert_eq!(parse_manifest_name(name), None, "{name}");
         }
     }
 

@@ -9,7 +9,7 @@ use super::context::Context;
 use super::error::StorageError;
 use super::format::{
     FRAME_ALIGN, IDENTITY_BYTES, IDENTITY_NAME, LOCK_NAME, LOG_NAME, SEGMENT_BYTES_CEILING,
-    parse_segment_name, parse_snapshot_name, snapshot_name,
+    parse_manifest_name, parse_segment_name, parse_snapshot_name, snapshot_name,
 };
 use super::identity::Identity;
 use super::log::{Log, LogLimits};
@@ -268,7 +268,7 @@ fn scan(context: &Context, tail: TailPolicy) -> Result<ScannedLog, StorageError>
         Some(purged) => context.root.join(snapshot_name(purged.0)),
         None => file,
     };
-    judge(Part::Snapshot, needed, &file, found)?;
+    judge(Part::Manifest, needed, &file, found)?;
     Ok(scanned)
 }
 
@@ -429,7 +429,7 @@ fn holds_entries(env: &Env, root: &Path) -> Result<bool, StorageError> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
         listed => listed.map_err(StorageError::wrap("list", path)),
     };
-    if list(root)?.iter().any(|entry| parse_snapshot_name(&entry.name).is_some()) {
+    if list(root)?.iter().any(|entry| is_checkpoint(&entry.name)) {
         return Ok(true);
     }
     let log = root.join(LOG_NAME);
@@ -454,6 +454,11 @@ fn holds_entries(env: &Env, root: &Path) -> Result<bool, StorageError> {
         }
     }
     Ok(false)
+}
+
+/// Whether a name is that of a file that only a store with entries has.
+fn is_checkpoint(name: &str) -> bool {
+    parse_snapshot_name(name).is_some() || parse_manifest_name(name).is_some()
 }
 
 /// Creates a store in an empty directory, or in one whose creation was interrupted.

@@ -1,0 +1,137 @@
+//! Rows of several runs in one order, each key once.
+
+use std::ops::Bound;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::error::StorageError;
+use super::record::{Direction, Record};
+use super::run::{Run, RunCursor};
+use super::table::{Fill, KeyHash};
+
+/// What a table is written from: rows in strictly ascending order of keys.
+pub(crate) trait RowSource {
+    /// The next row; `None` behind the last one.
+    ///
+    /// # Errors
+    /// Those of where the rows come from.
+    fn next_row(&mut self) -> Result<Option<(Bytes, Record)>, StorageError>;
+}
+
+/// Whether any of `runs`, which are older than a tombstone of `key`, may have a record that the
+/// tombstone must go on hiding.
+pub(crate) fn must_hide(runs: &[Arc<Run>], key: &[u8]) -> bool {
+    let hash = KeyHash::of(key);
+    runs.iter().any(|run| run.may_contain(key, hash))
+}
+
+/// The rows that a merge writes: of each key the newest record; a tombstone only where an older run
+/// may have what it hides.
+#[derive(Debug)]
+pub(crate) struct MergedRows<'a> {
+    /// Newest first.
+    cursors: Vec<RunCursor>,
+    /// The runs that are older than all that are merged.
+    older: &'a [Arc<Run>],
+}
+
+impl<'a> MergedRows<'a> {
+    /// The rows of `inputs`, newest first, that their `after` admits. What is read is not kept in
+    /// the cache, which belongs to readers.
+    ///
+    /// # Errors
+    /// `Corrupt`, `Io`.
+    pub(crate) fn new(inputs: &[Arc<Run>], older: &'a [Arc<Run>]) -> Result<Self, StorageError> {
+        let seek = |run| RunCursor::seek(run, Direction::Forward, Bound::Unbounded, Fill::Bypass);
+        Ok(Self { cursors: inputs.iter().map(seek).collect::<Result<_, _>>()?, older })
+    }
+
+    /// The newest row of the least key.
+    fn next_merged(&mut self) -> Result<Option<(Bytes, Record)>, StorageError> {
+        let mut least: Option<(usize, &[u8])> = None;
+        for (at, cursor) in self.cursors.iter().enumerate() {
+            if let Some(row) = cursor.row()
+                // Strictly: among equal keys the first, which is the newest, stays.
+                && least.is_none_or(|(_, key)| row.key < key)
+            {
+                least = Some((at, row.key));
+            }
+        }
+        let newest = least.and_then(|(at, _)| self.cursors.get(at)?.shared_row());
+        if let Some((key, _)) = &newest {
+            for cursor in &mut self.cursors {
+                if cursor.row().is_some_and(|row| *row.key == **key) {
+                    cursor.advance()?;
+                }
+            }
+        }
+        Ok(newest)
+    }
+}
+
+impl RowSource for MergedRows<'_> {
+    fn next_row(&mut self) -> Result<Option<(Bytes, Record)>, StorageError> {
+        loop {
+            match self.next_merged()? {
+                Some((key, record)) if record.is_tombstone() && !must_hide(self.older, &key) => {}
+                row => return Ok(row),
+            }
+        }
+    }
+}
+
+/// Rows that come from memory, without the tombstones that hide nothing; remembers which keys there
+/// were.
+pub(crate) struct NewRows<'a> {
+    pub(crate) rows: &'a mut dyn Iterator<Item = (Bytes, Record)>,
+    /// All runs there are.
+    pub(crate) older: &'a [Arc<Run>],
+    /// Of every key that came by, dropped tombstones included.
+    pub(crate) hashes: Vec<KeyHash>,
+}
+
+impl RowSource for NewRows<'_> {
+    fn next_row(&mut self) -> Result<Option<(Bytes, Record)>, StorageError> {
+        for (key, record) in &mut *self.rows {
+            self.hashes.push(KeyHash::of(&key));
+            if !record.is_tombstone() || must_hide(self.older, &key) {
+                return Ok(Some((key, record)));
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// A source that can be asked whether there is another row.
+pub(crate) struct Peeked<S> {
+    source: S,
+    next: Option<(Bytes, Record)>,
+}
+
+impl<S: RowSource> Peeked<S> {
+    pub(crate) fn new(mut source: S) -> Result<Self, StorageError> {
+        let next = source.next_row()?;
+        Ok(Self { source, next })
+    }
+
+    pub(crate) const fn has_more(&self) -> bool {
+        self.next.is_some()
+    }
+
+    pub(crate) fn into_source(self) -> S {
+        self.source
+    }
+}
+
+impl<S: RowSource> RowSource for Peeked<S> {
+    fn next_row(&mut self) -> Result<Option<(Bytes, Record)>, StorageError> {
+        match self.next.take() {
+            None => Ok(None),
+            row => {
+                self.next = self.source.next_row()?;
+                Ok(row)
+            }
+        }
+    }
+}
