@@ -4,6 +4,15 @@ use bytes::Bytes;
 
 use crate::types::{Timestamp, Version};
 
+/// Which way rows are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Direction {
+    /// Ascending keys.
+    Forward,
+    /// Descending keys.
+    Backward,
+}
+
 /// The newest that a layer knows of a key: its value, or that it was removed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {
