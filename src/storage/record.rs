@@ -16,8 +16,8 @@ pub enum Direction {
 /// The newest that a layer knows of a key: its value, or that it was removed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {
-    /// The value; `None` for a *tombstone*, which says that the key was removed and hides what older
-    /// layers have.
+    /// The value; `None` for a *tombstone*, which says that the key was removed and hides what
+    /// older layers have.
     pub value: Option<Bytes>,
     /// The log index of the entry that wrote or removed it.
     pub version: Version,
