@@ -4,11 +4,20 @@ use bytes::Bytes;
 
 use crate::types::{Timestamp, Version};
 
+/// Which way rows are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Direction {
+    /// Ascending keys.
+    Forward,
+    /// Descending keys.
+    Backward,
+}
+
 /// The newest that a layer knows of a key: its value, or that it was removed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {
-    /// The value; `None` for a *tombstone*, which says that the key was removed and hides what older
-    /// layers have.
+    /// The value; `None` for a *tombstone*, which says that the key was removed and hides what
+    /// older layers have.
     pub value: Option<Bytes>,
     /// The log index of the entry that wrote or removed it.
     pub version: Version,
