@@ -108,10 +108,11 @@ pub struct StoreConfig {
     /// How long a call waits for room in a queue before it gets `Overloaded`. Default 10 s.
     pub submit_timeout: Duration,
 
-    /// Bytes of memory for the tail (what is in no table yet, a quarter of it), for filters and
-    /// indexes of the tables (about 2.5 bytes a key), and, with what these leave, for cached blocks
-    /// and rows. Default 256 MiB; at least 1 MiB. The process takes up to 64 MiB more, and what
-    /// queues and batches hold. More: fewer reads from the operating system.
+    /// Bytes of memory for the tail (what is in no table yet and what is just being written to one:
+    /// a quarter each, at most 64 MiB), for filters and indexes of the tables (about 2.5 bytes a
+    /// key), and, with what these leave, for cached blocks and rows. Default 512 MiB; at least
+    /// 1 MiB. Memory is taken as it is used; the process takes up to 64 MiB more, and what queues
+    /// and batches hold. More: fewer reads from the operating system.
     pub memory_budget: u64,
 
     /// How blocks of tables that are written from now on are compressed. Default: not at all.
@@ -141,7 +142,7 @@ impl Default for StoreConfig {
             queue_bytes_max: 256 << 20,
             unsynced_bytes_max: 64 << 20,
             submit_timeout: Duration::from_secs(10),
-            memory_budget: 256 << 20,
+            memory_budget: 512 << 20,
             compression: Compression::Off,
             disk_reserve: 1 << 20,
         }

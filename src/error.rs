@@ -179,7 +179,8 @@ impl From<StorageError> for Error {
             StorageError::Closed { state } => Self::Closed(state),
             StorageError::Purged { .. }
             | StorageError::BeyondEnd { .. }
-            | StorageError::SegmentsExhausted => Self::Validation(error.to_string()),
+            | StorageError::SegmentsExhausted
+            | StorageError::TablesExhausted => Self::Validation(error.to_string()),
         }
     }
 }

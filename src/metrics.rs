@@ -38,6 +38,16 @@ pub const COMPACTION_SECONDS: &str = "hightower_kv_compaction_seconds";
 pub const KEYS: &str = "hightower_kv_keys";
 /// Key and value bytes that the state holds.
 pub const LIVE_BYTES: &str = "hightower_kv_live_bytes";
+/// Bytes of tables written.
+pub const TABLE_WRITTEN_BYTES_TOTAL: &str = "hightower_kv_table_written_bytes_total";
+/// Merges of runs that ended.
+pub const MERGES_TOTAL: &str = "hightower_kv_merges_total";
+/// Tables that hold the state.
+pub const TABLES: &str = "hightower_kv_tables";
+/// Bytes of their files.
+pub const TABLE_BYTES: &str = "hightower_kv_table_bytes";
+/// Runs that the tables form.
+pub const RUNS: &str = "hightower_kv_runs";
 
 /// Handles of one open log for its syncs.
 #[derive(Clone, Debug)]
@@ -63,6 +73,41 @@ impl LogMetrics {
 }
 
 impl Default for LogMetrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Handles of one open store for its tables.
+#[derive(Clone, Debug)]
+pub struct TableMetrics {
+    /// [`TABLE_WRITTEN_BYTES_TOTAL`].
+    pub written_bytes: Counter,
+    /// [`MERGES_TOTAL`].
+    pub merges: Counter,
+    /// [`TABLES`].
+    pub tables: Gauge,
+    /// [`TABLE_BYTES`].
+    pub bytes: Gauge,
+    /// [`RUNS`].
+    pub runs: Gauge,
+}
+
+impl TableMetrics {
+    /// Handles of whatever exporter is installed now.
+    #[must_use]
+    pub fn new() -> Self {
+        Self {
+            written_bytes: metrics::counter!(TABLE_WRITTEN_BYTES_TOTAL),
+            merges: metrics::counter!(MERGES_TOTAL),
+            tables: metrics::gauge!(TABLES),
+            bytes: metrics::gauge!(TABLE_BYTES),
+            runs: metrics::gauge!(RUNS),
+        }
+    }
+}
+
+impl Default for TableMetrics {
     fn default() -> Self {
         Self::new()
     }

@@ -9,6 +9,7 @@ use super::replay::membership_bytes;
 use super::stats::CompactionReport;
 use crate::error::Result;
 use crate::storage::manifest::ManifestHead;
+use crate::storage::table_store::{MergeGoal, MergeProgress};
 use crate::types::{LogIndex, Version};
 
 /// Whether compaction deletes the log that the tables cover.
@@ -85,7 +86,7 @@ fn bytes_of(committer: &Committer) -> u64 {
 
 /// Sets the tail aside, unless nothing was applied since the last manifest.
 fn freeze(committer: &Committer, frozen: &mut Option<Frozen>) {
-    let covered = committer.store.tables().head().map(|head| head.last);
+    let covered = committer.store.tables().manifest_head().map(|head| head.last);
     let mut replica = committer.replica.write();
     let Some(last) = replica.last.filter(|&last| Some(last) != covered) else { return };
     replica.kv.freeze();
@@ -139,25 +140,17 @@ fn write_frozen(
 
 /// Merges tables for as long as it pays.
 fn merge(committer: &Committer, effort: Effort, report: &mut CompactionReport) -> Result<()> {
-    let tables = committer.store.tables();
-    loop {
-        let planned = match effort {
-            Effort::Due { threshold } => tables.plan(threshold),
-            Effort::All => tables.plan_all(),
-            Effort::Close => None,
-        };
-        let Some(plan) = planned else { return Ok(()) };
-        loop {
-            let step = committer.store.merge_step(&plan)?;
-            let replaced = committer.replica.write().kv.rebase(step.set, false);
-            drop(replaced);
-            committer.throttle.progress();
-            if step.done {
-                break;
-            }
-        }
-        report.merges += 1;
+    let goal = match effort {
+        Effort::Due { threshold } => MergeGoal::Due { compaction_threshold: threshold },
+        Effort::All => MergeGoal::Everything,
+        Effort::Close => return Ok(()),
+    };
+    while let Some(step) = committer.store.merge_step(goal)? {
+        drop(committer.replica.write().kv.rebase(step.set, false));
+        committer.throttle.progress();
+        report.merges += usize::from(step.progress == MergeProgress::Done);
     }
+    Ok(())
 }
 
 /// Checks rule R12 in debug builds: purged <= snapshot <= applied <= last. With one voter what is
@@ -166,7 +159,7 @@ fn validate(committer: &Committer) {
     if cfg!(debug_assertions) {
         let applied = committer.replica.read().last;
         let hard = committer.store.log().hard_state();
-        let snapshot = committer.store.tables().head().map(|head| head.last);
+        let snapshot = committer.store.tables().manifest_head().map(|head| head.last);
         assert!(hard.purged <= snapshot, "purged {:?}, snapshot {snapshot:?}", hard.purged);
         assert!(snapshot <= applied, "snapshot {snapshot:?}, applied {applied:?}");
         assert!(applied <= hard.last, "applied {applied:?}, last {:?}", hard.last);
@@ -176,7 +169,7 @@ fn validate(committer: &Committer) {
 fn tell(committer: &Committer, report: &mut CompactionReport) {
     let tables = committer.store.tables();
     let set = tables.set();
-    let last = tables.head().map(|head| head.last.index);
+    let last = tables.manifest_head().map(|head| head.last.index);
     report.version = Version::from(last.unwrap_or(LogIndex(0)));
     let view = committer.replica.read().kv.view();
     report.rows = view.len() as u64;

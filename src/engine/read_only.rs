@@ -2,10 +2,12 @@
 
 use std::path::Path;
 
+use super::budget::table_options;
 use super::log_record::LogRecord;
 use super::replay::{ReadAhead, Replayed, replay};
 use super::stats::EngineStats;
 use crate::command::membership::Membership;
+use crate::config::{Compression, StoreConfig};
 use crate::env::Env;
 use crate::error::Result;
 use crate::state::StateView;
@@ -47,9 +49,10 @@ impl ReadOnlyEngine {
     }
 
     fn load(env: Env, directory: &Path, read_ahead: ReadAhead) -> Result<Self> {
-        let store = ReadOnlyStore::open(env, directory)?;
+        let tables = table_options(StoreConfig::default().memory_budget, Compression::Off);
+        let store = ReadOnlyStore::open(env, directory, tables)?;
         let tables = store.tables();
-        let (head, set, hard) = (tables.head(), tables.set(), store.hard_state());
+        let (head, set, hard) = (tables.manifest_head(), tables.set(), store.hard_state());
         let replayed = replay(head.as_ref(), set, hard, read_ahead, |range, bytes| {
             store.read_range(range, bytes)
         })?;

@@ -7,11 +7,12 @@ use std::thread::JoinHandle;
 use parking_lot::Mutex;
 
 use super::api::{KvEngine, SnapshotEngine};
+use super::budget::{marks_of, table_options};
 use super::commit_queue::CommitRules;
 use super::committer::Committer;
 use super::compaction::KeepLog;
 use super::maintenance::{Maintenance, Schedule};
-use super::pressure::{Marks, Pressure};
+use super::pressure::Pressure;
 use super::read_context::ReadContext;
 use super::replay::{ReadAhead, Replayed, replay};
 use super::stats::{CompactionReport, EngineStats};
@@ -97,7 +98,7 @@ impl SingleNodeEngine {
         let read_ahead =
             if config.worker_threads > 0 { ReadAhead::Thread } else { ReadAhead::Inline };
         let tables = store.tables();
-        let (head, set, hard) = (tables.head(), tables.set(), log.hard_state());
+        let (head, set, hard) = (tables.manifest_head(), tables.set(), log.hard_state());
         let replayed = replay(head.as_ref(), set, hard, read_ahead, |range, bytes| {
             log.read_range(range, bytes)
         })?;
@@ -356,21 +357,6 @@ const fn schedule_of(config: &StoreConfig) -> Schedule {
     }
 }
 
-/// Log that may gather before it is written to a table, at most: it is what an opening after a kill
-/// has to replay.
-const BEHIND_MAX: u64 = 32 << 20;
-
-/// When the tail is written: half a segment keeps the log, the part included that is just being
-/// compacted, below three segments.
-const fn marks_of(config: &StoreConfig) -> Marks {
-    let half = config.max_segment_size / 2;
-    Marks {
-        behind: if half < BEHIND_MAX { half } else { BEHIND_MAX },
-        tail: config.memory_budget / 4,
-        stale: config.compaction_threshold,
-    }
-}
-
 const fn store_options(config: &StoreConfig) -> StoreOptions {
     StoreOptions {
         segment_bytes_max: config.max_segment_size,
@@ -380,5 +366,6 @@ const fn store_options(config: &StoreConfig) -> StoreOptions {
         node: config.node_id,
         tail: TailPolicy::Refuse,
         absent: Absent::Create,
+        tables: table_options(config.memory_budget, config.compression),
     }
 }

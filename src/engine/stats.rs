@@ -57,14 +57,14 @@ impl EngineStats {
     /// Takes in what the tables say of themselves.
     pub(crate) fn take_in_tables(&mut self, tables: &TableStore) {
         let set = tables.set();
-        let head = tables.head();
+        let head = tables.manifest_head();
         let live_there = head.as_ref().map_or(0, |head| head.live_bytes);
         self.stale_bytes += set.data_bytes().saturating_sub(live_there);
         self.snapshot_version = head.map(|head| head.last.index.into());
         self.tables = set.tables().count();
         self.table_bytes = set.bytes();
         self.runs = set.runs().len();
-        self.cache_bytes = tables.resident_bytes();
+        self.cache_bytes = tables.memory_bytes();
     }
 }
 

@@ -8,8 +8,10 @@ use super::value::{Value, Versioned};
 use crate::storage::error::StorageError;
 use crate::storage::index::{Index, Range};
 use crate::storage::merge_cursor::{MergeCursor, RowCursor};
-use crate::storage::record::{Direction, Record, RowRef};
-use crate::storage::table_set::{RunCursor, TableSet};
+use crate::storage::record::{Direction, Record};
+use crate::storage::run::RunCursor;
+use crate::storage::table::RowRef;
+use crate::storage::table_set::TableSet;
 use crate::types::{Timestamp, Version};
 
 /// A row of a state, where it stands.

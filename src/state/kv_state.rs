@@ -27,7 +27,7 @@ pub enum ApplyError {
 }
 
 /// What a state begins with: everything up to one entry.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Checkpoint {
     /// The rows.
     pub tables: Arc<TableSet>,

@@ -12,7 +12,8 @@ use crate::storage::error::StorageError;
 use crate::storage::index::Index;
 use crate::storage::prefix_index::{as_slice, prefix_range};
 use crate::storage::record::{Direction, Record};
-use crate::storage::table_set::{Cached, TableSet};
+use crate::storage::table::Cached;
+use crate::storage::table_set::TableSet;
 use crate::types::{LogIndex, Timestamp, Version};
 
 /// The state after one entry of the log. It never changes; a clone is O(1) and shares all memory.
@@ -21,7 +22,7 @@ use crate::types::{LogIndex, Timestamp, Version};
 /// compaction runs, the *frozen* tail that it writes; and tables, which are read from disk where
 /// they are not cached. As long as a view exists, what is in memory of it stays there, and the
 /// tables that it reads stay on disk, also those that a compaction has replaced.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct StateView {
     /// The newest record of each key since the last freeze, tombstones included.
     pub(super) tail: Index<Record>,
@@ -42,6 +43,20 @@ pub enum Resident {
     Known(Option<Value>),
     /// It may be in these tables.
     InTables(Arc<TableSet>),
+}
+
+impl Default for StateView {
+    fn default() -> Self {
+        Self {
+            tail: Index::new(),
+            frozen: Index::new(),
+            base: TableSet::empty(),
+            keys: 0,
+            last_applied: None,
+            last_timestamp: Timestamp::default(),
+            live_bytes: 0,
+        }
+    }
 }
 
 fn versioned(record: Record) -> Option<Versioned> {

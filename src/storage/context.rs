@@ -3,11 +3,11 @@
 use std::path::{Path, PathBuf};
 
 use super::error::StorageError;
-use super::format::{LOG_NAME, segment_name};
+use super::format::{LOG_NAME, TABLES_NAME, segment_name, table_name};
 use super::identity::Identity;
 use super::sync_gate::SyncGate;
 use crate::env::Env;
-use crate::types::SegmentId;
+use crate::types::{SegmentId, TableId};
 
 /// One open directory. Clones share the latch of a failed sync.
 #[derive(Clone, Debug)]
@@ -18,16 +18,29 @@ pub(crate) struct Context {
     pub(crate) root: PathBuf,
     /// The folder of segments.
     pub(crate) log: PathBuf,
+    /// The folder of tables.
+    pub(crate) tables: PathBuf,
     pub(crate) identity: Identity,
 }
 
 impl Context {
     pub(crate) fn new(env: Env, gate: SyncGate, root: &Path, identity: Identity) -> Self {
-        Self { env, gate, root: root.to_owned(), log: root.join(LOG_NAME), identity }
+        Self {
+            env,
+            gate,
+            root: root.to_owned(),
+            log: root.join(LOG_NAME),
+            tables: root.join(TABLES_NAME),
+            identity,
+        }
     }
 
     pub(crate) fn segment_path(&self, id: SegmentId) -> PathBuf {
         self.log.join(segment_name(id))
+    }
+
+    pub(crate) fn table_path(&self, id: TableId) -> PathBuf {
+        self.tables.join(table_name(id))
     }
 
     /// A salt for a new file.

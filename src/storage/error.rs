@@ -187,6 +187,10 @@ pub enum StorageError {
     /// Every number that a segment can have was used.
     #[error("all segment numbers are used up: export the data and import it into a new store")]
     SegmentsExhausted,
+
+    /// Every number that a table can have was used.
+    #[error("all table numbers are used up: export the data and import it into a new store")]
+    TablesExhausted,
 }
 
 fn lost(first_index: Option<LogIndex>) -> String {

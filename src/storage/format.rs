@@ -3,7 +3,7 @@
 //!
 //! `docs/format.md` is the specification; `tests/tidy.rs` compares the constants.
 
-use crate::types::SegmentId;
+use crate::types::{SegmentId, TableId};
 
 /// Version of the whole directory's format.
 pub const FORMAT_VERSION: u32 = 1;
@@ -23,16 +23,32 @@ pub const WATERMARK_BYTES: usize = 16;
 pub const SECTOR_BYTES: usize = 512;
 /// Length of the payload of the frame that ends a snapshot.
 pub const SNAPSHOT_END_BYTES: usize = 16;
+/// Length of the payload of the frame that ends a manifest.
+pub const MANIFEST_END_BYTES: usize = 16;
 /// The longest payload that a reader accepts.
 pub const PAYLOAD_BYTES_MAX: usize = 1 << 30;
 /// The largest `max_segment_size`; with one payload more an offset still fits 32 bits.
 pub const SEGMENT_BYTES_CEILING: u64 = 1 << 31;
+/// Length of what stands before the content of a table's block.
+pub const TABLE_BLOCK_HEADER_BYTES: usize = 12;
+/// Length of what ends a table.
+pub const TABLE_FOOTER_BYTES: usize = 80;
+/// The longest content of a table's block that a reader accepts: the largest row and its columns.
+pub const TABLE_BLOCK_BYTES_MAX: usize = PAYLOAD_BYTES_MAX + (1 << 17);
+/// The longest key that a table holds.
+pub const TABLE_KEY_BYTES_MAX: usize = 1 << 16;
+/// The longest value that a table holds.
+pub const TABLE_VALUE_BYTES_MAX: usize = PAYLOAD_BYTES_MAX - 1;
 /// First bytes of `IDENTITY`.
 pub const IDENTITY_MAGIC: [u8; 8] = *b"HTKVIDEN";
 /// First bytes of a segment.
 pub const SEGMENT_MAGIC: [u8; 8] = *b"HTKVSEGM";
 /// First bytes of a snapshot.
 pub const SNAPSHOT_MAGIC: [u8; 8] = *b"HTKVSNAP";
+/// First bytes of a manifest.
+pub const MANIFEST_MAGIC: [u8; 8] = *b"HTKVMANI";
+/// First bytes of a table.
+pub const TABLE_MAGIC: [u8; 8] = *b"HTKVTABL";
 
 /// Name of the lock file.
 pub const LOCK_NAME: &str = "LOCK";
@@ -42,20 +58,27 @@ pub const IDENTITY_NAME: &str = "IDENTITY";
 pub const RESERVE_NAME: &str = "RESERVE";
 /// Name of the folder of segments.
 pub const LOG_NAME: &str = "log";
+/// Name of the folder of tables.
+pub const TABLES_NAME: &str = "tables";
 /// Name of the watermark within the folder of segments.
 pub const WATERMARK_NAME: &str = "WATERMARK";
 /// Ending of a segment's name.
 pub const SEGMENT_SUFFIX: &str = ".seg";
+/// Ending of a table's name.
+pub const TABLE_SUFFIX: &str = ".tbl";
 /// Ending of the name of cut bytes.
 pub const TORN_SUFFIX: &str = ".torn";
 /// Ending of the name of a file that is being written.
 pub const TEMPORARY_SUFFIX: &str = ".tmp";
 /// Beginning of a snapshot's name.
 pub const SNAPSHOT_PREFIX: &str = "SNAPSHOT-";
+/// Beginning of a manifest's name.
+pub const MANIFEST_PREFIX: &str = "MANIFEST-";
 
 const _: () = assert!(PROLOGUE_BYTES.is_multiple_of(FRAME_ALIGN));
 const _: () = assert!(HEADER_BYTES.is_multiple_of(FRAME_ALIGN));
 const _: () = assert!(STATE_BYTES.is_multiple_of(FRAME_ALIGN));
+const _: () = assert!((TABLE_BLOCK_BYTES_MAX as u64) < u32::MAX as u64);
 const _: () = assert!(SEGMENT_BYTES_CEILING + (PAYLOAD_BYTES_MAX as u64) < u32::MAX as u64);
 
 /// Name of a segment file.
@@ -72,6 +95,20 @@ pub fn parse_segment_name(name: &str) -> Option<SegmentId> {
     (segment_name(id) == name).then_some(id)
 }
 
+/// Name of a table file.
+#[must_use]
+pub fn table_name(id: TableId) -> String {
+    format!("{:010}{TABLE_SUFFIX}", id.0)
+}
+
+/// The table that a file name means; `None` for a name that is not exactly a table's.
+#[must_use]
+pub fn parse_table_name(name: &str) -> Option<TableId> {
+    let digits = name.strip_suffix(TABLE_SUFFIX)?;
+    let id = TableId(digits.parse().ok()?);
+    (table_name(id) == name).then_some(id)
+}
+
 /// Name of a snapshot file.
 #[must_use]
 pub fn snapshot_name(index: u64) -> String {
@@ -85,13 +122,28 @@ pub fn parse_snapshot_name(name: &str) -> Option<u64> {
     (snapshot_name(index) == name).then_some(index)
 }
 
+/// Name of a manifest file.
+#[must_use]
+pub fn manifest_name(number: u64) -> String {
+    format!("{MANIFEST_PREFIX}{number:020}")
+}
+
+/// The number that a manifest's name means; `None` for a name that is not exactly a manifest's.
+#[must_use]
+pub fn parse_manifest_name(name: &str) -> Option<u64> {
+    let number = name.strip_prefix(MANIFEST_PREFIX)?.parse().ok()?;
+    (manifest_name(number) == name).then_some(number)
+}
+
 /// Whether a file of ours may have this name: what stands before [`TEMPORARY_SUFFIX`] in the name
 /// of one that is being written.
 #[must_use]
 pub fn is_our_name(name: &str) -> bool {
     [IDENTITY_NAME, RESERVE_NAME, WATERMARK_NAME].contains(&name)
         || parse_segment_name(name).is_some()
+        || parse_table_name(name).is_some()
         || parse_snapshot_name(name).is_some()
+        || parse_manifest_name(name).is_some()
         || name.ends_with(TORN_SUFFIX)
 }
 
@@ -172,9 +224,18 @@ mod tests {
         for name in ["12.seg", "0000000012.seg.bak", "+000000012.seg", "9999999999.seg", ".seg"] {
             assert_eq!(parse_segment_name(name), None, "{name}");
         }
+        assert_eq!(parse_table_name("0000000012.tbl"), Some(TableId(12)));
+        for name in ["12.tbl", "0000000012.seg", "+000000012.tbl", "9999999999.tbl", ".tbl"] {
+            assert_eq!(parse_table_name(name), None, "{name}");
+        }
+        assert!(is_our_name("0000000012.tbl"));
         assert_eq!(parse_snapshot_name("SNAPSHOT-00000000000000000012"), Some(12));
         for name in ["SNAPSHOT-12", "SNAPSHOT-", "SNAPSHOT-00000000000000000012.tmp"] {
             assert_eq!(parse_snapshot_name(name), None, "{name}");
+        }
+        assert_eq!(parse_manifest_name("MANIFEST-00000000000000000012"), Some(12));
+        for name in ["MANIFEST-12", "MANIFEST-", "MANIFEST-00000000000000000012.tmp"] {
+            assert_eq!(parse_manifest_name(name), None, "{name}");
         }
     }
 

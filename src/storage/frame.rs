@@ -45,10 +45,16 @@ pub enum FrameKind {
     SnapshotRows,
     /// The end of a snapshot.
     SnapshotEnd,
+    /// The beginning of a manifest.
+    ManifestHead,
+    /// A table that a manifest names.
+    ManifestTable,
+    /// The end of a manifest.
+    ManifestEnd,
 }
 
 impl FrameKind {
-    const ALL: [Self; 12] = [
+    const ALL: [Self; 15] = [
         Self::Blank,
         Self::Membership,
         Self::Normal,
@@ -61,6 +67,9 @@ impl FrameKind {
         Self::SnapshotHead,
         Self::SnapshotRows,
         Self::SnapshotEnd,
+        Self::ManifestHead,
+        Self::ManifestTable,
+        Self::ManifestEnd,
     ];
 
     /// As the header holds it: 1 for the first, so that zeroed bytes are no frame.
@@ -81,20 +90,29 @@ impl FrameKind {
         matches!(self, Self::Blank | Self::Membership | Self::Normal)
     }
 
-    /// Whether the frame may stand in a segment (the others stand in snapshots).
+    /// Whether the frame may stand in a segment (the others stand in snapshots and manifests).
     #[must_use]
     pub const fn is_log(self) -> bool {
-        !matches!(self, Self::SnapshotHead | Self::SnapshotRows | Self::SnapshotEnd)
+        !matches!(
+            self,
+            Self::SnapshotHead
+                | Self::SnapshotRows
+                | Self::SnapshotEnd
+                | Self::ManifestHead
+                | Self::ManifestTable
+                | Self::ManifestEnd
+        )
     }
 }
 
-/// The one bit that two of the kinds need, named for what it says.
+/// The one bit that some of the kinds need, named for what it says.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Flag {
     /// Nothing.
     #[default]
     Unset,
-    /// Of a vote: it is committed. Of a truncation: no entry is kept.
+    /// Of a vote: it is committed. Of a truncation: no entry is kept. Of a manifest's table: it is
+    /// the first of a run.
     Set,
 }
 
@@ -103,7 +121,7 @@ pub enum Flag {
 pub struct FrameHeader {
     /// What the frame says.
     pub kind: FrameKind,
-    /// The bit of a vote or truncation.
+    /// The bit of a vote, a truncation or a manifest's table.
     pub flag: Flag,
     /// Which entry; the meaning by kind stands in `docs/format.md`.
     pub id: LogId,
@@ -411,7 +429,7 @@ mod tests {
             if let Some(kind) = FrameKind::from_code(code) {
                 assert_eq!(kind.code(), code);
             } else {
-                assert!(code == 0 || code > 12);
+                assert!(code == 0 || code > 15);
             }
         }
     }

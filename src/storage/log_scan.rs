@@ -201,7 +201,7 @@ impl Scanner<'_> {
         let len = read_up_to_at(&*file, &mut bytes, 0).map_err(StorageError::wrap("read", path))?;
         let bytes = bytes.get(..len).unwrap_or_default();
         let tag = self.context.identity.tag();
-        let prologue = Prologue::decode(bytes, SEGMENT_MAGIC, id, tag, path)?;
+        let prologue = Prologue::decode(bytes, SEGMENT_MAGIC, id.0, tag, path)?;
         let salt = prologue.salt();
         let rest = bytes.get(PROLOGUE_BYTES..).unwrap_or_default();
         let state = check_frame(rest, salt, PROLOGUE_BYTES as u64, salt.chain())

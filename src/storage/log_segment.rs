@@ -69,7 +69,7 @@ impl LogSegment {
     ) -> Result<Self, StorageError> {
         let salt = context.salt()?;
         let tag = context.identity.tag();
-        let prologue = Prologue { magic: SEGMENT_MAGIC, segment: id, salt, tag };
+        let prologue = Prologue { magic: SEGMENT_MAGIC, number: id.0, salt, tag };
         let salt = prologue.salt();
         let encoded_state = state.encode();
         let mut buffer = FrameBuffer::new(salt, 0, salt.chain(), Vec::new());

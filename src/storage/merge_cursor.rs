@@ -5,7 +5,9 @@ use std::cmp::Ordering;
 use bytes::Bytes;
 
 use super::error::StorageError;
-use super::record::{Direction, Record, RowRef};
+use super::record::{Direction, Record};
+use super::run::RunCursor;
+use super::table::RowRef;
 
 /// A place in an ordered source of rows, which moves in one direction.
 pub trait RowCursor {
@@ -20,6 +22,22 @@ pub trait RowCursor {
     /// # Errors
     /// `Corrupt`, `Io` of a source on disk; then the cursor is of no more use.
     fn advance(&mut self) -> Result<(), StorageError>;
+}
+
+impl RowCursor for RunCursor {
+    #[inline]
+    fn row(&self) -> Option<RowRef<'_>> {
+        Self::row(self)
+    }
+
+    fn shared_row(&self) -> Option<(Bytes, Record)> {
+        Self::shared_row(self)
+    }
+
+    #[inline]
+    fn advance(&mut self) -> Result<(), StorageError> {
+        Self::advance(self)
+    }
 }
 
 /// The rows of several sources in key order: of a key that several have, the newest record, which

@@ -1,19 +1,18 @@
-//! What stands before the first frame of a segment or snapshot.
+//! What a segment, a snapshot and a table begin with.
 
 use std::path::Path;
 
 use super::error::StorageError;
 use super::format::{FORMAT_VERSION, Fields, PROLOGUE_BYTES, take, take_u32, take_u64};
 use super::frame::Salt;
-use crate::types::SegmentId;
 
 /// Which file this is, and the salt of its checksums.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Prologue {
-    /// `SEGMENT_MAGIC` or `SNAPSHOT_MAGIC`.
+    /// `SEGMENT_MAGIC`, `SNAPSHOT_MAGIC` or `TABLE_MAGIC`.
     pub(crate) magic: [u8; 8],
-    /// Number of the segment; 0 in a snapshot.
-    pub(crate) segment: SegmentId,
+    /// Number of the segment or table, as in the file's name; 0 in a snapshot.
+    pub(crate) number: u32,
     /// Random, new for each file.
     pub(crate) salt: u64,
     /// First eight bytes of the directory's incarnation.
@@ -29,7 +28,7 @@ impl Prologue {
         Fields::new()
             .raw(&self.magic)
             .u32(FORMAT_VERSION)
-            .u32(self.segment.0)
+            .u32(self.number)
             .u64(self.salt)
             .u64(self.tag)
             .u32(0)
@@ -46,7 +45,7 @@ impl Prologue {
     pub(crate) fn decode(
         bytes: &[u8],
         magic: [u8; 8],
-        segment: SegmentId,
+        number: u32,
         tag: u64,
         path: &Path,
     ) -> Result<Self, StorageError> {
@@ -71,12 +70,15 @@ impl Prologue {
         }
         let prologue = Self {
             magic,
-            segment: SegmentId(take_u32(&bytes, 12).unwrap_or_default()),
+            number: take_u32(&bytes, 12).unwrap_or_default(),
             salt: take_u64(&bytes, 16).unwrap_or_default(),
             tag: take_u64(&bytes, 24).unwrap_or_default(),
         };
-        if prologue.segment != segment {
-            return corrupt(&format!("the content is that of segment {}", prologue.segment));
+        if prologue.number != number {
+            return corrupt(&format!(
+                "the content is that of the file numbered {}",
+                prologue.number
+            ));
         }
         if prologue.tag != tag {
             return corrupt("the file belongs to another directory");

@@ -4,11 +4,20 @@ use bytes::Bytes;
 
 use crate::types::{Timestamp, Version};
 
+/// Which way rows are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Direction {
+    /// Ascending keys.
+    Forward,
+    /// Descending keys.
+    Backward,
+}
+
 /// The newest that a layer knows of a key: its value, or that it was removed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {
-    /// The value; `None` for a *tombstone*, which says that the key was removed and hides what older
-    /// layers have.
+    /// The value; `None` for a *tombstone*, which says that the key was removed and hides what
+    /// older layers have.
     pub value: Option<Bytes>,
     /// The log index of the entry that wrote or removed it.
     pub version: Version,
@@ -28,26 +37,4 @@ impl Record {
     pub const fn is_tombstone(&self) -> bool {
         self.value.is_none()
     }
-}
-
-/// Which way a cursor goes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Direction {
-    /// To greater keys.
-    Forward,
-    /// To smaller keys.
-    Backward,
-}
-
-/// A row where it stands: nothing is copied, and no reference is counted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct RowRef<'a> {
-    /// The key.
-    pub key: &'a [u8],
-    /// The value; `None` for a tombstone.
-    pub value: Option<&'a [u8]>,
-    /// The log index of the entry that wrote or removed it.
-    pub version: Version,
-    /// The stamp of that entry.
-    pub timestamp: Timestamp,
 }

@@ -17,8 +17,10 @@ pub(crate) enum Part {
     Identity,
     /// `log/WATERMARK`.
     Watermark,
-    /// A snapshot.
-    Snapshot,
+    /// The newest manifest.
+    Manifest,
+    /// A table.
+    Table,
     /// Prologue and state frame of a segment.
     SegmentHead,
     /// Any later frame of a segment.
@@ -42,7 +44,8 @@ pub(crate) enum Check {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Needed {
     /// A frame: it begins below what is known to be synced. A segment: what a later file says must
-    /// be in it. A snapshot: the log is purged up to it. The identity: the log holds entries.
+    /// be in it. A manifest: the log is purged up to it. A table: the newest manifest names it. The
+    /// identity: the log holds entries.
     Yes,
     /// Nothing proves it.
     No,
@@ -127,16 +130,17 @@ impl Case {
 }
 
 /// The table. Exactly one row matches any situation.
-pub(crate) const CASES: [Case; 25] = {
+pub(crate) const CASES: [Case; 30] = {
     use Check::{Absent, Damaged, Intact, Newer};
     use Decision::{
         Create, Cut, Ignore, Keep, RefuseAmbiguous, RefuseCorrupt, RefuseMissing, RefuseNewer,
         Remove,
     };
     use Needed::{No, Yes};
-    use Part::{Frame, Identity, SegmentHead, Snapshot, Temporary, Watermark};
+    use Part::{Frame, Identity, Manifest, SegmentHead, Table, Temporary, Watermark};
     use Written::{FileEnds, Unclear, ZeroSector};
     const SYNCED_FIRST: &str = "it got its name after its bytes were synced";
+    const TABLE_FIRST: &str = "it is synced before the manifest that names it";
     const NOT_GUESSED: &str = "what a newer release wrote is not guessed at";
     [
         case('A', Temporary, &[], Remove, "it never got its name, so nothing relies on it"),
@@ -149,12 +153,12 @@ pub(crate) const CASES: [Case; 25] = {
             .needed(&[No]),
         case('G', Watermark, &[Intact], Keep, "it proves how far the log was synced"),
         case('H', Watermark, &[Absent, Damaged, Newer], Ignore, "the headers prove it too"),
-        case('I', Snapshot, &[Intact], Keep, SYNCED_FIRST),
-        case('J', Snapshot, &[Damaged], RefuseCorrupt, SYNCED_FIRST),
-        case('K', Snapshot, &[Newer], RefuseNewer, NOT_GUESSED),
-        case('L', Snapshot, &[Absent], RefuseMissing, "the log is purged after it is synced")
+        case('I', Manifest, &[Intact], Keep, SYNCED_FIRST),
+        case('J', Manifest, &[Damaged], RefuseCorrupt, SYNCED_FIRST),
+        case('K', Manifest, &[Newer], RefuseNewer, NOT_GUESSED),
+        case('L', Manifest, &[Absent], RefuseMissing, "the log is purged after it is synced")
             .needed(&[Yes]),
-        case('M', Snapshot, &[Absent], Ignore, "the log holds everything").needed(&[No]),
+        case('M', Manifest, &[Absent], Ignore, "the log holds everything").needed(&[No]),
         case('N', SegmentHead, &[Intact], Keep, "it got its name after its head was synced"),
         case(
             'O',
@@ -181,15 +185,20 @@ pub(crate) const CASES: [Case; 25] = {
         case('Y', Frame, &[Damaged], RefuseAmbiguous, "it may be damage or an unsynced write")
             .needed(&[No])
             .written(&[Unclear]),
+        case('Z', Table, &[], Remove, "no manifest that counts names it").needed(&[No]),
+        case('a', Table, &[Intact], Keep, TABLE_FIRST).needed(&[Yes]),
+        case('b', Table, &[Damaged], RefuseCorrupt, TABLE_FIRST).needed(&[Yes]),
+        case('c', Table, &[Newer], RefuseNewer, NOT_GUESSED).needed(&[Yes]),
+        case('d', Table, &[Absent], RefuseMissing, TABLE_FIRST).needed(&[Yes]),
     ]
 };
 
 /// The row that matches.
 pub(crate) fn decide(situation: Situation) -> &'static Case {
-    static TABLE: [Case; 25] = CASES;
-    // The last row is the most careful one; the test below shows that it is never reached this way.
-    let [.., careful] = &TABLE;
-    TABLE.iter().find(|case| case.matches(situation)).unwrap_or(careful)
+    static TABLE: [Case; 30] = CASES;
+    // The last row is a refusal; the test below shows that it is never reached this way.
+    let [.., refusal] = &TABLE;
+    TABLE.iter().find(|case| case.matches(situation)).unwrap_or(refusal)
 }
 
 /// Asks the table about a whole file: what was read of it, or that it is absent, or why not.
@@ -226,9 +235,9 @@ mod tests {
 
     #[test]
     fn exactly_one_row_matches_each_situation() {
-        use Part::{Frame, Identity, SegmentHead, Snapshot, Temporary, Watermark};
+        use Part::{Frame, Identity, Manifest, SegmentHead, Table, Temporary, Watermark};
         let mut count = 0;
-        for part in [Temporary, Identity, Watermark, Snapshot, SegmentHead, Frame] {
+        for part in [Temporary, Identity, Watermark, Manifest, Table, SegmentHead, Frame] {
             for check in [Check::Absent, Check::Intact, Check::Damaged, Check::Newer] {
                 for needed in [Needed::Yes, Needed::No] {
                     for written in [Written::FileEnds, Written::ZeroSector, Written::Unclear] {
@@ -245,13 +254,13 @@ mod tests {
                 }
             }
         }
-        assert_eq!(count, 6 * 4 * 2 * 3);
+        assert_eq!(count, 7 * 4 * 2 * 3);
     }
 
     #[test]
     fn every_row_is_reached_by_something() {
         let letters: Vec<char> = CASES.iter().map(|case| case.letter).collect();
-        let expected: Vec<char> = ('A'..='Y').collect();
+        let expected: Vec<char> = ('A'..='Z').chain('a'..='d').collect();
         assert_eq!(letters, expected);
     }
 
@@ -261,7 +270,10 @@ mod tests {
             let synced = case.needed.contains(&Needed::Yes);
             if synced {
                 assert!(
-                    matches!(case.decision, Decision::RefuseCorrupt | Decision::RefuseMissing),
+                    !matches!(
+                        case.decision,
+                        Decision::Cut | Decision::Ignore | Decision::Remove | Decision::Create
+                    ),
                     "row {}",
                     case.letter
                 );

@@ -19,7 +19,7 @@ use super::frame_buffer::{Draft, FrameBuffer};
 use super::frame_reader::FrameReader;
 use super::prologue::Prologue;
 use crate::env::fs::{FileKind, FsFile, OpenHow, read_up_to_at};
-use crate::types::{LogId, LogIndex, SegmentId, Timestamp};
+use crate::types::{LogId, LogIndex, Timestamp};
 
 /// How much is read at once.
 const CHUNK_BYTES: usize = 1 << 20;
@@ -64,7 +64,7 @@ pub(crate) fn publish(
     let mut info = SnapshotInfo { last: head.last, rows, bytes: 0 };
     let prologue = Prologue {
         magic: SNAPSHOT_MAGIC,
-        segment: SegmentId(0),
+        number: 0,
         salt: context.salt()?,
         tag: context.identity.tag(),
     };
@@ -181,7 +181,7 @@ impl SnapshotReader {
         let prologue = Prologue::decode(
             prologue.get(..len).unwrap_or_default(),
             SNAPSHOT_MAGIC,
-            SegmentId(0),
+            0,
             context.identity.tag(),
             &path,
         )?;

@@ -1,60 +1,160 @@
-//! STUB
-#![allow(missing_docs, missing_debug_implementations, clippy::all, clippy::pedantic, unused)]
-use super::error::StorageError;
-use super::merge_cursor::RowCursor;
-use super::record::{Direction, Record, RowRef};
-use bytes::Bytes;
+//! All tables that hold one state: runs, the newest first. Never changes.
+
 use std::ops::Bound;
-#[derive(Debug, Default)]
-pub struct TableSet {}
+use std::sync::Arc;
+
+use super::error::StorageError;
+use super::hot_map::HotMap;
+use super::manifest::TableEntry;
+use super::record::{Direction, Record};
+use super::run::{Run, RunCursor};
+use super::table::{BlockCache, Cached, Fill, KeyHash};
+
+/// The state after one entry, in tables.
+///
+/// It can be read for as long as it is held: its files are open, and removing their names does not
+/// take them away. The space that they take is given back when the last holder lets go.
 #[derive(Debug)]
-pub struct RunCursor {}
-#[derive(Debug)]
-pub enum Cached {
-    Hit(Option<Record>),
-    NeedsRead,
+pub struct TableSet {
+    number: u64,
+    /// Newest first.
+    runs: Vec<Arc<Run>>,
+    cache: Arc<BlockCache>,
+    hot: Arc<HotMap>,
 }
+
 impl TableSet {
+    pub(crate) const fn new(
+        number: u64,
+        runs: Vec<Arc<Run>>,
+        cache: Arc<BlockCache>,
+        hot: Arc<HotMap>,
+    ) -> Self {
+        Self { number, runs, cache, hot }
+    }
+
+    /// A set without tables, for a state that is in memory as a whole.
+    #[must_use]
+    pub fn empty() -> Arc<Self> {
+        let (cache, hot) = (Arc::new(BlockCache::new(0)), Arc::new(HotMap::new(0, 0)));
+        Arc::new(Self::new(0, Vec::new(), cache, hot))
+    }
+
+    /// Number of the manifest that names these tables; 0 where there is none.
+    #[must_use]
+    pub const fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// Whether no key is in it.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.runs.is_empty()
+    }
+
+    /// Its runs, newest first.
+    #[must_use]
+    pub fn runs(&self) -> &[Arc<Run>] {
+        &self.runs
+    }
+
+    /// Its tables, newest run first, each run ascending.
+    pub fn tables(&self) -> impl Iterator<Item = &TableEntry> {
+        self.runs.iter().flat_map(|run| run.tables()).map(|table| &table.entry)
+    }
+
+    /// Bytes of the files.
+    #[must_use]
     pub fn bytes(&self) -> u64 {
-        0
+        self.tables().map(|entry| entry.summary.bytes).sum()
     }
+
+    /// Bytes of keys and values, tombstones and what newer runs hide included.
+    #[must_use]
     pub fn data_bytes(&self) -> u64 {
-        0
+        self.runs.iter().map(|run| run.data_bytes()).sum()
     }
-    pub fn tables(&self) -> impl Iterator<Item = ()> {
-        std::iter::empty()
+
+    /// Rows, counted as [`Self::data_bytes`] is.
+    #[must_use]
+    pub fn rows(&self) -> u64 {
+        self.tables().map(|entry| entry.summary.rows).sum()
     }
-    pub fn runs(&self) -> &[()] {
-        &[]
+
+    /// Bytes of memory that indexes and filters take.
+    #[must_use]
+    pub fn resident_bytes(&self) -> u64 {
+        let tables = self.runs.iter().flat_map(|run| run.tables());
+        tables.map(|table| table.table.resident_bytes()).sum()
     }
-    pub fn is_empty(&self) -> bool {
-        true
-    }
+
+    /// The newest record of `key`. A tombstone says that the key is absent, as `None` does.
+    ///
+    /// Cost: a hash, then for each run a search among its tables and a question to one filter; one
+    /// block is read where it is not in memory, and seldom a second one in vain.
+    ///
+    /// # Errors
+    /// `Corrupt`, `Io`.
     pub fn get(&self, key: &[u8]) -> Result<Option<Record>, StorageError> {
+        if self.runs.is_empty() {
+            return Ok(None);
+        }
+        let hash = KeyHash::of(key);
+        // As long as all blocks that are read stay, copies of their rows would only take room.
+        let uses_hot = self.cache.is_full();
+        if uses_hot && let Some(record) = self.hot.get(self.number, hash, key) {
+            return Ok(Some(record));
+        }
+        for run in &self.runs {
+            if let Some(record) = run.get(key, hash)? {
+                if uses_hot {
+                    self.hot.insert(self.number, hash, key, &record);
+                }
+                return Ok(Some(record));
+            }
+        }
         Ok(None)
     }
+
+    /// As [`Self::get`], as far as that can be said without the disk.
+    #[must_use]
     pub fn get_cached(&self, key: &[u8]) -> Cached {
+        if self.runs.is_empty() {
+            return Cached::Hit(None);
+        }
+        let hash = KeyHash::of(key);
+        if self.cache.is_full()
+            && let Some(record) = self.hot.get(self.number, hash, key)
+        {
+            return Cached::Hit(Some(record));
+        }
+        for run in &self.runs {
+            match run.get_cached(key, hash) {
+                Cached::Hit(None) => {}
+                answer => return answer,
+            }
+        }
         Cached::Hit(None)
     }
+
+    /// Whether any run may have a record of `key`: always when one has, seldom when none has.
+    /// Never touches the disk.
+    #[must_use]
     pub fn may_contain(&self, key: &[u8]) -> bool {
-        false
+        let hash = KeyHash::of(key);
+        self.runs.iter().any(|run| run.may_contain(key, hash))
     }
+
+    /// A cursor for each run, newest first, each on its first row within the bound. Where several
+    /// are on the same key, the first of them has its newest record.
+    ///
+    /// # Errors
+    /// `Corrupt`, `Io`.
     pub fn cursors(
         &self,
         direction: Direction,
         from: Bound<&[u8]>,
     ) -> Result<Vec<RunCursor>, StorageError> {
-        Ok(Vec::new())
-    }
-}
-impl RowCursor for RunCursor {
-    fn row(&self) -> Option<RowRef<'_>> {
-        None
-    }
-    fn shared_row(&self) -> Option<(Bytes, Record)> {
-        None
-    }
-    fn advance(&mut self) -> Result<(), StorageError> {
-        Ok(())
+        self.runs.iter().map(|run| RunCursor::seek(run, direction, from, Fill::Cache)).collect()
     }
 }

@@ -1,44 +1,412 @@
-//! STUB
-#![allow(missing_docs, missing_debug_implementations, clippy::all, clippy::pedantic, unused)]
-use super::error::StorageError;
-use super::manifest::ManifestHead;
-use super::record::Record;
-use super::table_set::TableSet;
-use bytes::Bytes;
+//! The tables of one store as they change: new runs come in, runs are merged, each time by a new
+//! manifest.
+//!
+//! Every change goes the same way. Tables are written and are on the device, names included; then
+//! the manifest that names them is published, which is the moment at which the change happens; then
+//! readers are shown the new [`TableSet`]; then what the manifest no longer names is removed. Dying
+//! anywhere leaves the old manifest with tables too many, or the new one with tables too many, and
+//! opening removes those.
+
 use std::sync::Arc;
-#[derive(Debug, Default)]
-pub struct TableStore {}
+
+use bytes::Bytes;
+use parking_lot::{Mutex, MutexGuard, RwLock};
+
+use super::compaction_plan::{Merge, RunSize, everything, plan};
+use super::context::Context;
+use super::error::StorageError;
+use super::hot_map::HotMap;
+use super::manifest::{Manifest, ManifestHead, TableEntry};
+use super::manifest_file;
+use super::merge::{MergedRows, NewRows, Peeked, RowSource};
+use super::record::Record;
+use super::run::{Run, RunTable};
+use super::table::{BlockCache, KeyHash, TableOptions};
+use super::table_dir::{self, Output};
+use super::table_set::TableSet;
+use crate::metrics::TableMetrics;
+use crate::types::TableId;
+
+/// How tables are written, merged and kept in memory.
 #[derive(Clone, Copy, Debug)]
-pub struct Merge;
-#[derive(Debug)]
-pub struct MergeStep {
-    pub set: Arc<TableSet>,
-    pub done: bool,
+pub struct TableStoreOptions {
+    /// How a table is written.
+    pub table: TableOptions,
+    /// A table ends with the row that reaches this length, in bytes. A merge publishes what it has
+    /// done after each table, so that it needs room for about one more table at a time.
+    pub table_bytes_max: u64,
+    /// Bytes of memory for indexes, filters, the block cache and the hot map together. Indexes and
+    /// filters of all tables are in memory, also where that is more.
+    pub memory_bytes: u64,
 }
+
+/// What a merge is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MergeGoal {
+    /// Few runs and little that is stale: what [`plan`] asks for.
+    Due {
+        /// Bytes of keys and values in tables that no read needs and that are tolerated, however
+        /// small the state is.
+        compaction_threshold: u64,
+    },
+    /// One run without anything stale.
+    Everything,
+}
+
+/// Whether a merge goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MergeProgress {
+    /// It does: call again.
+    UnderWay,
+    /// It ended.
+    Done,
+}
+
+/// What one step of a merge did.
+#[derive(Clone, Debug)]
+pub struct MergeStep {
+    /// The tables from now on: the same state as before.
+    pub set: Arc<TableSet>,
+    /// Whether the merge goes on.
+    pub progress: MergeProgress,
+    /// Length of the table that was written; 0 where no row was left to write.
+    pub bytes_written: u64,
+    /// Length of the tables that were given up.
+    pub bytes_removed: u64,
+}
+
+/// The tables of an open store. One change at a time; reading waits for none.
+#[derive(Debug)]
+pub struct TableStore {
+    context: Context,
+    options: TableStoreOptions,
+    cache: Arc<BlockCache>,
+    hot: Arc<HotMap>,
+    metrics: TableMetrics,
+    /// Held for the length of a change.
+    names: Mutex<Names>,
+    set: RwLock<Arc<TableSet>>,
+    head: RwLock<Option<ManifestHead>>,
+}
+
+/// What stands in the directory.
+#[derive(Debug)]
+struct Names {
+    /// Number of the manifest that counts; 0 for none.
+    number: u64,
+    /// No file ever had this number or a greater one.
+    next_table: TableId,
+    /// Tables that no manifest on the device names and that could not be removed yet.
+    dead: Vec<TableId>,
+}
+
+/// The tables that a change has written.
+#[derive(Debug, Default)]
+struct Written {
+    tables: Vec<RunTable>,
+}
+
+/// The runs that a merge reads, as places in the newest-first order, and the output it has so far,
+/// which stands just before them.
+struct MergeJob {
+    first: usize,
+    last: usize,
+    output: Option<usize>,
+}
+
 impl TableStore {
-    pub fn resident_bytes(&self) -> u64 {
-        0
+    /// Opens the tables that a manifest names; none where there is no manifest. Writes nothing:
+    /// see [`Self::remove_leftovers`].
+    ///
+    /// # Errors
+    /// `MissingFile`, `Corrupt`, `UnsupportedFormat` with the table; `Io`.
+    pub(crate) fn open(
+        context: &Context,
+        manifest: Option<Manifest>,
+        options: TableStoreOptions,
+    ) -> Result<Self, StorageError> {
+        let cache = Arc::new(BlockCache::new(options.memory_bytes));
+        let (number, runs, next_table, head) = match manifest {
+            None => (0, Vec::new(), TableId(1), None),
+            Some(manifest) => {
+                let runs = table_dir::open_runs(context, &manifest.runs, &cache)?;
+                (manifest.number, runs, manifest.next_table, Some(manifest.head))
+            }
+        };
+        let listed = table_dir::list(context)?.last().copied().unwrap_or_default();
+        let next_table = next_table.max(listed.next().ok_or(StorageError::TablesExhausted)?);
+        let hot = Arc::new(HotMap::new(0, number));
+        let set = Arc::new(TableSet::new(number, runs, Arc::clone(&cache), Arc::clone(&hot)));
+        let store = Self {
+            context: context.clone(),
+            options,
+            cache,
+            hot,
+            metrics: TableMetrics::new(),
+            names: Mutex::new(Names { number, next_table, dead: Vec::new() }),
+            set: RwLock::new(Arc::clone(&set)),
+            head: RwLock::new(head),
+        };
+        store.share_memory(&set);
+        Ok(store)
     }
+
+    /// Makes the directory ready for writing: the folder of tables is there, and what an
+    /// interrupted change left is gone: temporary files, tables that the manifest does not name,
+    /// older manifests. To be called once everything in the directory was judged.
+    ///
+    /// # Errors
+    /// `Io`, `SyncFailed`. A left-over that cannot be removed is no error: it is tried again.
+    pub(crate) fn remove_leftovers(&self) -> Result<(), StorageError> {
+        let mut names = self.names.lock();
+        // Also what makes the manifest's own name durable (rule R13): a power cut that took it back
+        // would leave an older manifest, and its tables are what is removed here.
+        table_dir::prepare(&self.context)?;
+        let named: Vec<TableId> = self.set().tables().map(|entry| entry.summary.id).collect();
+        names.dead = table_dir::list(&self.context)?;
+        names.dead.retain(|id| !named.contains(id));
+        self.remove_dead(&mut names);
+        Ok(())
+    }
+
+    /// The tables as they are now.
+    #[must_use]
     pub fn set(&self) -> Arc<TableSet> {
-        Arc::default()
+        Arc::clone(&self.set.read())
     }
-    pub fn head(&self) -> Option<ManifestHead> {
-        None
+
+    /// Which state they hold; `None` before the first manifest.
+    #[must_use]
+    pub fn manifest_head(&self) -> Option<ManifestHead> {
+        self.head.read().clone()
     }
+
+    /// Bytes of memory that tables take: indexes, filters, cached blocks and rows.
+    #[must_use]
+    pub fn memory_bytes(&self) -> u64 {
+        self.set().resident_bytes() + self.cache.used() + self.hot.used()
+    }
+
+    /// Adds the newest run: what changed between the state so far and that of `head`, in strictly
+    /// ascending order of keys. A tombstone is written only where a table may have its key. Without
+    /// rows only the head is written anew.
+    ///
+    /// The set that is returned must be shown to readers in place of the one before, together with
+    /// the rest of the state after `head.last`. After a crash: the tables as before, or with the
+    /// whole run. Cost: writing the rows, a few syncs, nothing that depends on older rows.
+    ///
+    /// # Errors
+    /// `DiskFull`, `Io`: the tables are as before, and no room is taken. `SyncFailed`, `Poisoned`:
+    /// the store stops.
     pub fn add_run(
         &self,
-        head: &ManifestHead,
+        head: ManifestHead,
         rows: &mut dyn Iterator<Item = (Bytes, Record)>,
     ) -> Result<Arc<TableSet>, StorageError> {
-        Ok(Arc::default())
+        let mut names = self.names.lock();
+        let set = self.set();
+        let mut written = Written::default();
+        let added = (|| {
+            let source = NewRows { rows, older: set.runs(), hashes: Vec::new() };
+            let mut source = Peeked::new(source)?;
+            while source.has_more() {
+                self.write(&mut names, &mut source, &mut written)?;
+            }
+            let mut runs = set.runs().to_vec();
+            if !written.tables.is_empty() {
+                runs.insert(0, Arc::new(Run::new(written.tables.clone())));
+            }
+            let hashes = source.into_source().hashes;
+            self.publish(&mut names, head, runs, &hashes)
+        })();
+        added.inspect_err(|error| self.give_up(&mut names, &written, error))
     }
-    pub fn plan(&self, threshold: u64) -> Option<Merge> {
-        None
+
+    /// Whether [`Self::merge_step`] has something to do.
+    #[must_use]
+    pub fn is_merge_due(&self, goal: MergeGoal) -> bool {
+        self.job(&self.set(), goal).is_some()
     }
-    pub fn plan_all(&self) -> Option<Merge> {
-        None
+
+    /// Does one step of the merge that is under way, or that is due: writes one table at most.
+    /// `None` when nothing is to be done. Calling it until then comes to an end, as long as no runs
+    /// are added meanwhile.
+    ///
+    /// The state is the same before and after, so readers may be shown the new set at any time.
+    /// After a crash: the tables before or after the step, and the next step goes on from there.
+    ///
+    /// # Errors
+    /// `Corrupt`: a table that is merged is damaged. `DiskFull`, `Io`: the tables are as before, and
+    /// no room is taken. `SyncFailed`, `Poisoned`: the store stops.
+    pub fn merge_step(&self, goal: MergeGoal) -> Result<Option<MergeStep>, StorageError> {
+        let mut names = self.names.lock();
+        let set = self.set();
+        let (Some(job), Some(head)) = (self.job(&set, goal), self.manifest_head()) else {
+            return Ok(None);
+        };
+        let mut written = Written::default();
+        let merged = self.merge(&mut names, &set, &job, head, &mut written);
+        merged.map(Some).inspect_err(|error| self.give_up(&mut names, &written, error))
     }
-    pub fn merge_step(&self, merge: &Merge) -> Result<MergeStep, StorageError> {
-        unimplemented!()
+
+    fn merge(
+        &self,
+        names: &mut MutexGuard<'_, Names>,
+        set: &TableSet,
+        job: &MergeJob,
+        head: ManifestHead,
+        written: &mut Written,
+    ) -> Result<MergeStep, StorageError> {
+        let runs = set.runs();
+        let (newer, inputs_and_older) = runs.split_at(job.output.unwrap_or(job.first));
+        let (inputs_and_older, output) = match (job.output, inputs_and_older) {
+            (Some(_), [output, rest @ ..]) => (rest, output.tables()),
+            _ => (inputs_and_older, &[][..]),
+        };
+        let (inputs, older) = inputs_and_older.split_at(job.last + 1 - job.first);
+        let mut source = Peeked::new(MergedRows::new(inputs, older)?)?;
+        if source.has_more() {
+            self.write(names, &mut source, written)?;
+        }
+        let output: Vec<RunTable> = output.iter().chain(&written.tables).cloned().collect();
+        let mut next = newer.to_vec();
+        let is_done = !source.has_more();
+        if let Some(bound) = output.last().map(|table| table.entry.summary.last_key.clone()) {
+            // The output stands as the newest of what it was made of. Between itself and its inputs
+            // the order is immaterial, since what is visible of them are keys up to the bound here
+            // and keys behind it there; it is newer than what is older than all inputs, and older
+            // than what is newer than all of them, as the inputs are.
+            next.push(Arc::new(Run::new(output)));
+            if !is_done {
+                next.extend(inputs.iter().filter_map(|run| behind(run, &bound)));
+            }
+        }
+        next.extend_from_slice(older);
+        let bytes_before = set.bytes();
+        let bytes_written = written.tables.iter().map(|table| table.entry.summary.bytes).sum();
+        let set = self.publish(names, head, next, &[])?;
+        let progress = if is_done { MergeProgress::Done } else { MergeProgress::UnderWay };
+        if is_done {
+            self.metrics.merges.increment(1);
+        }
+        let bytes_removed = bytes_before + bytes_written - set.bytes();
+        Ok(MergeStep { set, progress, bytes_written, bytes_removed })
     }
+
+    /// The merge that is under way; or else the one that the goal asks for.
+    fn job(&self, set: &TableSet, goal: MergeGoal) -> Option<MergeJob> {
+        let runs = set.runs();
+        if let Some(first) = runs.iter().position(|run| run.is_being_merged()) {
+            let last = runs.iter().rposition(|run| run.is_being_merged())?;
+            return Some(MergeJob { first, last, output: first.checked_sub(1) });
+        }
+        let size =
+            |run: &Arc<Run>| RunSize { data_bytes: run.data_bytes(), tombstones: run.tombstones() };
+        let sizes: Vec<RunSize> = runs.iter().map(size).collect();
+        let Merge { first, last } = match goal {
+            MergeGoal::Due { compaction_threshold } => {
+                let live_bytes = self.head.read().as_ref()?.live_bytes;
+                plan(&sizes, live_bytes, compaction_threshold)?
+            }
+            MergeGoal::Everything => everything(&sizes)?,
+        };
+        Some(MergeJob { first, last, output: None })
+    }
+
+    /// Writes one table and opens it.
+    fn write(
+        &self,
+        names: &mut Names,
+        source: &mut dyn RowSource,
+        written: &mut Written,
+    ) -> Result<(), StorageError> {
+        let id = names.next_table;
+        // A number is used up even if the table is never named: its file may come to stay.
+        names.next_table = id.next().ok_or(StorageError::TablesExhausted)?;
+        let TableStoreOptions { table, table_bytes_max, .. } = self.options;
+        let output = Output { table, table_bytes_max };
+        let summary = table_dir::write_table(&self.context, id, output, source)?;
+        let bytes = summary.bytes;
+        names.dead.push(id);
+        let entry = TableEntry { summary, after: None };
+        written.tables.push(table_dir::open_table(&self.context, entry, &self.cache)?);
+        names.dead.retain(|&dead| dead != id);
+        self.metrics.written_bytes.increment(bytes);
+        Ok(())
+    }
+
+    /// Publishes the manifest that names `runs` and shows them to readers. `hashes` are those of
+    /// all keys whose newest record may be another one from now on.
+    fn publish(
+        &self,
+        names: &mut Names,
+        head: ManifestHead,
+        runs: Vec<Arc<Run>>,
+        hashes: &[KeyHash],
+    ) -> Result<Arc<TableSet>, StorageError> {
+        let number = names.number + 1;
+        let entries = |run: &Arc<Run>| run.tables().iter().map(|t| t.entry.clone()).collect();
+        let manifest = Manifest {
+            number,
+            head,
+            next_table: names.next_table,
+            runs: runs.iter().map(entries).collect(),
+        };
+        manifest_file::publish(&self.context, &manifest)?;
+        // The change has happened. Nothing from here on may fail.
+        names.number = number;
+        let (cache, hot) = (Arc::clone(&self.cache), Arc::clone(&self.hot));
+        let next = Arc::new(TableSet::new(number, runs, cache, hot));
+        // In this order, or a reader finds an older value: see `hot_map`.
+        self.hot.move_to(number);
+        self.hot.remove_all(hashes);
+        let before = std::mem::replace(&mut *self.set.write(), Arc::clone(&next));
+        *self.head.write() = Some(manifest.head);
+        let named: Vec<TableId> = next.tables().map(|entry| entry.summary.id).collect();
+        let replaced = before.tables().map(|entry| entry.summary.id);
+        names.dead.extend(replaced.filter(|id| !named.contains(id)));
+        self.remove_dead(names);
+        self.share_memory(&next);
+        Ok(next)
+    }
+
+    /// Removes what no manifest on the device names any more.
+    fn remove_dead(&self, names: &mut Names) {
+        manifest_file::remove_older(&self.context, names.number);
+        let dead = std::mem::take(&mut names.dead);
+        names.dead = table_dir::remove(&self.context, &dead);
+    }
+
+    /// Gives back the room of tables that will not be named.
+    fn give_up(&self, names: &mut Names, written: &Written, error: &StorageError) {
+        // A manifest whose name could not be synced was taken back, but a power cut may show it all
+        // the same, and then it needs its tables. Opening finds out which manifest there is.
+        if self.context.gate.check().is_err() {
+            return;
+        }
+        tracing::warn!(%error, "tables could not be written; they are as before");
+        names.dead.extend(written.tables.iter().map(|table| table.entry.summary.id));
+        let dead = std::mem::take(&mut names.dead);
+        names.dead = table_dir::remove(&self.context, &dead);
+    }
+
+    /// Gives the block cache and the hot map what indexes and filters leave of the memory.
+    fn share_memory(&self, set: &TableSet) {
+        let rest = self.options.memory_bytes.saturating_sub(set.resident_bytes());
+        let hot_bytes = rest / 8;
+        self.hot.set_bytes_max(hot_bytes);
+        self.cache.set_budget(rest - hot_bytes);
+        self.metrics.tables.set(set.tables().count() as f64);
+        self.metrics.bytes.set(set.bytes() as f64);
+        self.metrics.runs.set(set.runs().len() as f64);
+    }
+}
+
+/// What is left of a run behind the key up to which a merge has written its rows. Its first table
+/// carries the mark also where all its rows count: it tells that the run is being merged.
+fn behind(run: &Run, bound: &Bytes) -> Option<Arc<Run>> {
+    let is_left = |table: &&RunTable| table.entry.summary.last_key > *bound;
+    let mut tables: Vec<RunTable> = run.tables().iter().filter(is_left).cloned().collect();
+    tables.first_mut()?.entry.after = Some(bound.clone());
+    Some(Arc::new(Run::new(tables)))
 }

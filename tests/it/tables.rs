@@ -121,7 +121,8 @@ fn a_clean_close_leaves_nothing_to_replay_and_opening_reads_no_values() {
         engine.put(key(n), value(n, 0, 4000)).unwrap();
     }
     engine.close().unwrap();
-    let in_tables: u64 = table_files(&fs).iter().map(|path| fs.read_file(path).unwrap().len() as u64).sum();
+    let in_tables: u64 =
+        table_files(&fs).iter().map(|path| fs.read_file(path).unwrap().len() as u64).sum();
     assert!(in_tables > 2_000_000, "{in_tables}");
     assert!(directory_bytes(&fs) < in_tables + 20_000, "the log is gone");
     let engine = open_sim_with(&fs, &config).unwrap();
@@ -212,7 +213,8 @@ fn the_directory_of_a_busy_store_with_threads_stays_within_bounds() {
             for file in files {
                 // A file may go while we look.
                 let Ok(entry) = file else { continue };
-                all += entry.metadata().map_or(0, |meta| if meta.is_file() { meta.len() } else { 0 });
+                all +=
+                    entry.metadata().map_or(0, |meta| if meta.is_file() { meta.len() } else { 0 });
             }
         }
         all
@@ -365,7 +367,10 @@ fn a_failing_compaction_fails_no_write_and_is_tried_again() {
         for n in 0..8 {
             write(&engine, n).unwrap();
         }
-        fs.fail_operation(fs.operations() + operation, hightower_kv::env::fs_sim::SimError::NoSpace);
+        fs.fail_operation(
+            fs.operations() + operation,
+            hightower_kv::env::fs_sim::SimError::NoSpace,
+        );
         let mut poisoned = false;
         for n in 8..40 {
             match write(&engine, n) {

@@ -28,6 +28,8 @@ const FOLDERS: &[(&str, Uses)] = &[
             "storage::merge_cursor",
             "storage::prefix_index",
             "storage::record",
+            "storage::run",
+            "storage::table",
             "storage::table_set",
         ]),
     ),

@@ -272,7 +272,7 @@ fn read_segment(context: &Context, id: SegmentId, report: &mut VerifyReport) -> 
         }
     };
     report.read(bytes.len() as u64, 1);
-    let decoded = Prologue::decode(&bytes, SEGMENT_MAGIC, id, context.identity.tag(), &path);
+    let decoded = Prologue::decode(&bytes, SEGMENT_MAGIC, id.0, context.identity.tag(), &path);
     let is_whole = decoded.is_ok();
     if let Err(error) = decoded {
         report.refused(&path, error);

@@ -1,0 +1,215 @@
+//! A run: tables in ascending order of keys, none of which is in two of them.
+
+use std::ops::Bound;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::error::StorageError;
+use super::manifest::TableEntry;
+use super::record::{Direction, Record};
+use super::table::{Cached, Fill, KeyHash, RowRef, Table, TableCursor};
+
+/// A table that is open, and how much of it counts.
+#[derive(Clone, Debug)]
+pub struct RunTable {
+    /// As the manifest has it.
+    pub entry: TableEntry,
+    /// The table.
+    pub table: Arc<Table>,
+}
+
+impl RunTable {
+    /// Whether a row with this key would count.
+    fn admits(&self, key: &[u8]) -> bool {
+        self.entry.after.as_ref().is_none_or(|after| **after < *key)
+    }
+}
+
+/// A run of open tables.
+#[derive(Debug)]
+pub struct Run {
+    tables: Vec<RunTable>,
+}
+
+impl Run {
+    /// A run of these tables.
+    #[must_use]
+    pub(crate) const fn new(tables: Vec<RunTable>) -> Self {
+        Self { tables }
+    }
+
+    /// Its tables, ascending.
+    #[must_use]
+    pub fn tables(&self) -> &[RunTable] {
+        &self.tables
+    }
+
+    /// Bytes of the keys and values of its tables; what a merge under way has read already is
+    /// counted until its table is given up.
+    #[must_use]
+    pub fn data_bytes(&self) -> u64 {
+        let bytes = |t: &RunTable| t.entry.summary.key_bytes + t.entry.summary.value_bytes;
+        self.tables.iter().map(bytes).sum()
+    }
+
+    /// How many of its rows are tombstones, counted as [`Self::data_bytes`] is.
+    #[must_use]
+    pub fn tombstones(&self) -> u64 {
+        self.tables.iter().map(|table| table.entry.summary.tombstones).sum()
+    }
+
+    /// Whether a merge under way reads it.
+    #[must_use]
+    pub fn is_being_merged(&self) -> bool {
+        self.tables.first().is_some_and(|table| table.entry.after.is_some())
+    }
+
+    /// The one table that `key` may stand in.
+    fn table_of(&self, key: &[u8]) -> Option<&Table> {
+        let at = self.tables.partition_point(|table| *table.entry.summary.last_key < *key);
+        let found = self.tables.get(at)?;
+        let is_within = *found.entry.summary.first_key <= *key && found.admits(key);
+        is_within.then_some(&*found.table)
+    }
+
+    /// Whether `key`, whose hash it is, may be in the run. Never touches the disk.
+    #[must_use]
+    pub fn may_contain(&self, key: &[u8], hash: KeyHash) -> bool {
+        self.table_of(key).is_some_and(|table| table.may_contain(hash))
+    }
+
+    /// What the run knows of `key`.
+    ///
+    /// # Errors
+    /// `Corrupt`, `Io`.
+    pub fn get(&self, key: &[u8], hash: KeyHash) -> Result<Option<Record>, StorageError> {
+        match self.table_of(key).filter(|table| table.may_contain(hash)) {
+            Some(table) => table.get(key),
+            None => Ok(None),
+        }
+    }
+
+    /// As [`Self::get`], as far as that can be said without the disk.
+    #[must_use]
+    pub fn get_cached(&self, key: &[u8], hash: KeyHash) -> Cached {
+        match self.table_of(key).filter(|table| table.may_contain(hash)) {
+            Some(table) => table.get_cached(key),
+            None => Cached::Hit(None),
+        }
+    }
+}
+
+/// A place in a run, on a row or behind the last one. Keeps the tables of the run open.
+#[derive(Debug)]
+pub struct RunCursor {
+    run: Arc<Run>,
+    direction: Direction,
+    fill: Fill,
+    /// Which table `cursor` is in.
+    at: usize,
+    /// `None` behind the last row.
+    cursor: Option<TableCursor>,
+}
+
+impl RunCursor {
+    /// A cursor on the first row within the bound, in the given direction: `Forward` from the least
+    /// key that the bound admits, `Backward` from the greatest.
+    ///
+    /// # Errors
+    /// `Corrupt`, `Io`.
+    pub fn seek(
+        run: &Arc<Run>,
+        direction: Direction,
+        from: Bound<&[u8]>,
+        fill: Fill,
+    ) -> Result<Self, StorageError> {
+        let mut cursor = Self { run: Arc::clone(run), direction, fill, at: 0, cursor: None };
+        let tables = &run.tables;
+        let start = match (direction, from) {
+            (Direction::Forward, Bound::Unbounded) => Some(0),
+            // A table that ends with the bound itself is entered for nothing where the bound is
+            // excluded; then the next one is.
+            (Direction::Forward, Bound::Included(key) | Bound::Excluded(key)) => {
+                Some(tables.partition_point(|table| *table.entry.summary.last_key < *key))
+            }
+            (Direction::Backward, Bound::Unbounded) => tables.len().checked_sub(1),
+            (Direction::Backward, Bound::Included(key) | Bound::Excluded(key)) => tables
+                .partition_point(|table| *table.entry.summary.first_key <= *key)
+                .checked_sub(1),
+        };
+        if let Some(start) = start {
+            cursor.enter(start, from)?;
+            cursor.settle()?;
+        }
+        Ok(cursor)
+    }
+
+    /// The row it is on; `None` behind the last one.
+    #[must_use]
+    #[inline]
+    pub fn row(&self) -> Option<RowRef<'_>> {
+        self.cursor.as_ref()?.row()
+    }
+
+    /// Key and record of the row it is on, sharing the buffer of the block; `None` behind the last
+    /// one. Whoever keeps one keeps the whole block in memory.
+    #[must_use]
+    pub fn shared_row(&self) -> Option<(Bytes, Record)> {
+        self.cursor.as_ref()?.shared_row()
+    }
+
+    /// Moves on by one row in its direction. Behind the last row it stays there.
+    ///
+    /// # Errors
+    /// `Corrupt`, `Io`. Then it is on no row.
+    #[inline]
+    pub fn advance(&mut self) -> Result<(), StorageError> {
+        let Some(cursor) = &mut self.cursor else {
+            return Ok(());
+        };
+        let moved = cursor.advance();
+        if moved.is_err() {
+            self.cursor = None;
+        }
+        moved?;
+        self.settle()
+    }
+
+    /// Goes on to the next table while the one it is in has no more rows that count.
+    #[inline]
+    fn settle(&mut self) -> Result<(), StorageError> {
+        while let Some(cursor) = &self.cursor {
+            let counts = |table: &RunTable| cursor.row().is_some_and(|row| table.admits(row.key));
+            if self.run.tables.get(self.at).is_some_and(counts) {
+                return Ok(());
+            }
+            self.cursor = None;
+            let next = match self.direction {
+                Direction::Forward => self.at.checked_add(1),
+                Direction::Backward => self.at.checked_sub(1),
+            };
+            if let Some(next) = next {
+                self.enter(next, Bound::Unbounded)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Goes into a table; into none where there is no such table.
+    fn enter(&mut self, at: usize, from: Bound<&[u8]>) -> Result<(), StorageError> {
+        self.at = at;
+        let Some(RunTable { entry, table }) = self.run.tables.get(at) else {
+            return Ok(());
+        };
+        let from = match (self.direction, &entry.after) {
+            (Direction::Forward, Some(after)) => match from {
+                Bound::Included(key) | Bound::Excluded(key) if *key > **after => from,
+                _ => Bound::Excluded(&**after),
+            },
+            _ => from,
+        };
+        self.cursor = Some(TableCursor::seek_with(table, self.direction, from, self.fill)?);
+        Ok(())
+    }
+}

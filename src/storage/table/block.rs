@@ -1,0 +1,301 @@
+//! One block in memory: rows whose places were all checked when it was read, so that looking into
+//! it cannot fail.
+
+use std::cmp::Ordering;
+use std::ops::Range;
+use std::sync::atomic::{self, AtomicBool};
+
+use bytes::Bytes;
+
+use super::column::{self, Column, ColumnHead, HEAD_BYTES};
+use super::row::RowRef;
+use crate::storage::format::{TABLE_KEY_BYTES_MAX, take_u32};
+use crate::storage::record::Record;
+use crate::types::{Timestamp, Version};
+
+/// Columns of a block.
+pub(super) const COLUMNS: usize = 5;
+/// Bytes behind the columns' data: their heads and the number of rows.
+pub(super) const TRAILER_BYTES: usize = COLUMNS * HEAD_BYTES + 4;
+/// Kind of a row that has a value.
+pub(super) const KIND_VALUE: u64 = 0;
+/// Kind of a row that is a tombstone.
+pub(super) const KIND_TOMBSTONE: u64 = 1;
+/// What a block takes in memory beside its content and heads: itself, its place in its table and
+/// in the queue of the cache, and what the allocator adds to three allocations.
+const FIXED_BYTES: usize = size_of::<Block>() + 96;
+
+/// A block's content, checked.
+///
+/// Invariants: every column has as many numbers as there are rows, starts one more; every row and
+/// key is within the content; a tombstone has no value; keys ascend strictly and share their first
+/// `shared` bytes; `heads` has the four bytes behind those of every key.
+#[derive(Debug)]
+pub(super) struct Block {
+    content: Bytes,
+    heads: Box<[u32]>,
+    starts: Column,
+    key_lens: Column,
+    shared: usize,
+    kinds: Column,
+    versions: Column,
+    stamps: Column,
+    /// Whether somebody looked into it since the cache last went by.
+    referenced: AtomicBool,
+}
+
+impl Block {
+    /// Takes a content apart and checks all of it.
+    ///
+    /// # Errors
+    /// What does not add up.
+    pub(super) fn parse(content: Bytes) -> Result<Self, &'static str> {
+        const TRAILER: &str = "a block ends before its columns do";
+        let trailer_at = content.len().checked_sub(TRAILER_BYTES).ok_or(TRAILER)?;
+        let rows = take_u32(&content, content.len() - 4).ok_or(TRAILER)? as usize;
+        if rows == 0 {
+            return Err("a block has no rows");
+        }
+        let mut heads = [ColumnHead::default(); COLUMNS];
+        let mut data_bytes = 0_usize;
+        for (number, head) in heads.iter_mut().enumerate() {
+            let at = trailer_at + number * HEAD_BYTES;
+            *head = ColumnHead::parse(&content, at).ok_or("a column of a block is too wide")?;
+            let count = if number == 0 { rows + 1 } else { rows };
+            let bytes = head.data_bytes(count).ok_or(TRAILER)?;
+            data_bytes = data_bytes.checked_add(bytes).ok_or(TRAILER)?;
+        }
+        let rows_end = trailer_at.checked_sub(data_bytes).ok_or(TRAILER)?;
+        let mut at = rows_end;
+        let mut next = |head: ColumnHead, count: usize| {
+            let column = head.column_at(at);
+            at += head.data_bytes(count).unwrap_or(0);
+            column.ok_or(TRAILER)
+        };
+        let [starts, key_lens, kinds, versions, stamps] = heads;
+        let mut block = Self {
+            starts: next(starts, rows + 1)?,
+            key_lens: next(key_lens, rows)?,
+            kinds: next(kinds, rows)?,
+            versions: next(versions, rows)?,
+            stamps: next(stamps, rows)?,
+            heads: Box::default(),
+            shared: 0,
+            referenced: AtomicBool::new(false),
+            content,
+        };
+        block.check_places(rows, rows_end)?;
+        block.take_heads(rows)?;
+        Ok(block)
+    }
+
+    fn check_places(&self, rows: usize, rows_end: usize) -> Result<(), &'static str> {
+        let starts = (0..=rows).map(|row| self.starts.get(&self.content, row));
+        if !column::ascends(starts, 0, rows_end as u64, 0) {
+            return Err("the rows of a block do not fill it");
+        }
+        for row in 0..rows {
+            let key_bytes = self.key_lens.get(&self.content, row);
+            let row_bytes = self.start(row + 1) - self.start(row);
+            if key_bytes > row_bytes as u64 || key_bytes > TABLE_KEY_BYTES_MAX as u64 {
+                return Err("a key of a block is longer than it can be");
+            }
+            match self.kinds.get(&self.content, row) {
+                KIND_VALUE => {}
+                KIND_TOMBSTONE if key_bytes == row_bytes as u64 => {}
+                KIND_TOMBSTONE => return Err("a tombstone has a value"),
+                _ => return Err("a row is of no known kind"),
+            }
+        }
+        Ok(())
+    }
+
+    fn take_heads(&mut self, rows: usize) -> Result<(), &'static str> {
+        let shared = shared_bytes(self.key(0), self.key(rows - 1));
+        let mut heads = Vec::with_capacity(rows);
+        let mut before = None;
+        for row in 0..rows {
+            let key = self.key(row);
+            let head = head(key, shared);
+            // Equal heads say nothing of the order, smaller ones that it is wrong, and of greater
+            // ones the keys may still differ before the head.
+            if before.is_some_and(|before| before >= key) {
+                return Err("the keys of a block do not ascend");
+            }
+            before = Some(key);
+            heads.push(head);
+        }
+        self.heads = heads.into_boxed_slice();
+        self.shared = shared;
+        Ok(())
+    }
+
+    /// How many rows there are; at least one.
+    #[inline]
+    pub(super) fn rows(&self) -> usize {
+        self.heads.len()
+    }
+
+    /// Bytes of memory that it takes while it is cached.
+    pub(super) fn memory_bytes(&self) -> u64 {
+        (FIXED_BYTES + self.content.len() + self.heads.len() * size_of::<u32>()) as u64
+    }
+
+    #[inline]
+    fn start(&self, row: usize) -> usize {
+        self.starts.place(&self.content, row)
+    }
+
+    #[inline]
+    fn key_range(&self, row: usize) -> Range<usize> {
+        let start = self.start(row);
+        start..start + self.key_lens.place(&self.content, row)
+    }
+
+    /// The key of a row; empty for one that there is not.
+    #[inline]
+    pub(super) fn key(&self, row: usize) -> &[u8] {
+        self.content.get(self.key_range(row)).unwrap_or_default()
+    }
+
+    fn value_range(&self, row: usize) -> Option<Range<usize>> {
+        let is_value = self.kinds.get(&self.content, row) == KIND_VALUE;
+        is_value.then(|| self.key_range(row).end..self.start(row + 1))
+    }
+
+    fn version(&self, row: usize) -> Version {
+        Version(self.versions.get(&self.content, row))
+    }
+
+    fn timestamp(&self, row: usize) -> Timestamp {
+        Timestamp(self.stamps.get(&self.content, row))
+    }
+
+    /// The row, borrowed; `None` behind the last one.
+    #[inline]
+    pub(super) fn row(&self, row: usize) -> Option<RowRef<'_>> {
+        (row < self.rows()).then_some(())?;
+        let keys = self.key_range(row);
+        let value = self.content.get(keys.end..self.start(row + 1)).unwrap_or_default();
+        let is_value = self.kinds.get(&self.content, row) == KIND_VALUE;
+        Some(RowRef {
+            key: self.content.get(keys).unwrap_or_default(),
+            value: is_value.then_some(value),
+            version: self.version(row),
+            timestamp: self.timestamp(row),
+        })
+    }
+
+    /// What the key of a row has; its value shares the block's buffer.
+    #[inline]
+    pub(super) fn record(&self, row: usize) -> Record {
+        Record {
+            value: self.value_range(row).map(|range| self.content.slice(range)),
+            version: self.version(row),
+            timestamp: self.timestamp(row),
+        }
+    }
+
+    /// Key and record of a row, both sharing the block's buffer; `None` behind the last one.
+    pub(super) fn shared_row(&self, row: usize) -> Option<(Bytes, Record)> {
+        (row < self.rows()).then(|| (self.content.slice(self.key_range(row)), self.record(row)))
+    }
+
+    /// The rows that may have a key with this head: all before are less, all behind greater, if the
+    /// key has the front part that all share.
+    #[inline]
+    fn candidates(&self, wanted: u32) -> Range<usize> {
+        let start = self.heads.partition_point(|&head| head < wanted);
+        let rest = self.heads.get(start..).unwrap_or_default();
+        let equal = match rest {
+            [first, second, ..] if *first == wanted && *second == wanted => {
+                rest.partition_point(|&head| head == wanted)
+            }
+            [first, ..] => usize::from(*first == wanted),
+            [] => 0,
+        };
+        start..start + equal
+    }
+
+    /// The row with exactly this key.
+    #[inline]
+    pub(super) fn find(&self, key: &[u8]) -> Option<usize> {
+        // A key without the shared front part may lead to any row; the comparison tells.
+        let candidates = self.candidates(head(key, self.shared));
+        if candidates.len() == 1 {
+            return (self.key(candidates.start) == key).then_some(candidates.start);
+        }
+        let row = partition(candidates.clone(), |row| self.key(row) < key);
+        (candidates.contains(&row) && self.key(row) == key).then_some(row)
+    }
+
+    /// How many rows have keys less than `key`, or not greater than it.
+    pub(super) fn count_below(&self, key: &[u8], or_equal: bool) -> usize {
+        let (begin, _) = split_at_most(key, self.shared);
+        let (shared, _) = split_at_most(self.key(0), self.shared);
+        match begin.cmp(shared) {
+            Ordering::Less => return 0,
+            Ordering::Greater => return self.rows(),
+            Ordering::Equal => {}
+        }
+        partition(self.candidates(head(key, self.shared)), |row| match self.key(row).cmp(key) {
+            Ordering::Less => true,
+            Ordering::Equal => or_equal,
+            Ordering::Greater => false,
+        })
+    }
+
+    /// Notes that somebody looked into it.
+    #[inline]
+    pub(super) fn mark_referenced(&self) {
+        // Looked at first: a line that is only read stays in the caches of all processors.
+        if !self.referenced.load(atomic::Ordering::Relaxed) {
+            self.referenced.store(true, atomic::Ordering::Relaxed);
+        }
+    }
+
+    /// Whether somebody looked into it since this was last asked.
+    pub(super) fn take_referenced(&self) -> bool {
+        self.referenced.swap(false, atomic::Ordering::Relaxed)
+    }
+}
+
+/// The first of `rows` for which `is_below` does not hold; the end when it holds for all.
+fn partition(rows: Range<usize>, is_below: impl Fn(usize) -> bool) -> usize {
+    let Range { mut start, mut end } = rows;
+    while start < end {
+        let middle = start.midpoint(end);
+        if is_below(middle) {
+            start = middle + 1;
+        } else {
+            end = middle;
+        }
+    }
+    start
+}
+
+/// The four bytes of `key` behind `skip`, filled with zeros, as a number that orders as they do.
+#[inline]
+#[expect(
+    clippy::big_endian_bytes,
+    reason = "the first byte must weigh most for numbers to order as bytes do"
+)]
+fn head(key: &[u8], skip: usize) -> u32 {
+    let (_, rest) = split_at_most(key, skip);
+    if let Some(whole) = rest.first_chunk::<4>() {
+        return u32::from_be_bytes(*whole);
+    }
+    let byte = |at: usize| rest.get(at).map_or(0, |&byte| u32::from(byte));
+    (byte(0) << 24) | (byte(1) << 16) | (byte(2) << 8)
+}
+
+/// How many bytes two keys share at their front.
+pub(super) fn shared_bytes(a: &[u8], b: &[u8]) -> usize {
+    a.iter().zip(b).take_while(|(a, b)| a == b).count()
+}
+
+/// `bytes` taken apart at `at`, or at its end when it is shorter.
+#[inline]
+pub(super) fn split_at_most(bytes: &[u8], at: usize) -> (&[u8], &[u8]) {
+    bytes.split_at(at.min(bytes.len()))
+}

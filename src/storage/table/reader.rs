@@ -1,0 +1,217 @@
+//! One open table: answers for one key.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use super::block::Block;
+use super::block_cache::{BlockCache, Room, Slots};
+use super::block_file::BlockFile;
+use super::bloom::Filter;
+use super::footer::Footer;
+use super::key_hash::KeyHash;
+use super::row::Cached;
+use super::sparse_index::SparseIndex;
+use super::summary::TableSummary;
+use crate::env::fs::{OpenHow, read_exact_at};
+use crate::storage::context::Context;
+use crate::storage::error::StorageError;
+use crate::storage::format::{PROLOGUE_BYTES, TABLE_FOOTER_BYTES, TABLE_MAGIC};
+use crate::storage::prologue::Prologue;
+use crate::storage::record::Record;
+
+/// Blocks that are read at once while the cache has plenty of room.
+const GROUP_BLOCKS: usize = 16;
+/// Longest such group, unless a single block is longer.
+const GROUP_BYTES_MAX: u64 = 128 << 10;
+
+/// An open table. Its index and filter are in memory, its blocks as far as the cache has room.
+///
+/// The file stays open, and can be read, until the table is dropped, whatever becomes of its name.
+#[derive(Debug)]
+pub struct Table {
+    summary: TableSummary,
+    file: BlockFile,
+    index: SparseIndex,
+    filter: Filter,
+    slots: Arc<Slots>,
+}
+
+impl Table {
+    /// Opens the table that `summary` tells of. Reads its prologue, footer, index and filter.
+    ///
+    /// # Errors
+    /// `Corrupt` when one of them does not check or differs from the summary, or when the file is
+    /// of another table or directory; `UnsupportedFormat`; `Io`.
+    pub(crate) fn open(
+        context: &Context,
+        summary: &TableSummary,
+        cache: &Arc<BlockCache>,
+    ) -> Result<Arc<Self>, StorageError> {
+        let path = context.table_path(summary.id);
+        let wrap = |operation| StorageError::wrap(operation, &path);
+        let file = context.env.fs.open(&path, OpenHow::Read).map_err(wrap("open"))?;
+        let len = file.len().map_err(wrap("measure"))?;
+        let least = (PROLOGUE_BYTES + TABLE_FOOTER_BYTES) as u64;
+        if len != summary.bytes || len < least {
+            let found = format!("the table has {len} bytes, expected {}", summary.bytes);
+            return Err(StorageError::corrupt(&path, len.min(summary.bytes), found));
+        }
+        let mut prologue = [0; PROLOGUE_BYTES];
+        read_exact_at(&*file, &mut prologue, 0).map_err(wrap("read"))?;
+        let tag = context.identity.tag();
+        let prologue = Prologue::decode(&prologue, TABLE_MAGIC, summary.id.0, tag, &path)?;
+        let mut footer = [0; TABLE_FOOTER_BYTES];
+        let footer_at = len - TABLE_FOOTER_BYTES as u64;
+        read_exact_at(&*file, &mut footer, footer_at).map_err(wrap("read"))?;
+        let file = BlockFile { file, path, salt: prologue.salt() };
+        let footer = Footer::decode(&footer, file.salt, footer_at)
+            .map_err(|found| file.corrupt(footer_at, found))?;
+        let index = read_index(&file, &footer)?;
+        let filter = read_filter(&file, &footer)?;
+        if !agrees(&footer, &index, summary) {
+            return Err(file.corrupt(footer_at, "the table is another than the one expected"));
+        }
+        let slots = Slots::new(index.blocks(), cache);
+        Ok(Arc::new(Self { summary: summary.clone(), file, index, filter, slots }))
+    }
+
+    /// What is known of it without opening it.
+    #[must_use]
+    pub fn summary(&self) -> &TableSummary {
+        &self.summary
+    }
+
+    /// Whether a key with this hash may be in it: always when it is, seldom when it is not. Never
+    /// touches the disk.
+    #[must_use]
+    #[inline]
+    pub fn may_contain(&self, hash: KeyHash) -> bool {
+        self.filter.may_contain(hash)
+    }
+
+    /// What `key` has. Does not ask the filter: whoever looks into several tables asks
+    /// [`Self::may_contain`] of each first, with one hash.
+    ///
+    /// The value shares the block's buffer. Reads one block when it is not in memory; while the
+    /// cache has plenty of room, its neighbours too.
+    ///
+    /// # Errors
+    /// `Corrupt` with the offset of the block that does not check; `Io`.
+    pub fn get(&self, key: &[u8]) -> Result<Option<Record>, StorageError> {
+        let Some(number) = self.block_of(key) else {
+            return Ok(None);
+        };
+        if let Some(found) = self.slots.with(number, |block| find(block, key)) {
+            return Ok(found);
+        }
+        Ok(find(&*self.read(number)?, key))
+    }
+
+    /// As [`Self::get`], as far as that can be said without the disk.
+    #[must_use]
+    pub fn get_cached(&self, key: &[u8]) -> Cached {
+        let Some(number) = self.block_of(key) else {
+            return Cached::Hit(None);
+        };
+        self.slots.with(number, |block| find(block, key)).map_or(Cached::NeedsRead, Cached::Hit)
+    }
+
+    /// Bytes of memory that it takes while it is open, without the blocks in the cache.
+    #[must_use]
+    pub fn resident_bytes(&self) -> u64 {
+        self.index.memory_bytes() + self.filter.bytes() as u64 + self.slots.memory_bytes()
+    }
+
+    #[inline]
+    fn block_of(&self, key: &[u8]) -> Option<usize> {
+        let is_within = self.index.first_key() <= key && key <= self.index.last_key();
+        is_within.then(|| self.index.find(key))
+    }
+
+    /// Reads a block that is not in memory.
+    fn read(&self, number: usize) -> Result<Arc<Block>, StorageError> {
+        let group = self.group_around(number);
+        let place = self.index.place(group.clone());
+        let bytes = self.file.read(place.start, length(&place))?;
+        for neighbour in group.filter(|&other| other != number && !self.slots.has(other)) {
+            // Damage there is told to whoever asks for it.
+            if let Ok(block) = self.decode(&bytes, place.start, neighbour) {
+                self.slots.cache().insert(&self.slots, neighbour, Arc::new(block), Room::Spare);
+            }
+        }
+        let block = Arc::new(self.decode(&bytes, place.start, number)?);
+        Ok(self.slots.cache().insert(&self.slots, number, block, Room::Make))
+    }
+
+    /// The blocks that are read together with one.
+    fn group_around(&self, number: usize) -> Range<usize> {
+        let alone = number..number + 1;
+        if !self.slots.cache().has_plenty_of_room() {
+            return alone;
+        }
+        let first = number - number % GROUP_BLOCKS;
+        let group = first..(first + GROUP_BLOCKS).min(self.index.blocks());
+        let place = self.index.place(group.clone());
+        if place.end - place.start <= GROUP_BYTES_MAX { group } else { alone }
+    }
+
+    /// The block `number`, of bytes that begin at `offset` of the file.
+    pub(super) fn decode(
+        &self,
+        bytes: &[u8],
+        offset: u64,
+        number: usize,
+    ) -> Result<Block, StorageError> {
+        let place = self.index.place(number..number + 1);
+        let within = |at: u64| at.checked_sub(offset).and_then(|at| usize::try_from(at).ok());
+        let stored = match (within(place.start), within(place.end)) {
+            (Some(start), Some(end)) => bytes.get(start..end).unwrap_or_default(),
+            _ => &[],
+        };
+        self.file.decode(stored, place.start)
+    }
+
+    pub(super) fn index(&self) -> &SparseIndex {
+        &self.index
+    }
+
+    pub(super) fn slots(&self) -> &Arc<Slots> {
+        &self.slots
+    }
+
+    pub(super) fn file(&self) -> &BlockFile {
+        &self.file
+    }
+}
+
+/// Bytes of a part of the file; what was held against the file's length fits memory's numbers.
+pub(super) fn length(place: &Range<u64>) -> usize {
+    usize::try_from(place.end.saturating_sub(place.start)).unwrap_or(usize::MAX)
+}
+
+#[inline]
+fn find(block: &Block, key: &[u8]) -> Option<Record> {
+    block.find(key).map(|row| block.record(row))
+}
+
+fn read_index(file: &BlockFile, footer: &Footer) -> Result<SparseIndex, StorageError> {
+    let place = footer.index_at..footer.index_at + footer.index_bytes;
+    let bytes = file.read_part(place.start, length(&place), footer.index_crc, "index")?;
+    SparseIndex::parse(bytes, footer.index_at).map_err(|found| file.corrupt(place.start, found))
+}
+
+fn read_filter(file: &BlockFile, footer: &Footer) -> Result<Filter, StorageError> {
+    let start = footer.index_at + footer.index_bytes;
+    let place = start..start + footer.filter_bytes;
+    let bytes = file.read_part(start, length(&place), footer.filter_crc, "filter")?;
+    Filter::parse(&bytes).ok_or_else(|| file.corrupt(start, "the table's filter is not whole"))
+}
+
+fn agrees(footer: &Footer, index: &SparseIndex, summary: &TableSummary) -> bool {
+    footer.rows == summary.rows
+        && footer.tombstones == summary.tombstones
+        && footer.key_bytes == summary.key_bytes
+        && footer.value_bytes == summary.value_bytes
+        && index.first_key() == summary.first_key
+        && index.last_key() == summary.last_key
+}

@@ -1,0 +1,45 @@
+//! What is known of a table without opening it, and how one is to be written.
+
+use bytes::Bytes;
+
+use crate::config::Compression;
+use crate::types::TableId;
+
+/// What a manifest keeps of a table. Opening one holds the file against it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TableSummary {
+    /// Its number, which its name has too.
+    pub id: TableId,
+    /// Length of the file.
+    pub bytes: u64,
+    /// Rows, tombstones included; at least 1.
+    pub rows: u64,
+    /// Rows that are tombstones.
+    pub tombstones: u64,
+    /// Bytes of all keys.
+    pub key_bytes: u64,
+    /// Bytes of all values, before compression.
+    pub value_bytes: u64,
+    /// BLAKE3 of all bytes of the file.
+    pub hash: [u8; 32],
+    /// The least key.
+    pub first_key: Bytes,
+    /// The greatest key.
+    pub last_key: Bytes,
+}
+
+/// How a table is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TableOptions {
+    /// What blocks are compressed with.
+    pub compression: Compression,
+    /// Bytes of rows after which the next block begins; a row that is longer has a block of its
+    /// own. What is read from the disk, checked and cached is a block.
+    pub block_bytes: usize,
+}
+
+impl Default for TableOptions {
+    fn default() -> Self {
+        Self { compression: Compression::Off, block_bytes: 4096 }
+    }
+}
