@@ -49,7 +49,6 @@ pub mod compaction_plan;
 pub(crate) mod merge;
 pub(crate) mod table_dir;
 pub mod table_store;
-pub mod snapshot;
 pub mod store;
 pub mod inspect;
 

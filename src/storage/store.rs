@@ -1,4 +1,4 @@
-//! A data directory: lock, identity, log, snapshot, opened and closed together.
+//! A data directory: lock, identity, log, tables, opened and closed together.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use super::context::Context;
 use super::error::StorageError;
 use super::format::{
     FRAME_ALIGN, IDENTITY_BYTES, IDENTITY_NAME, LOCK_NAME, LOG_NAME, SEGMENT_BYTES_CEILING,
-    parse_manifest_name, parse_segment_name, parse_snapshot_name, snapshot_name,
+    parse_manifest_name, parse_segment_name,
 };
 use super::identity::Identity;
 use super::index::Index;
@@ -445,7 +445,7 @@ fn holds_entries(env: &Env, root: &Path) -> Result<bool, StorageError> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
         listed => listed.map_err(StorageError::wrap("list", path)),
     };
-    if list(root)?.iter().any(|entry| is_checkpoint(&entry.name)) {
+    if list(root)?.iter().any(|entry| parse_manifest_name(&entry.name).is_some()) {
         return Ok(true);
     }
     let log = root.join(LOG_NAME);
@@ -470,11 +470,6 @@ fn holds_entries(env: &Env, root: &Path) -> Result<bool, StorageError> {
         }
     }
     Ok(false)
-}
-
-/// Whether a name is that of a file that only a store with entries has.
-fn is_checkpoint(name: &str) -> bool {
-    parse_snapshot_name(name).is_some() || parse_manifest_name(name).is_some()
 }
 
 /// Creates a store in an empty directory, or in one whose creation was interrupted.

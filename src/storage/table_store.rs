@@ -40,6 +40,13 @@ pub struct TableStoreOptions {
     pub memory_bytes: u64,
 }
 
+impl Default for TableStoreOptions {
+    /// Not compressed, tables of 64 MiB, 64 MiB of memory.
+    fn default() -> Self {
+        Self { table: TableOptions::default(), table_bytes_max: 64 << 20, memory_bytes: 64 << 20 }
+    }
+}
+
 /// What a merge is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MergeGoal {

@@ -14,7 +14,7 @@ use hightower_kv::{
     StoreConfig,
 };
 
-use crate::support::{Pairs, bytes_below, open_sim, open_sim_with, pairs, real_config, sim_config};
+use crate::support::{Pairs, open_sim, open_sim_with, pairs, real_config, sim_config};
 
 fn key(n: u64) -> Vec<u8> {
     format!("key/{n:06}").into_bytes()
