@@ -412,7 +412,7 @@ mod tests {
             if let Some(kind) = FrameKind::from_code(code) {
                 assert_eq!(kind.code(), code);
             } else {
-                assert!(code == 0 || code > 15);
+                assert!(code == 0 || code > 12);
             }
         }
     }

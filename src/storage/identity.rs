@@ -145,13 +145,13 @@ mod tests {
     #[test]
     fn a_newer_version_is_told_from_damage() {
         let mut bytes = identity().encode();
-        bytes[8] = 2;
+        bytes[8] = 3;
         let crc = crc32c::crc32c(&bytes[..60]);
         bytes[60..].copy_from_slice(&crc.to_le_bytes());
         let longer = [&bytes[..], b"more"].concat();
         for bytes in [&bytes[..], &longer] {
             let error = decode(bytes).unwrap_err();
-            assert!(matches!(error, StorageError::UnsupportedFormat { found: 2, .. }), "{error}");
+            assert!(matches!(error, StorageError::UnsupportedFormat { found: 3, .. }), "{error}");
         }
     }
 }

@@ -128,11 +128,18 @@ pub(crate) fn list(context: &Context) -> Result<Vec<TableId>, StorageError> {
 /// Sees to it that the folder is there, and makes durable every name in it and beside it: nothing
 /// may be removed on the strength of a name that a power cut could still take back.
 ///
+/// `is_relied_on` says that there is a manifest: then the folder was durable before it was
+/// published. Otherwise its name is given anew where it cannot be made durable.
+///
 /// # Errors
 /// `Io`, `SyncFailed`.
-pub(crate) fn prepare(context: &Context) -> Result<(), StorageError> {
+pub(crate) fn prepare(context: &Context, is_relied_on: bool) -> Result<(), StorageError> {
     let (fs, gate) = (&*context.env.fs, &context.gate);
-    atomic_file::publish_directory(fs, gate, &context.root, TABLES_NAME)?;
+    if is_relied_on && check_folder(context)? {
+        gate.sync_dir(&context.root)?;
+    } else {
+        atomic_file::publish_directory(fs, gate, &context.root, TABLES_NAME)?;
+    }
     atomic_file::remove_temporaries(fs, &context.tables)?;
     gate.sync_dir(&context.tables)
 }

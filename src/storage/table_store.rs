@@ -168,7 +168,7 @@ impl TableStore {
         let mut names = self.names.lock();
         // Also what makes the manifest's own name durable (rule R13): a power cut that took it back
         // would leave an older manifest, and its tables are what is removed here.
-        table_dir::prepare(&self.context)?;
+        table_dir::prepare(&self.context, names.number > 0)?;
         let named: Vec<TableId> = self.set().tables().map(|entry| entry.summary.id).collect();
         names.dead = table_dir::list(&self.context)?;
         names.dead.retain(|id| !named.contains(id));
