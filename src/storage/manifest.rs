@@ -142,7 +142,8 @@ pub(crate) fn encode_head(manifest: &Manifest) -> Vec<u8> {
 /// A manifest without runs, from the frame that begins it. `None` when it is none.
 pub(crate) fn decode_head(last: LogId, timestamp: Timestamp, payload: &[u8]) -> Option<Manifest> {
     let mut rest = payload;
-    let (number, keys, live_bytes) = (next_u64(&mut rest)?, next_u64(&mut rest)?, next_u64(&mut rest)?);
+    let (number, keys, live_bytes) =
+        (next_u64(&mut rest)?, next_u64(&mut rest)?, next_u64(&mut rest)?);
     let next_table = TableId(next_u32(&mut rest)?);
     let (membership, sessions) = (next_u64(&mut rest)?, next_u64(&mut rest)?);
     let membership = next_bytes(&mut rest, membership)?;
@@ -155,14 +156,10 @@ pub(crate) fn decode_head(last: LogId, timestamp: Timestamp, payload: &[u8]) -> 
 pub(crate) fn encode_entry(entry: &TableEntry) -> Vec<u8> {
     let TableEntry { summary, after } = entry;
     let keys = [&*summary.first_key, &*summary.last_key, after.as_deref().unwrap_or_default()];
-    let counts = [
-        summary.bytes,
-        summary.rows,
-        summary.tombstones,
-        summary.key_bytes,
-        summary.value_bytes,
-    ];
-    let mut payload = Vec::with_capacity(ENTRY_BYTES + keys.iter().map(|key| key.len()).sum::<usize>());
+    let counts =
+        [summary.bytes, summary.rows, summary.tombstones, summary.key_bytes, summary.value_bytes];
+    let mut payload =
+        Vec::with_capacity(ENTRY_BYTES + keys.iter().map(|key| key.len()).sum::<usize>());
     payload.extend_from_slice(&summary.id.0.to_le_bytes());
     for key in keys {
         payload.extend_from_slice(&key_len(key).to_le_bytes());
@@ -319,10 +316,7 @@ pub(crate) mod tests {
         let flawed = [
             (vec![vec![entry(1, "a", "c", Some("b"))]], "go on"),
             (vec![vec![entry(1, "a", "c", None)], vec![entry(2, "b", "e", Some("b"))]], "go on"),
-            (
-                vec![vec![entry(1, "a", "c", None), entry(2, "d", "f", Some("d"))]],
-                "passed over",
-            ),
+            (vec![vec![entry(1, "a", "c", None), entry(2, "d", "f", Some("d"))]], "passed over"),
             (
                 vec![
                     vec![entry(1, "a", "c", None)],

@@ -12,7 +12,7 @@ use super::format::{
 use super::frame::{Flag, Frame, FrameHeader, FrameKind};
 use super::frame_buffer::{Draft, FrameBuffer};
 use super::frame_reader::FrameReader;
-use super::manifest::{Manifest, decode_head, decode_entry, encode_entry, encode_head};
+use super::manifest::{Manifest, decode_entry, decode_head, encode_entry, encode_head};
 use super::prologue::Prologue;
 use crate::env::fs::{FileKind, FsFile, OpenHow, read_up_to_at};
 use crate::types::{LogId, LogIndex};

@@ -137,9 +137,7 @@ pub(crate) const CASES: [Case; 30] = {
         Remove,
     };
     use Needed::{No, Yes};
-    use Part::{
-        Frame, Identity, Manifest, SegmentHead, Table, Temporary, Watermark,
-    };
+    use Part::{Frame, Identity, Manifest, SegmentHead, Table, Temporary, Watermark};
     use Written::{FileEnds, Unclear, ZeroSector};
     const SYNCED_FIRST: &str = "it got its name after its bytes were synced";
     const TABLE_FIRST: &str = "it is synced before the manifest that names it";
@@ -237,9 +235,7 @@ mod tests {
 
     #[test]
     fn exactly_one_row_matches_each_situation() {
-        use Part::{
-        Frame, Identity, Manifest, SegmentHead, Table, Temporary, Watermark,
-    };
+        use Part::{Frame, Identity, Manifest, SegmentHead, Table, Temporary, Watermark};
         let mut count = 0;
         for part in [Temporary, Identity, Watermark, Manifest, Table, SegmentHead, Frame] {
             for check in [Check::Absent, Check::Intact, Check::Damaged, Check::Newer] {

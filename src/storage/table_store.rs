@@ -299,10 +299,8 @@ impl TableStore {
             let last = runs.iter().rposition(|run| run.is_being_merged())?;
             return Some(MergeJob { first, last, output: first.checked_sub(1) });
         }
-        let size = |run: &Arc<Run>| RunSize {
-            data_bytes: run.data_bytes(),
-            tombstones: run.tombstones(),
-        };
+        let size =
+            |run: &Arc<Run>| RunSize { data_bytes: run.data_bytes(), tombstones: run.tombstones() };
         let sizes: Vec<RunSize> = runs.iter().map(size).collect();
         let Merge { first, last } = match goal {
             MergeGoal::Due => {
