@@ -5,11 +5,10 @@
 //! at the end.
 #![expect(clippy::print_stdout, reason = "an example shows what it does")]
 
-use std::error::Error;
 use std::time::Duration;
 
 use hightower_kv::env::Env;
-use hightower_kv::{Command, KvEngine, SingleNodeEngine};
+use hightower_kv::{Command, Error, KvEngine, Result, SingleNodeEngine};
 
 /// As many keys of each of these kinds.
 const KEYS: usize = 1000;
@@ -17,7 +16,7 @@ const KINDS: [&str; 10] =
     ["cache", "config", "event", "job", "lease", "node", "route", "secret", "session", "user"];
 const ROUNDS: u32 = 100;
 
-fn main() -> Result<(), Box<dyn Error>> {
+fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
     let scratch = tempfile::tempdir()?;
     let engine = SingleNodeEngine::open(scratch.path().join("kv-data"))?;
 
@@ -41,28 +40,44 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     // The rows from either end, one at a time: nothing is gathered.
     let last = engine.read_with(|view| view.prefix(b"user:").next_back());
-    if let Some((key, _)) = last {
+    if let Some((key, _)) = last.transpose()? {
         println!("the last user is {}", String::from_utf8_lossy(&key));
     }
 
-    // By hand: look at every key there is.
+    // By hand: look at every key there is. A cursor lends each row where it stands.
     let by_hand = || {
-        engine.read_with(|view| view.iter().filter(|(key, _)| key.starts_with(b"user:")).count())
+        engine.read_with(|view| {
+            let mut rows = view.cursor_prefix(b"")?;
+            let mut count = 0;
+            while let Some(row) = rows.next()? {
+                count += usize::from(row.key.starts_with(b"user:"));
+            }
+            Ok::<_, Error>(count)
+        })
     };
-    let by_prefix = || engine.read_with(|view| view.prefix(b"user:").count());
-    assert_eq!(by_hand(), by_prefix());
+    let by_prefix = || {
+        engine.read_with(|view| {
+            let mut rows = view.cursor_prefix(b"user:")?;
+            let mut count = 0;
+            while rows.next()?.is_some() {
+                count += 1;
+            }
+            Ok::<_, Error>(count)
+        })
+    };
+    assert_eq!(by_hand()?, by_prefix()?);
     let clock = Env::system().clock;
-    let took = |count: &dyn Fn() -> usize| -> Duration {
+    let took = |count: &dyn Fn() -> Result<usize>| -> Result<Duration> {
         let started = clock.elapsed();
         let mut rows = 0;
         for _ in 0..ROUNDS {
-            rows += count();
+            rows += count()?;
         }
         assert_eq!(rows, KEYS * ROUNDS as usize);
-        clock.elapsed().saturating_sub(started) / ROUNDS
+        Ok(clock.elapsed().saturating_sub(started) / ROUNDS)
     };
-    println!("prefix query:       {:?} for {KEYS} rows", took(&by_prefix));
-    println!("looking at all keys: {:?} for the same rows", took(&by_hand));
+    println!("prefix query:       {:?} for {KEYS} rows", took(&by_prefix)?);
+    println!("looking at all keys: {:?} for the same rows", took(&by_hand)?);
 
     engine.close()?;
     Ok(())

@@ -13,6 +13,8 @@ pub const SEGMENT_SIZE_FLOOR: u64 = 4096;
 pub const SEGMENT_SIZE_CEILING: u64 = 1 << 31;
 /// Most threads that [`StoreConfig::worker_threads`] may ask for.
 pub const WORKER_THREADS_MAX: usize = 1024;
+/// Smallest [`StoreConfig::memory_budget`].
+pub const MEMORY_BUDGET_FLOOR: u64 = 1 << 20;
 
 /// How the blocks of a table are compressed. Each table says for itself, so that a change of the
 /// configuration makes no table unreadable.
@@ -49,14 +51,15 @@ pub struct StoreConfig {
     /// more often a write waits for the file before it to be synced.
     pub max_segment_size: u64,
 
-    /// How often compaction looks whether a new snapshot is worth its bytes: when the log has grown
-    /// by as much as the state holds. Default 60 s; zero: never by time. Shorter: less to replay
-    /// when the store is opened, more bytes written.
+    /// How often what is only in the log is written to a table, if anything is. Default 60 s; zero:
+    /// never by time. Shorter: less to replay when the store is opened after a kill, more and
+    /// smaller tables to merge.
     pub compaction_interval: Duration,
 
-    /// Bytes of overwritten and removed entries after which compaction runs; where the state holds
-    /// more than that, as many as it holds, so that a byte is rewritten once on average. Default
-    /// 64 MiB; zero: at once whenever anything is stale, which only makes sense in tests.
+    /// Bytes of overwritten and removed rows after which compaction runs: so many in the log, or so
+    /// many in the tables where it is more than half of what is live. Default 64 MiB; zero: at once
+    /// whenever anything is stale, which only makes sense in tests. Compaction also runs when half
+    /// a segment, or 32 MiB, of log is in no table yet.
     pub compaction_threshold: u64,
 
     /// Zero, the default: `Ok` means that the write is on the device. Otherwise `Ok` means that the
@@ -105,6 +108,16 @@ pub struct StoreConfig {
     /// How long a call waits for room in a queue before it gets `Overloaded`. Default 10 s.
     pub submit_timeout: Duration,
 
+    /// Bytes of memory for the tail (what is in no table yet and what is just being written to one:
+    /// a quarter each, at most 64 MiB), for filters and indexes of the tables (about 2.5 bytes a
+    /// key), and, with what these leave, for cached blocks and rows. Default 512 MiB; at least
+    /// 1 MiB. Memory is taken as it is used; the process takes up to 64 MiB more, and what queues
+    /// and batches hold. More: fewer reads from the operating system.
+    pub memory_budget: u64,
+
+    /// How blocks of tables that are written from now on are compressed. Default: not at all.
+    pub compression: Compression,
+
     /// Bytes kept back on the device, so that deletes and compaction go on when it is full. Default
     /// 1 MiB; zero: none.
     pub disk_reserve: u64,
@@ -129,6 +142,8 @@ impl Default for StoreConfig {
             queue_bytes_max: 256 << 20,
             unsynced_bytes_max: 64 << 20,
             submit_timeout: Duration::from_secs(10),
+            memory_budget: 512 << 20,
+            compression: Compression::Off,
             disk_reserve: 1 << 20,
         }
     }
@@ -169,6 +184,9 @@ impl StoreConfig {
         if self.queue_bytes_max == 0 {
             return refuse("queue_bytes_max", "0".to_owned(), "at least 1");
         }
+        if self.memory_budget < MEMORY_BUDGET_FLOOR {
+            return refuse("memory_budget", self.memory_budget.to_string(), "at least 1,048,576");
+        }
         Ok(())
     }
 }
@@ -198,5 +216,7 @@ mod tests {
         assert_eq!(with(|config| config.queue_commands_max = 0), Err("queue_commands_max"));
         assert_eq!(with(|config| config.queue_bytes_max = 0), Err("queue_bytes_max"));
         assert_eq!(with(|config| config.data_dir = "".into()), Err("data_dir"));
+        assert_eq!(with(|config| config.memory_budget = 1 << 20), Ok(()));
+        assert_eq!(with(|config| config.memory_budget = (1 << 20) - 1), Err("memory_budget"));
     }
 }

@@ -12,7 +12,6 @@ use thiserror::Error;
 use crate::command::codec::DecodeError;
 use crate::command::limits::{CommandError, LimitsError};
 use crate::config::ConfigError;
-use crate::state::rows::RowsError;
 use crate::storage::error::StorageError;
 use crate::types::{LogIndex, NodeId, Version};
 
@@ -153,10 +152,6 @@ impl Error {
     }
 
     pub(crate) fn undecodable(index: LogIndex, error: &DecodeError) -> Self {
-        Self::Serialization { index, reason: error.to_string() }
-    }
-
-    pub(crate) fn bad_rows(index: LogIndex, error: &RowsError) -> Self {
         Self::Serialization { index, reason: error.to_string() }
     }
 }

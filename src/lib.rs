@@ -71,4 +71,4 @@ pub use types::{Timestamp, Version};
 
 // Flat names from the design document.
 #[doc(no_inline)]
-pub use storage::{index, log_segment, prefix_index, snapshot};
+pub use storage::{index, log_segment, prefix_index};

@@ -70,10 +70,10 @@ type Rows = Vec<(Vec<u8>, Vec<u8>, u64, u64)>;
 
 fn rows(view: &StateView) -> Rows {
     let row = |(key, _): (bytes::Bytes, hightower_kv::Value)| {
-        let found = view.get_versioned(&key).unwrap();
+        let found = view.get_versioned(&key).unwrap().unwrap();
         (key.to_vec(), found.value.to_vec(), found.version.0, found.timestamp.0)
     };
-    view.iter().map(row).collect()
+    view.iter().map(Result::unwrap).map(row).collect()
 }
 
 struct Original {

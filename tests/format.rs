@@ -86,11 +86,11 @@ fn expected_rows() -> Vec<Row> {
 
 fn rows(view: &StateView) -> Vec<Row> {
     let row = |(key, _): (bytes::Bytes, hightower_kv::Value)| {
-        let found = view.get_versioned(&key).unwrap();
+        let found = view.get_versioned(&key).unwrap().unwrap();
         let stamp = found.timestamp.0 - 1_000_000_000_000;
         (key.to_vec(), found.value.len(), found.value.first().copied(), found.version.0, stamp)
     };
-    view.iter().map(row).collect()
+    view.iter().map(Result::unwrap).map(row).collect()
 }
 
 /// Files by their paths within the directory.

@@ -98,8 +98,9 @@ fn check_reads(session: &Session, rng: &SeededRng) {
     let bounds = [format!("k{}", rng.up_to(24)), format!("k{}", rng.up_to(24))];
     let (from, to) = (bounds.iter().min().unwrap(), bounds.iter().max().unwrap());
     let range = from.as_bytes()..to.as_bytes();
-    let forward: Vec<_> = engine.scan(range.clone()).unwrap().map(|(key, _)| key).collect();
-    let mut backward: Vec<_> = engine.scan(range).unwrap().rev().map(|(key, _)| key).collect();
+    let forward: Vec<_> = engine.scan(range.clone()).unwrap().map(|row| row.unwrap().0).collect();
+    let mut backward: Vec<_> =
+        engine.scan(range).unwrap().rev().map(|row| row.unwrap().0).collect();
     backward.reverse();
     assert_eq!(forward, backward);
     let inside = |key: &[u8]| from.as_bytes() <= key && key < to.as_bytes();

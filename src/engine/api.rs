@@ -97,9 +97,10 @@ pub trait KvEngine: Send + Sync {
     /// The value of a key; `None` when it is not there.
     ///
     /// # Errors
-    /// Those of [`Self::view`].
+    /// Those of [`Self::view`]; `Corrupt`, `Io` when a table cannot be read, which holds for all
+    /// reads of rows.
     fn get(&self, key: &[u8]) -> Result<Option<Value>> {
-        Ok(self.view(ReadContext::default())?.get(key))
+        Ok(self.view(ReadContext::default())?.get(key)?)
     }
 
     /// The value of a key with the version and the stamp of the write that set it.
@@ -107,7 +108,7 @@ pub trait KvEngine: Send + Sync {
     /// # Errors
     /// Those of [`Self::view`].
     fn get_versioned(&self, key: &[u8]) -> Result<Option<Versioned>> {
-        Ok(self.view(ReadContext::default())?.get_versioned(key))
+        Ok(self.view(ReadContext::default())?.get_versioned(key)?)
     }
 
     /// Whether a key is there.
@@ -115,7 +116,7 @@ pub trait KvEngine: Send + Sync {
     /// # Errors
     /// Those of [`Self::view`].
     fn contains(&self, key: &[u8]) -> Result<bool> {
-        Ok(self.view(ReadContext::default())?.contains(key))
+        Ok(self.view(ReadContext::default())?.contains(key)?)
     }
 
     /// All rows whose key begins with `prefix`, in key order. For many rows use [`Self::view`] and
@@ -124,7 +125,10 @@ pub trait KvEngine: Send + Sync {
     /// # Errors
     /// Those of [`Self::view`].
     fn get_prefix(&self, prefix: &[u8]) -> Result<Vec<(Bytes, Value)>> {
-        Ok(self.view(ReadContext::default())?.prefix(prefix).collect())
+        Ok(self
+            .view(ReadContext::default())?
+            .prefix(prefix)
+            .collect::<std::result::Result<_, _>>()?)
     }
 
     /// The rows of a range in key order, or from its end with `.rev()`, as many as are taken. All

@@ -146,7 +146,9 @@ impl Drop for Answering {
     }
 }
 
+/// Gives the same answer to several. The caller leads, so nobody may wait for a command meanwhile.
 pub(crate) fn answer_all(pending: impl IntoIterator<Item = Pending>, error: &Error) {
+    let _answering = Answering::begin();
     for pending in pending {
         pending.reply.give(Err(error.clone()));
     }

@@ -15,16 +15,19 @@ use std::time::Duration;
 use parking_lot::{Condvar, Mutex, MutexGuard, RwLock};
 
 use super::commit_queue::{Answer, Answering, CommitRules, Pending, Queue, answer_all, purpose_of};
+use super::pressure::Pressure;
 use super::replay::{Replica, stale_bytes};
 use super::submission::{Reply, Slot, Submission, Turn};
+use super::throttle::Throttle;
 use crate::command::Command;
 use crate::command::codec;
 use crate::command::limits::validate_command;
 use crate::env::Env;
 use crate::error::{Error, Result};
 use crate::metrics::EngineMetrics;
-use crate::state::{Applied, ApplyOutcome, Durability};
+use crate::state::{Applied, ApplyError, ApplyOutcome, Durability};
 use crate::storage::error::StorageError;
+use crate::storage::frame::frame_len;
 use crate::storage::log_entry::{Completion, EntryKind, EntryRef};
 use crate::storage::log_writer::Purpose;
 use crate::storage::store::Store;
@@ -40,6 +43,25 @@ struct Leader {
     next: LogIndex,
     /// Room that a lone caller's command is encoded into.
     scratch: Vec<u8>,
+}
+
+/// What has gathered since the tail was last set aside, in bytes. Changed under the replica's lock;
+/// read without, by whoever wonders whether a compaction is due.
+#[derive(Debug, Default)]
+pub(crate) struct Load {
+    /// Of no use in the log, the part included that is being compacted.
+    pub(crate) stale: AtomicU64,
+    /// Log that no table covers.
+    pub(crate) behind: AtomicU64,
+    /// Memory of the tail.
+    pub(crate) tail: AtomicU64,
+}
+
+impl Load {
+    pub(crate) fn pressure(&self) -> Pressure {
+        let load = |bytes: &AtomicU64| bytes.load(Ordering::Relaxed);
+        Pressure { behind: load(&self.behind), tail: load(&self.tail), stale: load(&self.stale) }
+    }
 }
 
 /// The heart of an engine of one voter.
@@ -58,8 +80,9 @@ pub(crate) struct Committer {
     /// Signalled when there are commands and nobody to lead.
     work: Condvar,
     leader: Mutex<Leader>,
-    /// Bytes in the log that are of no use, since the last snapshot.
-    pub(crate) stale_bytes: AtomicU64,
+    /// What has gathered since tables were last written.
+    pub(crate) load: Load,
+    pub(crate) throttle: Throttle,
     /// Set when a panic may have left a command half applied.
     torn: AtomicBool,
     metrics: EngineMetrics,
@@ -73,8 +96,13 @@ impl Committer {
         replica: Replica,
         term: Term,
         rules: CommitRules,
-        stale_bytes: u64,
+        pressure: Pressure,
     ) -> Self {
+        let load = Load {
+            stale: AtomicU64::new(pressure.stale),
+            behind: AtomicU64::new(pressure.behind),
+            tail: AtomicU64::new(pressure.tail),
+        };
         let next = replica.last.map_or(LogIndex(0), |last| last.index.next());
         Self {
             env,
@@ -87,7 +115,8 @@ impl Committer {
             room: Condvar::new(),
             work: Condvar::new(),
             leader: Mutex::new(Leader { next, scratch: Vec::new() }),
-            stale_bytes: AtomicU64::new(stale_bytes),
+            load,
+            throttle: Throttle::default(),
             torn: AtomicBool::new(false),
             metrics: EngineMetrics::new(),
         }
@@ -190,6 +219,13 @@ impl Committer {
         Ok(purpose_of(command))
     }
 
+    /// Refuses a command that would have to look at rows that cannot be read. Called by the leader:
+    /// commands before it may still change what it looks at, but never to something on disk that
+    /// was not read before.
+    fn check_looks(&self, command: &Command) -> Result<()> {
+        Ok(self.replica.read().kv.check(command)?)
+    }
+
     /// Queues a command, after waiting for room. A command that gets none is answered `Overloaded`.
     fn enqueue<'a>(
         &'a self,
@@ -222,6 +258,7 @@ impl Committer {
         let leading = Leading(self);
         let started = self.start_timing();
         let mut leader = self.leader.lock();
+        self.check_looks(&command)?;
         let id = LogId { term: self.term, leader: self.node, index: leader.next };
         let clock = self.env.clock.now();
         let mut head = std::mem::take(&mut leader.scratch);
@@ -237,7 +274,7 @@ impl Committer {
             leader.next = id.index.next();
             self.make_durable()?;
             let mut replica = self.replica.write();
-            let applied = self.apply(&mut replica, id, clock, command, bytes);
+            let applied = self.apply(&mut replica, id, clock, command, bytes)?;
             Ok(applied.with_durability(self.rules.durability))
         });
         drop(leader);
@@ -274,6 +311,10 @@ impl Committer {
     fn commit(&self, mut round: Vec<Pending>) {
         let started = self.start_timing();
         let mut leader = self.leader.lock();
+        self.refuse_unreadable(&mut round);
+        if round.is_empty() {
+            return;
+        }
         let clock = self.env.clock.now();
         let first = leader.next;
         if let Err(error) = self.append_round(&leader, clock, &mut round) {
@@ -306,7 +347,27 @@ impl Committer {
         self.stop_timing(started);
         let _answering = Answering::begin();
         for (reply, applied) in answers {
-            reply.give(Ok(applied.with_durability(self.rules.durability)));
+            let durability = self.rules.durability;
+            reply.give(applied.map(|applied: Applied| applied.with_durability(durability)));
+        }
+    }
+
+    /// Answers the commands that would have to look at rows that cannot be read, and takes them out
+    /// of the round.
+    fn refuse_unreadable(&self, round: &mut Vec<Pending>) {
+        let readable = |pending: &Pending| self.check_looks(&pending.command);
+        if round.iter().all(|pending| readable(pending).is_ok()) {
+            return;
+        }
+        let (kept, refused): (Vec<_>, Vec<_>) = std::mem::take(round)
+            .into_iter()
+            .map(|pending| (readable(&pending).err(), pending))
+            .partition(|(error, _)| error.is_none());
+        *round = kept.into_iter().map(|(_, pending)| pending).collect();
+        for (error, pending) in refused {
+            if let Some(error) = error {
+                answer_all([pending], &error);
+            }
         }
     }
 
@@ -386,16 +447,30 @@ impl Committer {
         clock: Timestamp,
         command: Command,
         payload_len: usize,
-    ) -> Applied {
-        let Ok(applied) = replica.kv.apply(id.index, clock, command) else {
-            unreachable!("the leader counts the indexes one by one");
+    ) -> Result<Applied> {
+        let applied = match replica.kv.apply(id.index, clock, command) {
+            Ok(applied) => applied,
+            Err(ApplyError::NotInOrder(_)) => {
+                unreachable!("the leader counts the indexes one by one")
+            }
+            Err(ApplyError::Unreadable(error)) => return Err(self.halt(&error)),
         };
         replica.last = Some(id);
         let stale = stale_bytes(&applied, payload_len);
         if stale > 0 {
-            self.stale_bytes.fetch_add(stale, Ordering::Relaxed);
+            self.load.stale.fetch_add(stale, Ordering::Relaxed);
         }
-        applied
+        self.load.behind.fetch_add(frame_len(payload_len) as u64, Ordering::Relaxed);
+        self.load.tail.store(replica.kv.tail_bytes(), Ordering::Relaxed);
+        Ok(applied)
+    }
+
+    /// Stops the store: an entry is in the log, and rows that it looks at, which could be read a
+    /// moment ago, cannot be now. What follows it cannot be applied either.
+    fn halt(&self, error: &StorageError) -> Error {
+        self.torn.store(true, Ordering::Release);
+        self.store.log().poison(&format!("a committed entry could not be applied: {error}"));
+        Error::OutcomeUnknown { cause: error.to_string().into() }
     }
 
     /// What a caller is told whose command could not be appended.

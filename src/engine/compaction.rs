@@ -1,4 +1,6 @@
-//! Compaction, until there are tables: a snapshot of the state, then a purge of the log behind it.
+//! Compaction: the tail becomes a table, the log behind it is purged, tables are merged.
+//!
+//! What is decided stands in `pressure` and in storage's plan, both pure; here it is done.
 
 use std::sync::atomic::Ordering;
 
@@ -6,11 +8,11 @@ use super::committer::Committer;
 use super::replay::membership_bytes;
 use super::stats::CompactionReport;
 use crate::error::Result;
-use crate::state::rows::RowChunks;
-use crate::storage::snapshot::{SnapshotHead, SnapshotInfo};
+use crate::storage::manifest::ManifestHead;
+use crate::storage::table_store::{MergeGoal, MergeProgress};
 use crate::types::{LogIndex, Version};
 
-/// Whether compaction deletes the log that the snapshot covers.
+/// Whether compaction deletes the log that the tables cover.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum KeepLog {
     /// Delete it.
@@ -19,58 +21,160 @@ pub(crate) enum KeepLog {
     Keep,
 }
 
-/// Writes a snapshot of the state as it is now and purges the log up to it. Only one runs at a
-/// time: the caller holds `newest`, which is the newest snapshot there is.
+/// How much a compaction does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Effort {
+    /// What is due: the tail, and the merges that pay.
+    Due {
+        /// Useless bytes in tables from which they are merged.
+        threshold: u64,
+    },
+    /// Everything that can be gained: one run without a useless byte, and no log behind it.
+    All,
+    /// The tail only, so that nothing is left to replay.
+    Close,
+}
+
+/// A tail that was set aside and is not in a table yet.
+#[derive(Clone, Debug)]
+pub(crate) struct Frozen {
+    head: ManifestHead,
+    /// How many of the useless bytes in the log were told before it.
+    stale: u64,
+}
+
+/// Writes the tail as it is now to a table, purges the log up to there, and merges tables. Only one
+/// runs at a time: the caller holds `frozen`.
 ///
-/// Writers wait for none of it: the state is shared, not copied, and frozen by one pointer. What is
-/// on disk if we die here: the old snapshot and the whole log; or the new snapshot and any part of
-/// the log that still joins it.
+/// Writers wait for none of it but the freeze, which is one pointer. What is on disk if we die
+/// here: the old manifest and the whole log; or a new manifest and any part of the log that still
+/// joins it. A merge changes no row.
 ///
 /// # Errors
-/// `DiskFull`, `Io`: the old snapshot is in force, and it can be tried again. `Poisoned`.
+/// `DiskFull`, `Io`, `Corrupt` for a damaged table: the last manifest is in force, the frozen tail
+/// is kept in memory, and it can be tried again. `Poisoned`.
 pub(crate) fn compact(
     committer: &Committer,
-    newest: &mut Option<SnapshotInfo>,
+    frozen: &mut Option<Frozen>,
     keep_log: KeepLog,
+    effort: Effort,
 ) -> Result<CompactionReport> {
+    let _running = committer.throttle.begin();
     let started = committer.env.clock.elapsed();
-    let log = committer.store.log();
-    log.check()?;
-    let before = log.stats();
-    let stale = committer.stale_bytes.load(Ordering::Relaxed);
-    let (view, last, membership) = {
-        let replica = committer.replica.read();
-        (replica.kv.view(), replica.last, membership_bytes(replica.membership.as_ref()))
-    };
-    let snapshot_before = newest.as_ref().map_or(0, |info| info.bytes);
-    let mut report = CompactionReport {
-        version: Version::from(last.map_or(LogIndex(0), |last| last.index)),
-        rows: view.len() as u64,
-        bytes_before: before.bytes + snapshot_before,
-        ..CompactionReport::default()
-    };
-    if let Some(last) = last.filter(|&last| newest.as_ref().map(|info| info.last) != Some(last)) {
-        // The snapshot must not be ahead of what a power cut leaves of the log.
-        log.sync()?;
-        let head = SnapshotHead { last, timestamp: view.timestamp(), membership };
-        let info = committer
-            .store
-            .publish_snapshot(&head, report.rows, &|| Box::new(RowChunks::of(&view)))?;
-        report.snapshot_bytes = info.bytes;
-        *newest = Some(info);
-        committer.stale_bytes.fetch_sub(stale, Ordering::Relaxed);
-        if keep_log == KeepLog::Purge {
-            // On a full disk there may be no room for a new segment; what lies before the active
-            // one is deleted all the same.
-            let rolled = log.roll_now();
-            report.segments_removed = log.purge(last)?;
-            rolled?;
-        }
+    committer.store.log().check()?;
+    let mut report =
+        CompactionReport { bytes_before: bytes_of(committer), ..CompactionReport::default() };
+    // A tail that an earlier attempt set aside is written first, then what came since.
+    if frozen.is_some() {
+        write_frozen(committer, frozen, keep_log, effort, &mut report)?;
     }
-    validate(committer, newest.as_ref());
-    let after = log.stats();
-    report.bytes_after = after.bytes + newest.as_ref().map_or(0, |info| info.bytes);
+    freeze(committer, frozen);
+    if frozen.is_some() {
+        write_frozen(committer, frozen, keep_log, effort, &mut report)?;
+    }
+    merge(committer, effort, &mut report)?;
+    validate(committer);
+    report.bytes_after = bytes_of(committer);
     report.elapsed = committer.env.clock.elapsed().saturating_sub(started);
+    tell(committer, &mut report);
+    Ok(report)
+}
+
+fn bytes_of(committer: &Committer) -> u64 {
+    committer.store.log().stats().bytes + committer.store.tables().set().bytes()
+}
+
+/// Sets the tail aside, unless nothing was applied since the last manifest.
+fn freeze(committer: &Committer, frozen: &mut Option<Frozen>) {
+    let covered = committer.store.tables().manifest_head().map(|head| head.last);
+    let mut replica = committer.replica.write();
+    let Some(last) = replica.last.filter(|&last| Some(last) != covered) else { return };
+    replica.kv.freeze();
+    let view = replica.kv.as_view();
+    let head = ManifestHead {
+        last,
+        timestamp: view.timestamp(),
+        membership: membership_bytes(replica.membership.as_ref()),
+        keys: view.len() as u64,
+        live_bytes: view.live_bytes(),
+        ..ManifestHead::default()
+    };
+    // Under the lock, so that no write is counted on the wrong side.
+    let stale = committer.load.stale.load(Ordering::Relaxed);
+    committer.load.behind.store(0, Ordering::Relaxed);
+    committer.load.tail.store(0, Ordering::Relaxed);
+    *frozen = Some(Frozen { head, stale });
+}
+
+/// Makes the frozen tail a run of tables, and purges the log that it covers.
+fn write_frozen(
+    committer: &Committer,
+    frozen: &mut Option<Frozen>,
+    keep_log: KeepLog,
+    effort: Effort,
+    report: &mut CompactionReport,
+) -> Result<()> {
+    let Some(Frozen { head, stale }) = frozen.clone() else { return Ok(()) };
+    let log = committer.store.log();
+    // The manifest must not be ahead of what a power cut leaves of the log.
+    log.sync()?;
+    let rows = committer.replica.read().kv.frozen();
+    let set = committer.store.add_run(&head, &rows)?;
+    report.rows_written += rows.len() as u64;
+    drop(rows);
+    let replaced = committer.replica.write().kv.rebase(set, true);
+    *frozen = None;
+    // Freeing a whole tail takes a while, so not under the lock.
+    drop(replaced);
+    committer.load.stale.fetch_sub(stale, Ordering::Relaxed);
+    committer.throttle.progress();
+    if keep_log == KeepLog::Purge {
+        // On a full disk there may be no room for a new segment; what lies before the active one is
+        // deleted all the same.
+        let rolled = if matches!(effort, Effort::Due { .. }) { Ok(()) } else { log.roll_now() };
+        report.segments_removed += log.purge(head.last)?;
+        rolled?;
+    }
+    Ok(())
+}
+
+/// Merges tables for as long as it pays.
+fn merge(committer: &Committer, effort: Effort, report: &mut CompactionReport) -> Result<()> {
+    let goal = match effort {
+        Effort::Due { threshold } => MergeGoal::Due { compaction_threshold: threshold },
+        Effort::All => MergeGoal::Everything,
+        Effort::Close => return Ok(()),
+    };
+    while let Some(step) = committer.store.merge_step(goal)? {
+        drop(committer.replica.write().kv.rebase(step.set, false));
+        committer.throttle.progress();
+        report.merges += usize::from(step.progress == MergeProgress::Done);
+    }
+    Ok(())
+}
+
+/// Checks rule R12 in debug builds: purged <= snapshot <= applied <= last. With one voter what is
+/// applied is committed.
+fn validate(committer: &Committer) {
+    if cfg!(debug_assertions) {
+        let applied = committer.replica.read().last;
+        let hard = committer.store.log().hard_state();
+        let snapshot = committer.store.tables().manifest_head().map(|head| head.last);
+        assert!(hard.purged <= snapshot, "purged {:?}, snapshot {snapshot:?}", hard.purged);
+        assert!(snapshot <= applied, "snapshot {snapshot:?}, applied {applied:?}");
+        assert!(applied <= hard.last, "applied {applied:?}, last {:?}", hard.last);
+    }
+}
+
+fn tell(committer: &Committer, report: &mut CompactionReport) {
+    let tables = committer.store.tables();
+    let set = tables.set();
+    let last = tables.manifest_head().map(|head| head.last.index);
+    report.version = Version::from(last.unwrap_or(LogIndex(0)));
+    let view = committer.replica.read().kv.view();
+    report.rows = view.len() as u64;
+    report.tables = set.tables().count();
+    report.table_bytes = set.bytes();
     metrics::counter!(crate::metrics::COMPACTIONS_TOTAL, "result" => "done").increment(1);
     metrics::histogram!(crate::metrics::COMPACTION_SECONDS).record(report.elapsed);
     metrics::gauge!(crate::metrics::KEYS).set(view.len() as f64);
@@ -78,72 +182,11 @@ pub(crate) fn compact(
     tracing::info!(
         version = report.version.0,
         rows = report.rows,
+        rows_written = report.rows_written,
+        merges = report.merges,
+        tables = report.tables,
         bytes_before = report.bytes_before,
         bytes_after = report.bytes_after,
         "compacted"
     );
-    Ok(report)
-}
-
-/// Checks rule R12 in debug builds: purged <= snapshot <= applied <= last. With one voter what is
-/// applied is committed.
-fn validate(committer: &Committer, newest: Option<&SnapshotInfo>) {
-    if cfg!(debug_assertions) {
-        let applied = committer.replica.read().last;
-        let hard = committer.store.log().hard_state();
-        let snapshot = newest.map(|info| info.last);
-        assert!(hard.purged <= snapshot, "purged {:?}, snapshot {snapshot:?}", hard.purged);
-        assert!(snapshot <= applied, "snapshot {snapshot:?}, applied {applied:?}");
-        assert!(applied <= hard.last, "applied {applied:?}, last {:?}", hard.last);
-    }
-}
-
-/// What the trigger looks at, in bytes.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Pressure {
-    /// Useless ones in the log.
-    pub(crate) stale: u64,
-    /// All of the log.
-    pub(crate) log: u64,
-    /// Keys and values of the state.
-    pub(crate) live: u64,
-}
-
-/// Whether so much is stale that a snapshot pays. Pure.
-///
-/// A snapshot writes the whole state, so what it frees must be at least as much: then every byte is
-/// rewritten once on average.
-pub(crate) const fn is_due_by_size(pressure: Pressure, threshold: u64) -> bool {
-    let worth = if threshold > pressure.live { threshold } else { pressure.live };
-    pressure.stale > worth || (threshold == 0 && pressure.stale > 0)
-}
-
-/// Whether the log has grown so much that a snapshot pays when the interval has passed. Pure.
-pub(crate) const fn is_due_by_time(pressure: Pressure) -> bool {
-    pressure.log > pressure.live && pressure.stale > 0
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn pressure(stale: u64, live: u64) -> Pressure {
-        Pressure { stale, log: stale + live, live }
-    }
-
-    #[test]
-    fn a_snapshot_is_due_when_it_frees_more_than_it_writes_and_than_the_threshold() {
-        assert!(!is_due_by_size(pressure(100, 10), 100));
-        assert!(is_due_by_size(pressure(101, 10), 100));
-        assert!(!is_due_by_size(pressure(500, 500), 100));
-        assert!(is_due_by_size(pressure(501, 500), 100));
-        assert!(is_due_by_size(pressure(1, 500), 0));
-        assert!(!is_due_by_size(pressure(0, 0), 0));
-    }
-
-    #[test]
-    fn time_alone_is_no_reason() {
-        assert!(!is_due_by_time(pressure(0, 10)));
-        assert!(is_due_by_time(pressure(1, 10)));
-    }
 }

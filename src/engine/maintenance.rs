@@ -10,15 +10,18 @@ use std::time::Duration;
 use parking_lot::{Condvar, Mutex};
 
 use super::committer::Committer;
-use super::compaction::{KeepLog, Pressure, compact, is_due_by_size, is_due_by_time};
+use super::compaction::{Effort, Frozen, KeepLog, compact};
+use super::pressure::{Marks, is_due, is_far_behind};
 use super::stats::CompactionReport;
 use crate::error::{Error, Result};
-use crate::storage::snapshot::SnapshotInfo;
 
 /// How long a compaction that failed waits before it is tried again; doubled each time, up to the
 /// second.
 const BACK_OFF_MIN: Duration = Duration::from_secs(1);
 const BACK_OFF_MAX: Duration = Duration::from_mins(1);
+
+/// Log without rows that is left to be replayed: what some openings without a write leave.
+const CLOSE_BEHIND_MIN: u64 = 4096;
 
 /// When to do what.
 #[derive(Clone, Copy, Debug)]
@@ -28,11 +31,15 @@ pub(crate) struct Schedule {
     /// Zero: no timer.
     pub(crate) compaction_interval: Duration,
     pub(crate) keep_log: KeepLog,
+    /// How long a write waits at most for compaction to catch up.
+    pub(crate) wait_max: Duration,
 }
 
 /// Compaction's own state.
 #[derive(Debug)]
 struct Compaction {
+    /// A tail that was set aside and could not be written.
+    frozen: Option<Frozen>,
     /// When the last one ended, by the clock's elapsed time.
     last: Duration,
     /// Not before this moment, after a failure.
@@ -45,18 +52,14 @@ struct Compaction {
 pub(crate) struct Maintenance {
     pub(crate) committer: Committer,
     schedule: Schedule,
-    /// Useless bytes from which compaction runs.
+    /// From how much on compaction is due; the threshold of useless bytes may change.
+    marks: Marks,
     threshold: AtomicU64,
     /// Held for as long as a compaction runs, so that only one does.
     compaction: Mutex<Compaction>,
-    /// The newest snapshot. Apart from `compaction`, so that asking for it waits for nobody.
-    newest: Mutex<Option<SnapshotInfo>>,
     /// When the last interval sync began, in microseconds of the clock's elapsed time.
     synced_at: AtomicU64,
-    /// Useless bytes from which compaction is worth a look: the threshold, or what the state held
-    /// at the last look where that was more.
-    look_at: AtomicU64,
-    /// Whether the compaction thread has been told to look.
+    /// Whether the compaction thread has been told to look, or will before long.
     asked: AtomicBool,
     has_threads: AtomicBool,
     stop: Mutex<bool>,
@@ -68,23 +71,21 @@ pub(crate) struct Maintenance {
 }
 
 impl Maintenance {
-    pub(crate) fn new(
-        committer: Committer,
-        schedule: Schedule,
-        threshold: u64,
-        newest: Option<SnapshotInfo>,
-    ) -> Self {
+    pub(crate) fn new(committer: Committer, schedule: Schedule, marks: Marks) -> Self {
         let now = committer.env.clock.elapsed();
-        let compaction =
-            Compaction { last: now, not_before: Duration::ZERO, back_off: BACK_OFF_MIN };
+        let compaction = Compaction {
+            frozen: None,
+            last: now,
+            not_before: Duration::ZERO,
+            back_off: BACK_OFF_MIN,
+        };
         Self {
             committer,
             schedule,
-            threshold: AtomicU64::new(threshold),
+            marks,
+            threshold: AtomicU64::new(marks.stale),
             compaction: Mutex::new(compaction),
-            newest: Mutex::new(newest),
             synced_at: AtomicU64::new(micros(now)),
-            look_at: AtomicU64::new(threshold),
             asked: AtomicBool::new(false),
             has_threads: AtomicBool::new(false),
             stop: Mutex::new(false),
@@ -128,9 +129,18 @@ impl Maintenance {
         self.committer.close();
     }
 
+    /// Called before each write that a thread waits for: where compaction cannot keep pace, waits
+    /// for it, so that log and tail stay bounded. A compaction that fails holds nobody up.
+    pub(crate) fn before_write(&self) {
+        let is_far_behind = || is_far_behind(self.committer.load.pressure(), self.marks);
+        if is_far_behind() {
+            self.committer.throttle.wait(self.schedule.wait_max, is_far_behind);
+        }
+    }
+
     /// Called after each write: does what is due, or tells who does.
     pub(crate) fn after_write(&self) {
-        let is_due = self.is_size_worth_a_look();
+        let is_due = self.is_due();
         if self.has_threads.load(Ordering::Acquire) {
             if is_due && !self.asked.swap(true, Ordering::AcqRel) {
                 // Under the lock, so that a thread about to wait does not miss it.
@@ -148,19 +158,30 @@ impl Maintenance {
     /// Bytes of stale data from which compaction runs.
     pub(crate) fn set_threshold(&self, bytes: u64) {
         self.threshold.store(bytes, Ordering::Release);
-        self.look_at.store(bytes, Ordering::Release);
         self.after_write();
     }
 
-    /// Compacts now.
+    /// Compacts now, all that can be.
     ///
     /// # Errors
     /// Those of [`compact`].
     pub(crate) fn compact_now(&self) -> Result<CompactionReport> {
-        let mut compaction = self.compaction.lock();
-        let mut newest = self.newest_snapshot();
-        let result = compact(&self.committer, &mut newest, self.schedule.keep_log);
-        *self.newest.lock() = newest;
+        self.compact(&mut self.compaction.lock(), Effort::All)
+    }
+
+    /// Writes what is only in the log, if anything is worth it. Called when nobody writes any more.
+    pub(crate) fn compact_to_close(&self) {
+        let has_tail = self.committer.replica.read().kv.has_tail();
+        let behind = self.committer.load.pressure().behind;
+        if (has_tail || behind > CLOSE_BEHIND_MIN) && self.committer.store.log().check().is_ok() {
+            // The result was logged and counted; the log has everything.
+            drop(self.compact(&mut self.compaction.lock(), Effort::Close));
+        }
+    }
+
+    fn compact(&self, compaction: &mut Compaction, effort: Effort) -> Result<CompactionReport> {
+        let keep_log = self.schedule.keep_log;
+        let result = compact(&self.committer, &mut compaction.frozen, keep_log, effort);
         let now = self.committer.env.clock.elapsed();
         compaction.last = now;
         match &result {
@@ -179,62 +200,33 @@ impl Maintenance {
         result
     }
 
-    /// The newest snapshot.
-    pub(crate) fn newest_snapshot(&self) -> Option<SnapshotInfo> {
-        self.newest.lock().clone()
-    }
-
-    /// Cheap: two loads.
-    fn is_size_worth_a_look(&self) -> bool {
-        let stale = self.committer.stale_bytes.load(Ordering::Relaxed);
-        stale > self.look_at.load(Ordering::Relaxed)
-    }
-
-    /// Sets from how many useless bytes the next look is worth it. Later writes cost two loads
-    /// until then, however large the state is.
-    fn set_next_look(&self) {
-        let live = self.committer.replica.read().kv.as_view().live_bytes();
-        let threshold = self.threshold.load(Ordering::Relaxed);
-        self.look_at.store(threshold.max(live), Ordering::Relaxed);
+    /// Cheap: a few loads.
+    fn is_due(&self) -> bool {
+        let marks = Marks { stale: self.threshold.load(Ordering::Relaxed), ..self.marks };
+        is_due(self.committer.load.pressure(), marks)
     }
 
     fn is_time_over(&self) -> bool {
         let interval = self.schedule.compaction_interval;
-        if interval.is_zero() {
+        if interval.is_zero() || self.committer.load.pressure().behind == 0 {
             return false;
         }
         let Some(compaction) = self.compaction.try_lock() else { return false };
         self.committer.env.clock.elapsed().saturating_sub(compaction.last) >= interval
     }
 
-    fn pressure(&self) -> Pressure {
-        Pressure {
-            stale: self.committer.stale_bytes.load(Ordering::Relaxed),
-            log: self.committer.store.log().stats().bytes,
-            live: self.committer.replica.read().kv.as_view().live_bytes(),
-        }
-    }
-
     /// A failure is counted and logged, never returned from a write that succeeded.
     fn compact_if_due(&self) {
-        let now = self.committer.env.clock.elapsed();
-        let time_is_over = self.is_time_over();
-        {
-            let mut compaction = self.compaction.lock();
-            if now < compaction.not_before {
-                return;
-            }
-            if time_is_over {
-                compaction.last = now;
-            }
+        let is_time_over = self.is_time_over();
+        let mut compaction = self.compaction.lock();
+        if self.committer.env.clock.elapsed() < compaction.not_before {
+            return;
         }
-        let pressure = self.pressure();
-        let threshold = self.threshold.load(Ordering::Relaxed);
-        if is_due_by_size(pressure, threshold) || (time_is_over && is_due_by_time(pressure)) {
+        if is_time_over || self.is_due() {
+            let threshold = self.threshold.load(Ordering::Relaxed);
             // The result was logged and counted.
-            drop(self.compact_now());
+            drop(self.compact(&mut compaction, Effort::Due { threshold }));
         }
-        self.set_next_look();
     }
 
     fn sync_if_due(&self) {
@@ -258,23 +250,18 @@ impl Maintenance {
     }
 
     /// Waits for the time to pass or for a call. `false` when it is time to end.
-    fn pause(&self, wake: &Condvar, asked: &AtomicBool, time: Duration) -> bool {
+    fn pause(&self, wake: &Condvar, time: Duration, before: impl FnOnce()) -> bool {
         let mut stop = self.stop.lock();
         if *stop {
             return false;
         }
-        // Cleared under the lock, so whoever asks later finds this thread waiting. Cleared any
-        // earlier, a write during a compaction would ask and wake nobody, and no later write would
-        // ask.
-        asked.store(false, Ordering::Release);
+        before();
         wake.wait_for(&mut stop, time);
         !*stop
     }
 
     fn sync_in_background(&self) {
-        // Nobody asks this thread for anything but to end.
-        let asked = AtomicBool::new(false);
-        while self.pause(&self.wake_sync, &asked, self.schedule.fsync_interval) {
+        while self.pause(&self.wake_sync, self.schedule.fsync_interval, || ()) {
             if self.committer.store.log().check().is_err() {
                 return;
             }
@@ -284,24 +271,26 @@ impl Maintenance {
 
     fn compact_in_background(&self) {
         let interval = self.schedule.compaction_interval;
-        let time = if interval.is_zero() { BACK_OFF_MAX } else { interval };
+        let interval = if interval.is_zero() { BACK_OFF_MAX } else { interval };
         loop {
-            if self.is_size_worth_a_look() || self.is_time_over() {
+            let mut back_off = self.back_off();
+            if back_off.is_zero() && (self.is_due() || self.is_time_over()) {
                 self.compact_if_due();
+                back_off = self.back_off();
+                if back_off.is_zero() && self.is_due() {
+                    // Writes went on meanwhile.
+                    continue;
+                }
             }
-            // After a failure nobody asks before the back-off is over.
-            let back_off = self.back_off();
-            if !back_off.is_zero() {
-                self.look_at.store(u64::MAX, Ordering::Relaxed);
-            }
-            let time = if back_off.is_zero() { time } else { back_off };
-            if !self.pause(&self.wake_compact, &self.asked, time)
+            // After a failure nobody asks before the back-off is over: `asked` stays set. Otherwise
+            // it is cleared under the lock, so that whoever asks later finds this thread waiting.
+            let failed = !back_off.is_zero();
+            let time = if failed { back_off } else { interval };
+            let before = || self.asked.store(failed, Ordering::Release);
+            if !self.pause(&self.wake_compact, time, before)
                 || self.committer.store.log().check().is_err()
             {
                 return;
-            }
-            if !back_off.is_zero() {
-                self.set_next_look();
             }
         }
     }

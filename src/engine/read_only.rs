@@ -2,10 +2,12 @@
 
 use std::path::Path;
 
+use super::budget::table_options;
 use super::log_record::LogRecord;
 use super::replay::{ReadAhead, Replayed, replay};
 use super::stats::EngineStats;
 use crate::command::membership::Membership;
+use crate::config::{Compression, StoreConfig};
 use crate::env::Env;
 use crate::error::Result;
 use crate::state::StateView;
@@ -47,11 +49,13 @@ impl ReadOnlyEngine {
     }
 
     fn load(env: Env, directory: &Path, read_ahead: ReadAhead) -> Result<Self> {
-        let store = ReadOnlyStore::open(env, directory)?;
-        let replayed =
-            replay(store.snapshot()?, store.hard_state(), read_ahead, |range, bytes| {
-                store.read_range(range, bytes)
-            })?;
+        let tables = table_options(StoreConfig::default().memory_budget, Compression::Off);
+        let store = ReadOnlyStore::open(env, directory, tables)?;
+        let tables = store.tables();
+        let (head, set, hard) = (tables.manifest_head(), tables.set(), store.hard_state());
+        let replayed = replay(head.as_ref(), set, hard, read_ahead, |range, bytes| {
+            store.read_range(range, bytes)
+        })?;
         let view = replayed.replica.kv.view();
         Ok(Self { store, replayed, view })
     }
@@ -78,21 +82,17 @@ impl ReadOnlyEngine {
     #[must_use]
     pub fn stats(&self) -> EngineStats {
         let segments = self.store.segments();
-        let snapshot = self.replayed.snapshot.as_ref();
-        EngineStats {
-            keys: self.view.len(),
-            live_bytes: self.view.live_bytes(),
+        let mut stats = EngineStats {
             stale_bytes: self.replayed.stale_bytes,
-            latest_version: self.view.version().unwrap_or_default(),
-            last_timestamp: self.view.timestamp(),
             term: self.store.hard_state().vote.map_or_else(Default::default, |vote| vote.term),
             segments: segments.len(),
             log_bytes: segments.iter().map(|(_, bytes)| bytes).sum(),
-            unsynced_bytes: 0,
-            snapshot_version: snapshot.map(|info| info.last.index.into()),
-            snapshot_bytes: snapshot.map_or(0, |info| info.bytes),
-            disk_full: false,
-        }
+            tail_bytes: self.replayed.replica.kv.tail_bytes(),
+            ..EngineStats::default()
+        };
+        stats.take_in_view(&self.view);
+        stats.take_in_tables(self.store.tables());
+        stats
     }
 
     /// Numbers and lengths of the log's files, oldest first.

@@ -1,4 +1,4 @@
-//! From files to a state: the newest snapshot, then the entries behind it.
+//! From files to a state: the tables of the newest manifest, then the entries behind it.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -11,12 +11,13 @@ use super::log_record::{LogContent, LogRecord};
 use crate::command::codec;
 use crate::command::membership::Membership;
 use crate::error::{Error, Result};
-use crate::state::{Applied, KvState, Logged, NotInOrder, Outcome, Run};
+use crate::state::{Applied, ApplyError, Checkpoint, KvState, Logged, NotInOrder, Outcome, Run};
 use crate::storage::error::StorageError;
 use crate::storage::frame::frame_len;
 use crate::storage::hard_state::HardState;
 use crate::storage::log_entry::Entry;
-use crate::storage::snapshot::{SnapshotInfo, SnapshotReader};
+use crate::storage::manifest::ManifestHead;
+use crate::storage::table_set::TableSet;
 use crate::types::{LogId, LogIndex, Timestamp};
 
 /// How much is read from the log at once.
@@ -38,10 +39,10 @@ pub(crate) struct Replayed {
     pub(crate) replica: Replica,
     /// Bytes in the log that overwriting, removing and refusing have left.
     pub(crate) stale_bytes: u64,
+    /// Bytes of the entries that were applied from the log.
+    pub(crate) log_bytes: u64,
     /// Entries applied from the log.
     pub(crate) entries: u64,
-    /// The snapshot that it began with.
-    pub(crate) snapshot: Option<SnapshotInfo>,
 }
 
 /// Who reads ahead while entries are applied.
@@ -53,19 +54,21 @@ pub(crate) enum ReadAhead {
     Thread,
 }
 
-/// Rebuilds the replica. Memory: the state, and a few times [`READ_BYTES`].
+/// Rebuilds the replica: what `head` says of `tables`, and the entries behind it. Memory: the tail,
+/// and a few times [`READ_BYTES`].
 ///
 /// # Errors
 /// `Corrupt`, `Io`; `Serialization` for an entry that is whole and cannot be understood: it is
 /// never skipped.
 pub(crate) fn replay(
-    snapshot: Option<SnapshotReader>,
+    head: Option<&ManifestHead>,
+    tables: Arc<TableSet>,
     hard: HardState,
     read_ahead: ReadAhead,
     read: impl Fn(Range<LogIndex>, usize) -> std::result::Result<Vec<Entry>, StorageError> + Send,
 ) -> Result<Replayed> {
-    let mut replayed = match snapshot {
-        Some(reader) => load(reader)?,
+    let mut replayed = match head {
+        Some(head) => load(head, tables)?,
         None => Replayed::default(),
     };
     let begin = match (replayed.replica.last, hard.purged) {
@@ -175,32 +178,20 @@ where
     }
 }
 
-/// Loads a snapshot.
-fn load(mut reader: SnapshotReader) -> Result<Replayed> {
-    let head = reader.head().clone();
+/// Begins with what a manifest says.
+fn load(head: &ManifestHead, tables: Arc<TableSet>) -> Result<Replayed> {
     let index = head.last.index;
-    let mut failed = None;
-    let chunks = std::iter::from_fn(|| match reader.next_chunk() {
-        Ok(chunk) => chunk,
-        Err(error) => {
-            failed = Some(error);
-            None
-        }
+    let kv = KvState::from_checkpoint(Checkpoint {
+        tables,
+        keys: head.keys,
+        live_bytes: head.live_bytes,
+        last_applied: Some(index),
+        last_timestamp: head.timestamp,
     });
-    let kv = KvState::from_rows(chunks, Some(index), head.timestamp);
-    if let Some(error) = failed {
-        return Err(error.into());
-    }
-    let kv = kv.map_err(|error| Error::bad_rows(index, &error))?;
-    let snapshot = reader.info();
-    if snapshot.as_ref().map(|info| info.rows) != Some(kv.as_view().len() as u64) {
-        let reason = "the snapshot holds another number of rows than it says".to_owned();
-        return Err(Error::Serialization { index, reason });
-    }
     let membership = codec::decode_membership(&head.membership)
         .map_err(|error| Error::undecodable(index, &error))?;
     let replica = Replica { kv, last: Some(head.last), membership: Some(membership) };
-    Ok(Replayed { replica, snapshot, ..Replayed::default() })
+    Ok(Replayed { replica, ..Replayed::default() })
 }
 
 impl Replayed {
@@ -208,10 +199,15 @@ impl Replayed {
         for step in batch.steps {
             match step {
                 Step::Run(run) => {
-                    let stale = &mut self.stale_bytes;
-                    let told = |applied: &_, bytes| *stale += stale_bytes(applied, bytes);
-                    let applied = self.replica.kv.apply_run(run, told);
-                    applied.map_err(|error| out_of_order(&error))?;
+                    let (stale, log) = (&mut self.stale_bytes, &mut self.log_bytes);
+                    let told = |applied: &_, bytes| {
+                        *stale += stale_bytes(applied, bytes);
+                        *log += frame_len(bytes) as u64;
+                    };
+                    self.replica.kv.apply_run(run, told).map_err(|error| match error {
+                        ApplyError::NotInOrder(error) => out_of_order(&error),
+                        ApplyError::Unreadable(error) => error.into(),
+                    })?;
                 }
                 Step::Blank(index, clock) => self.apply_blank(index, clock)?,
                 Step::Membership(index, clock, membership) => {

@@ -7,10 +7,12 @@ use std::thread::JoinHandle;
 use parking_lot::Mutex;
 
 use super::api::{KvEngine, SnapshotEngine};
+use super::budget::{marks_of, table_options};
 use super::commit_queue::CommitRules;
 use super::committer::Committer;
 use super::compaction::KeepLog;
 use super::maintenance::{Maintenance, Schedule};
+use super::pressure::Pressure;
 use super::read_context::ReadContext;
 use super::replay::{ReadAhead, Replayed, replay};
 use super::stats::{CompactionReport, EngineStats};
@@ -22,7 +24,7 @@ use crate::command::membership::Membership;
 use crate::config::StoreConfig;
 use crate::env::Env;
 use crate::error::{Error, Result};
-use crate::state::{ApplyOutcome, Durability, StateView, Value};
+use crate::state::{ApplyOutcome, Durability, Resident, StateView, Value};
 use crate::storage::log_entry::{EntryKind, EntryRef};
 use crate::storage::log_scan::TailPolicy;
 use crate::storage::log_writer::Purpose;
@@ -95,12 +97,14 @@ impl SingleNodeEngine {
         let log = store.log();
         let read_ahead =
             if config.worker_threads > 0 { ReadAhead::Thread } else { ReadAhead::Inline };
-        let replayed = replay(store.snapshot()?, log.hard_state(), read_ahead, |range, bytes| {
+        let tables = store.tables();
+        let (head, set, hard) = (tables.manifest_head(), tables.set(), log.hard_state());
+        let replayed = replay(head.as_ref(), set, hard, read_ahead, |range, bytes| {
             log.read_range(range, bytes)
         })?;
         let node = store.identity().node;
         check_membership(node, &replayed)?;
-        let Replayed { mut replica, stale_bytes, entries, snapshot } = replayed;
+        let Replayed { mut replica, stale_bytes, log_bytes, entries } = replayed;
         let term = begin_term(&env, &store, &mut replica)?;
         let rules = CommitRules {
             limits,
@@ -112,9 +116,10 @@ impl SingleNodeEngine {
         };
         let keys = replica.kv.as_view().len();
         let elapsed = env.clock.elapsed().saturating_sub(started);
-        let committer = Committer::new(env, store, replica, term, rules, stale_bytes);
-        let schedule = schedule_of(config);
-        let inner = Maintenance::new(committer, schedule, config.compaction_threshold, snapshot);
+        let tail = replica.kv.tail_bytes();
+        let pressure = Pressure { behind: log_bytes, tail, stale: stale_bytes };
+        let committer = Committer::new(env, store, replica, term, rules, pressure);
+        let inner = Maintenance::new(committer, schedule_of(config), marks_of(config));
         metrics::histogram!(crate::metrics::OPEN_SECONDS).record(elapsed);
         metrics::gauge!(crate::metrics::REPLAYED_ENTRIES).set(entries as f64);
         tracing::info!(
@@ -136,11 +141,14 @@ impl SingleNodeEngine {
         read(&self.snapshot_state())
     }
 
-    /// Writes a snapshot of the state and deletes the log behind it. Writers do not wait for it; a
-    /// compaction that is under way is waited for.
+    /// Writes what is only in the log to a table, deletes the log behind it, and merges all tables
+    /// into one sequence without a useless byte. Writers do not wait for it; a compaction that is
+    /// under way is waited for. Cost: reading and writing the whole state, unless it is so already.
+    ///
+    /// After a crash: everything as before, or any number of its steps done; no row is lost.
     ///
     /// # Errors
-    /// `DiskFull`, `Io`: everything is as before. `Poisoned`.
+    /// `DiskFull`, `Io`, `Corrupt`: no row is lost, and it can be tried again. `Poisoned`.
     pub fn run_compaction_now(&self) -> Result<CompactionReport> {
         self.inner.compact_now()
     }
@@ -155,23 +163,20 @@ impl SingleNodeEngine {
     pub fn stats(&self) -> EngineStats {
         let committer = &self.inner.committer;
         let log = committer.store.log().stats();
-        let snapshot = self.inner.newest_snapshot();
-        let term = committer.term();
-        let view = self.snapshot_state();
-        EngineStats {
-            keys: view.len(),
-            live_bytes: view.live_bytes(),
-            stale_bytes: committer.stale_bytes.load(std::sync::atomic::Ordering::Relaxed),
-            latest_version: view.version().unwrap_or_default(),
-            last_timestamp: view.timestamp(),
-            term,
+        let pressure = committer.load.pressure();
+        let mut stats = EngineStats {
+            stale_bytes: pressure.stale,
+            term: committer.term(),
             segments: log.segments,
             log_bytes: log.bytes,
             unsynced_bytes: log.unsynced_bytes,
-            snapshot_version: snapshot.as_ref().map(|info| info.last.index.into()),
-            snapshot_bytes: snapshot.map_or(0, |info| info.bytes),
+            tail_bytes: pressure.tail,
             disk_full: log.disk_full,
-        }
+            ..EngineStats::default()
+        };
+        stats.take_in_view(&self.snapshot_state());
+        stats.take_in_tables(committer.store.tables());
+        stats
     }
 
     /// Numbers and lengths of the log's files, oldest first.
@@ -180,11 +185,13 @@ impl SingleNodeEngine {
         self.inner.committer.store.log().segments()
     }
 
-    /// Syncs, stops the threads and releases the directory. Dropping does the same, but cannot tell
-    /// what failed.
+    /// Stops the threads, writes what is only in the log to a table so that the next opening replays
+    /// nothing, syncs and releases the directory. Dropping does the same, but cannot tell what
+    /// failed.
     ///
     /// # Errors
-    /// `Poisoned`: what was not synced before may be lost.
+    /// `Poisoned`: what was not synced before may be lost. That the tail could not be written is no
+    /// error, and is logged: the log has it.
     pub fn close(self) -> Result<()> {
         self.shut_down()
     }
@@ -199,6 +206,7 @@ impl SingleNodeEngine {
                 tracing::error!("a thread of the store had panicked");
             }
         }
+        self.inner.compact_to_close();
         self.inner.committer.store.close()?;
         Ok(())
     }
@@ -214,6 +222,7 @@ impl Drop for SingleNodeEngine {
 
 impl KvEngine for SingleNodeEngine {
     fn submit(&self, command: Command) -> Result<ApplyOutcome> {
+        self.inner.before_write();
         let outcome = self.inner.committer.submit(command)?;
         self.inner.after_write();
         Ok(outcome)
@@ -245,7 +254,14 @@ impl KvEngine for SingleNodeEngine {
     fn get(&self, key: &[u8]) -> Result<Option<Value>> {
         let committer = &self.inner.committer;
         committer.check_readable()?;
-        Ok(committer.replica.read().kv.as_view().get(key))
+        // The disk is read without the lock: a writer would wait for it.
+        let resident = committer.replica.read().kv.as_view().get_resident(key);
+        match resident {
+            Resident::Known(value) => Ok(value),
+            Resident::InTables(tables) => {
+                Ok(tables.get(key)?.and_then(|record| record.value).map(Value::from))
+            }
+        }
     }
 
     fn flush(&self) -> Result<()> {
@@ -332,6 +348,7 @@ const fn schedule_of(config: &StoreConfig) -> Schedule {
     Schedule {
         fsync_interval: config.fsync_interval,
         compaction_interval: config.compaction_interval,
+        wait_max: config.submit_timeout,
         keep_log: if config.emit_snapshot_after_compaction {
             KeepLog::Purge
         } else {
@@ -349,5 +366,6 @@ const fn store_options(config: &StoreConfig) -> StoreOptions {
         node: config.node_id,
         tail: TailPolicy::Refuse,
         absent: Absent::Create,
+        tables: table_options(config.memory_budget, config.compression),
     }
 }

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::state::StateView;
+use crate::storage::table_store::TableStore;
 use crate::types::{Term, Timestamp, Version};
 
 /// Counts and sizes of an open store, all of one moment.
@@ -12,7 +14,8 @@ pub struct EngineStats {
     pub keys: usize,
     /// Bytes of their keys and values.
     pub live_bytes: u64,
-    /// Bytes in the log that overwriting, removing and refusing have left, since the last snapshot.
+    /// Bytes that a compaction would free: in the log what overwriting, removing and refusing have
+    /// left since the last snapshot, and in the tables what their rows have more than is live.
     pub stale_bytes: u64,
     /// Version of the last entry applied.
     pub latest_version: Version,
@@ -26,30 +29,67 @@ pub struct EngineStats {
     pub log_bytes: u64,
     /// Bytes appended and not yet synced.
     pub unsynced_bytes: u64,
-    /// The last entry that the newest snapshot contains.
+    /// The last entry that the newest snapshot contains: everything up to it is in tables.
     pub snapshot_version: Option<Version>,
-    /// Bytes of the newest snapshot.
-    pub snapshot_bytes: u64,
+    /// Files of tables.
+    pub tables: usize,
+    /// Bytes in them.
+    pub table_bytes: u64,
+    /// Sorted sequences that they make; a read may have to look into each.
+    pub runs: usize,
+    /// Memory of the tail, roughly: what is not in tables yet.
+    pub tail_bytes: u64,
+    /// Memory of cached blocks and rows, and of what is kept of each open table.
+    pub cache_bytes: u64,
     /// Whether new data is refused for want of room on the device.
     pub disk_full: bool,
+}
+
+impl EngineStats {
+    /// Takes in what a state says of itself.
+    pub(crate) fn take_in_view(&mut self, view: &StateView) {
+        self.keys = view.len();
+        self.live_bytes = view.live_bytes();
+        self.latest_version = view.version().unwrap_or_default();
+        self.last_timestamp = view.timestamp();
+    }
+
+    /// Takes in what the tables say of themselves.
+    pub(crate) fn take_in_tables(&mut self, tables: &TableStore) {
+        let set = tables.set();
+        let head = tables.manifest_head();
+        let live_there = head.as_ref().map_or(0, |head| head.live_bytes);
+        self.stale_bytes += set.data_bytes().saturating_sub(live_there);
+        self.snapshot_version = head.map(|head| head.last.index.into());
+        self.tables = set.tables().count();
+        self.table_bytes = set.bytes();
+        self.runs = set.runs().len();
+        self.cache_bytes = tables.memory_bytes();
+    }
 }
 
 /// What a compaction did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct CompactionReport {
-    /// The last entry that the snapshot contains.
+    /// The last entry that the tables contain.
     pub version: Version,
-    /// Rows in the snapshot.
+    /// Keys of the state.
     pub rows: u64,
-    /// Bytes of log and snapshot before.
+    /// Rows of the tail that were written to tables, removals included.
+    pub rows_written: u64,
+    /// Merges of tables.
+    pub merges: usize,
+    /// Tables afterwards.
+    pub tables: usize,
+    /// Bytes of them.
+    pub table_bytes: u64,
+    /// Bytes of log and tables before.
     pub bytes_before: u64,
-    /// Bytes of log and snapshot after.
+    /// Bytes of log and tables after.
     pub bytes_after: u64,
     /// Files of the log that were deleted.
     pub segments_removed: usize,
-    /// Bytes of the snapshot; 0 when nothing had changed and none was written.
-    pub snapshot_bytes: u64,
     /// How long it took.
     pub elapsed: Duration,
 }

@@ -2,8 +2,9 @@
 
 use std::fmt;
 
-use super::rows::RowChunks;
 use super::view::StateView;
+use crate::storage::error::StorageError;
+use crate::storage::record::Direction;
 
 /// Begins what is hashed, so that no other use of the hash gives the same digests.
 const DOMAIN: &[u8] = b"hightower-kv state digest 1\n";
@@ -13,24 +14,33 @@ const DOMAIN: &[u8] = b"hightower-kv state digest 1\n";
 ///
 /// It is the BLAKE3 hash, 256 bits, of the text `hightower-kv state digest 1` and a newline; then,
 /// as little-endian `u64`, how many entries may have been applied (the index of the last one plus
-/// one, or zero) and the last stamp; then all rows in key order as [`rows`](super::rows) writes
-/// them. How the state came about does not enter.
+/// one, or zero) and the last stamp; then all rows in key order. A row is the length of its key and
+/// that of its value, 4 bytes each, version and stamp, 8 bytes each, the key, the value. How the
+/// state came about, and what of it stands in tables, does not enter.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct StateDigest([u8; 32]);
 
 impl StateDigest {
     /// The digest of a state. Reads and hashes every key and value: O(n), some GB/s at best.
-    #[must_use]
-    pub fn of(view: &StateView) -> Self {
+    ///
+    /// # Errors
+    /// `Corrupt`, `Io` when a table cannot be read.
+    pub fn of(view: &StateView) -> Result<Self, StorageError> {
         let mut hasher = blake3::Hasher::new();
         hasher.update(DOMAIN);
         let applied = view.last_applied().map_or(0, |index| index.next().0);
         hasher.update(&applied.to_le_bytes());
         hasher.update(&view.timestamp().0.to_le_bytes());
-        for chunk in RowChunks::of(view) {
-            hasher.update(&chunk);
+        let mut rows = view.cursor::<&[u8]>(.., Direction::Forward)?;
+        while let Some(row) = rows.next()? {
+            hasher.update(&length(row.key));
+            hasher.update(&length(row.value));
+            hasher.update(&row.version.0.to_le_bytes());
+            hasher.update(&row.timestamp.0.to_le_bytes());
+            hasher.update(row.key);
+            hasher.update(row.value);
         }
-        Self(hasher.finalize().into())
+        Ok(Self(hasher.finalize().into()))
     }
 
     /// The digest as bytes.
@@ -56,4 +66,9 @@ impl fmt::Debug for StateDigest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "StateDigest({self})")
     }
+}
+
+/// The limits keep lengths below 2^30.
+fn length(bytes: &[u8]) -> [u8; 4] {
+    u32::try_from(bytes.len()).unwrap_or(u32::MAX).to_le_bytes()
 }

@@ -1,26 +1,62 @@
 //! Applying entries to the state, in log order.
 
-use bytes::Bytes;
+use std::sync::Arc;
 
+use super::changes::{Changes, check, tail_bytes_of};
 use super::digest::StateDigest;
-use super::outcome::{Applied, Outcome};
-use super::rows::{ChunkRows, RowsError};
+use super::outcome::Applied;
 use super::run::{Logged, NotInOrder, Run};
-use super::view::{Record, StateView};
-use crate::command::{Command, Condition, Guard};
-use crate::storage::index::{Index, Inserted, NotAscending};
-use crate::storage::prefix_index;
+use super::view::StateView;
+use crate::command::Command;
+use crate::storage::error::StorageError;
+use crate::storage::index::Index;
+use crate::storage::record::{Direction, Record};
+use crate::storage::table_set::TableSet;
 use crate::types::{LogIndex, Timestamp, Version};
+
+/// Why an entry could not be applied.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum ApplyError {
+    /// Nothing was changed.
+    #[error(transparent)]
+    NotInOrder(#[from] NotInOrder),
+    /// A table that the entry looks at cannot be read. The entry may be applied in part: the state
+    /// is of no more use.
+    #[error(transparent)]
+    Unreadable(#[from] StorageError),
+}
+
+/// What a state begins with: everything up to one entry.
+#[derive(Clone, Debug)]
+pub struct Checkpoint {
+    /// The rows.
+    pub tables: Arc<TableSet>,
+    /// How many keys they have.
+    pub keys: u64,
+    /// Bytes of their keys and values.
+    pub live_bytes: u64,
+    /// The last entry in it.
+    pub last_applied: Option<LogIndex>,
+    /// The stamp of that entry.
+    pub last_timestamp: Timestamp,
+}
 
 /// The state that the entries applied so far have made; a clone is O(1).
 ///
 /// It is read through [`as_view`](Self::as_view), and kept as it is with [`view`](Self::view).
+///
+/// It is a function of the entries (rule R1): tables never change, so reading one is no more than
+/// looking at an argument, and how rows are spread over tail and tables is not part of the state.
 ///
 /// Invariants: no row's version is after the last applied index, none's stamp after the last stamp,
 /// and `live_bytes` is the sum of all keys and values.
 #[derive(Clone, Debug, Default)]
 pub struct KvState {
     now: StateView,
+    /// Memory that the tail takes, roughly.
+    tail_bytes: u64,
+    /// That of the frozen one.
+    frozen_bytes: u64,
 }
 
 impl KvState {
@@ -30,53 +66,67 @@ impl KvState {
         Self::default()
     }
 
-    /// The state that some rows make: chunks as [`RowChunks`](super::rows::RowChunks) gave them,
-    /// and the last entry and stamp that they were taken at. Copies the rows; costs O(n).
-    ///
-    /// # Errors
-    ///
-    /// Why the chunks are not the rows of such a state. Any bytes give a state or an error.
-    pub fn from_rows(
-        chunks: impl IntoIterator<Item = Bytes>,
-        last_applied: Option<LogIndex>,
-        last_timestamp: Timestamp,
-    ) -> Result<Self, RowsError> {
-        let mut live_bytes = 0;
-        let mut failed = None;
-        let rows = chunks.into_iter().enumerate().flat_map(|(chunk, bytes)| {
-            let belongs = move |record: &Record| {
-                let in_time = last_applied.is_some_and(|last| record.version.0 <= last.0);
-                if in_time && record.timestamp <= last_timestamp {
-                    return Ok(());
-                }
-                Err(RowsError::FromTheFuture {
-                    chunk,
-                    version: record.version,
-                    timestamp: record.timestamp,
-                })
-            };
-            ChunkRows::new(chunk, bytes).map(move |row| {
-                let (key, record) = row?;
-                belongs(&record).map(|()| (key, record))
-            })
-        });
-        let rows = rows.map_while(|row| match row {
-            Ok((key, record)) => {
-                live_bytes += bytes_of(&key, &record);
-                Some((key, record))
-            }
-            Err(error) => {
-                failed = Some(error);
-                None
-            }
-        });
-        let built = Index::from_sorted(rows);
-        if let Some(error) = failed {
-            return Err(error);
+    /// The state that a checkpoint holds. O(1).
+    #[must_use]
+    pub fn from_checkpoint(checkpoint: Checkpoint) -> Self {
+        let Checkpoint { tables, keys, live_bytes, last_applied, last_timestamp } = checkpoint;
+        let now = StateView {
+            base: tables,
+            keys,
+            live_bytes,
+            last_applied,
+            last_timestamp,
+            ..StateView::default()
+        };
+        Self { now, ..Self::default() }
+    }
+
+    /// Sets the tail aside, to be written to a table, and begins a new one. O(1). Does nothing
+    /// while another is set aside.
+    pub fn freeze(&mut self) {
+        if self.now.frozen.is_empty() {
+            self.now.frozen = std::mem::take(&mut self.now.tail);
+            self.frozen_bytes = std::mem::take(&mut self.tail_bytes);
         }
-        let rows = built.map_err(|NotAscending { row }| RowsError::NotAscending { row })?;
-        let now = StateView { rows, last_applied, last_timestamp, live_bytes };
-        Ok(Self { now })
+    }
+
+    /// Puts other tables with the same rows below the tail. `written` says that they hold the
+    /// frozen tail, too, which is given back: dropping it takes time.
+    pub fn rebase(
+        &mut self,
+        tables: Arc<TableSet>,
+        written: bool,
+    ) -> (Index<Record>, Arc<TableSet>) {
+        let mut frozen = Index::new();
+        if written {
+            frozen = std::mem::take(&mut self.now.frozen);
+            self.frozen_bytes = 0;
+        }
+        (frozen, std::mem::replace(&mut self.now.base, tables))
+    }
+
+    /// Rows that were set aside, in key order, tombstones included.
+    #[must_use]
+    pub fn frozen(&self) -> Index<Record> {
+        self.now.frozen.clone()
+    }
+
+    /// Whether anything is in memory only.
+    #[must_use]
+    pub fn has_tail(&self) -> bool {
+        !self.now.tail.is_empty() || !self.now.frozen.is_empty()
+    }
+
+    /// Memory that the tail takes, roughly, without the frozen one. O(1).
+    #[must_use]
+    pub fn tail_bytes(&self) -> u64 {
+        self.tail_bytes
+    }
+
+    /// Memory that the frozen tail takes, roughly. O(1).
+    #[must_use]
+    pub fn frozen_bytes(&self) -> u64 {
+        self.frozen_bytes
     }
 
     /// The state as it is now, to read.
@@ -92,8 +142,10 @@ impl KvState {
     }
 
     /// The digest of the state as it is now. O(n).
-    #[must_use]
-    pub fn digest(&self) -> StateDigest {
+    ///
+    /// # Errors
+    /// `Corrupt`, `Io` when a table cannot be read.
+    pub fn digest(&self) -> Result<StateDigest, StorageError> {
         StateDigest::of(&self.now)
     }
 
@@ -104,8 +156,9 @@ impl KvState {
     ///
     /// # Errors
     ///
-    /// That `index` is not behind the last entry applied. An entry is not applied twice: replay
-    /// after a snapshot begins behind it.
+    /// `NotInOrder` when `index` is not behind the last entry applied. An entry is not applied
+    /// twice: replay after a snapshot begins behind it. `Unreadable`, which
+    /// [`check`](Self::check) tells beforehand.
     ///
     /// # Panics
     ///
@@ -115,9 +168,25 @@ impl KvState {
         index: LogIndex,
         clock: Timestamp,
         command: Command,
-    ) -> Result<Applied, NotInOrder> {
+    ) -> Result<Applied, ApplyError> {
         let timestamp = self.apply_blank(index, clock)?;
-        Ok(Changes::new(&mut self.now, Version::from(index), timestamp).all(command))
+        Ok(self.changes(index, timestamp).all(command)?)
+    }
+
+    /// Whether everything can be read that applying `command` would look at. What was read is
+    /// cached, so that applying it at once reads nothing more.
+    ///
+    /// A command that would have to look at damaged rows must not get into the log, where every
+    /// replay would meet it.
+    ///
+    /// # Errors
+    /// `Corrupt`, `Io`.
+    pub fn check(&self, command: &Command) -> Result<(), StorageError> {
+        check(&self.now, command)
+    }
+
+    fn changes(&mut self, index: LogIndex, timestamp: Timestamp) -> Changes<'_> {
+        Changes::new(&mut self.now, &mut self.tail_bytes, Version::from(index), timestamp)
     }
 
     /// Applies a run of entries: the same as [`Self::apply`] one by one, and much cheaper for many.
@@ -134,7 +203,7 @@ impl KvState {
         &mut self,
         run: Run,
         mut told: impl FnMut(&Applied, usize),
-    ) -> Result<(), NotInOrder> {
+    ) -> Result<(), ApplyError> {
         let Some((first, last, clock)) = run.span else {
             return Ok(());
         };
@@ -143,8 +212,7 @@ impl KvState {
         self.apply_blank(last, clock)?;
         for Logged { index, clock, command, payload_bytes } in run.entries {
             let timestamp = before.max(clock);
-            let changes = Changes::new(&mut self.now, Version::from(index), timestamp);
-            told(&changes.all(command), payload_bytes);
+            told(&self.changes(index, timestamp).all(command)?, payload_bytes);
         }
         Ok(())
     }
@@ -174,149 +242,28 @@ impl KvState {
 
     /// Checks the invariants. O(n), for tests and for debugging.
     ///
+    /// # Errors
+    /// `Corrupt`, `Io` when a table cannot be read.
+    ///
     /// # Panics
     ///
     /// When one does not hold.
-    pub fn validate(&self) {
+    pub fn validate(&self) -> Result<(), StorageError> {
         let now = &self.now;
-        now.rows.validate();
-        let live_bytes: u64 = now.rows.iter().map(|(key, record)| bytes_of(key, record)).sum();
+        now.tail.validate();
+        now.frozen.validate();
+        let (mut keys, mut live_bytes) = (0, 0);
+        let mut rows = now.cursor::<&[u8]>(.., Direction::Forward)?;
+        while let Some(row) = rows.next()? {
+            keys += 1;
+            live_bytes += (row.key.len() + row.value.len()) as u64;
+            assert!(Some(row.version) <= now.version(), "a row from the future");
+            assert!(row.timestamp <= now.last_timestamp, "a stamp from the future");
+        }
+        assert_eq!(now.keys, keys, "keys");
         assert_eq!(now.live_bytes, live_bytes, "live bytes");
-        for (_, record) in &now.rows {
-            assert!(Some(record.version) <= now.version(), "a row from the future");
-            assert!(record.timestamp <= now.last_timestamp, "a stamp from the future");
-        }
-    }
-}
-
-/// Bytes of a row that count as live.
-fn bytes_of(key: &[u8], record: &Record) -> u64 {
-    // A length in memory fits.
-    u64::try_from(key.len() + record.value.len()).unwrap_or(u64::MAX)
-}
-
-/// The changes that one entry makes.
-struct Changes<'a> {
-    now: &'a mut StateView,
-    version: Version,
-    timestamp: Timestamp,
-    stale_bytes: u64,
-}
-
-impl<'a> Changes<'a> {
-    fn new(now: &'a mut StateView, version: Version, timestamp: Timestamp) -> Self {
-        Self { now, version, timestamp, stale_bytes: 0 }
-    }
-
-    /// Makes them. A set that changed nothing tells the version and the stamp that the key keeps.
-    fn all(mut self, command: Command) -> Applied {
-        let (mut version, mut timestamp) = (self.version, self.timestamp);
-        let outcome = match command {
-            Command::Batch { guards, commands } => self.batch(&guards, commands),
-            Command::Set { key, value } => match self.set(key, value) {
-                None => Outcome::Applied,
-                Some(kept) => {
-                    (version, timestamp) = (kept.version, kept.timestamp);
-                    Outcome::Unchanged
-                }
-            },
-            single => self.single(single),
-        };
-        Applied { outcome, version, timestamp, stale_bytes: self.stale_bytes }
-    }
-
-    /// All commands if every guard holds. Guards are looked at before anything is changed.
-    fn batch(&mut self, guards: &[Guard], commands: Vec<Command>) -> Outcome {
-        let broken = guards.iter().enumerate().find_map(|(at, guard)| {
-            let found = self.now.rows.get(&guard.key);
-            (!holds(&guard.condition, found)).then(|| Outcome::GuardFailed {
-                guard: at,
-                found: found.map(|record| record.version),
-            })
-        });
-        if let Some(failed) = broken {
-            return failed;
-        }
-        let mut changed = false;
-        for command in commands {
-            changed |= self.single(command).changed();
-        }
-        if changed { Outcome::Applied } else { Outcome::Unchanged }
-    }
-
-    fn single(&mut self, command: Command) -> Outcome {
-        match command {
-            Command::Set { key, value } => match self.set(key, value) {
-                None => Outcome::Applied,
-                Some(_) => Outcome::Unchanged,
-            },
-            Command::Delete { key } => self.delete(&key),
-            Command::DeletePrefix { prefix } => self.delete_prefix(&prefix),
-            Command::Batch { .. } => unreachable!("a batch within a batch was not validated"),
-        }
-    }
-
-    /// Sets a key; returns what it keeps when it has that value already.
-    fn set(&mut self, key: Bytes, value: Bytes) -> Option<Record> {
-        let key_bytes = key.len();
-        let record = Record { value, version: self.version, timestamp: self.timestamp };
-        let bytes = (key_bytes + record.value.len()) as u64;
-        let same = |old: &Record, new: &Record| old.value == new.value;
-        match self.now.rows.insert_unless(key, record, same) {
-            Inserted::New => self.now.live_bytes += bytes,
-            Inserted::Kept(kept) => return Some(kept),
-            Inserted::Replaced(old) => {
-                self.now.live_bytes += bytes;
-                self.retire((key_bytes + old.value.len()) as u64);
-            }
-        }
-        None
-    }
-
-    fn delete(&mut self, key: &[u8]) -> Outcome {
-        match self.now.rows.remove(key) {
-            None => Outcome::NotFound,
-            Some(old) => {
-                self.retire(bytes_of(key, &old));
-                Outcome::Removed { keys: 1 }
-            }
-        }
-    }
-
-    fn delete_prefix(&mut self, prefix: &[u8]) -> Outcome {
-        let rows = &self.now.rows;
-        let keys: Vec<Bytes> = match prefix {
-            [] => return self.delete_everything(),
-            _ => prefix_index::prefix(rows, prefix).map(|(key, _)| key.clone()).collect(),
-        };
-        let mut removed = 0;
-        for key in &keys {
-            removed += u64::from(self.delete(key).changed());
-        }
-        removed_or_not_found(removed)
-    }
-
-    fn delete_everything(&mut self) -> Outcome {
-        let all = std::mem::take(&mut self.now.rows);
-        self.retire(self.now.live_bytes);
-        removed_or_not_found(u64::try_from(all.len()).unwrap_or(u64::MAX))
-    }
-
-    fn retire(&mut self, bytes: u64) {
-        self.now.live_bytes -= bytes;
-        self.stale_bytes += bytes;
-    }
-}
-
-fn removed_or_not_found(keys: u64) -> Outcome {
-    if keys == 0 { Outcome::NotFound } else { Outcome::Removed { keys } }
-}
-
-fn holds(condition: &Condition, found: Option<&Record>) -> bool {
-    match condition {
-        Condition::Absent => found.is_none(),
-        Condition::Present => found.is_some(),
-        Condition::VersionEquals(version) => found.is_some_and(|record| record.version == *version),
-        Condition::ValueEquals(value) => found.is_some_and(|record| record.value == *value),
+        let sizes = now.tail.iter().map(|(key, record)| tail_bytes_of(key, record));
+        assert_eq!(self.tail_bytes, sizes.sum::<u64>(), "bytes of the tail");
+        Ok(())
     }
 }

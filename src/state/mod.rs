@@ -7,20 +7,22 @@
 
 pub mod value;
 pub mod outcome;
+pub mod cursor;
 pub mod view;
 pub mod scan;
-pub mod rows;
 pub mod digest;
 pub mod run;
+mod changes;
 pub mod kv_state;
 
+pub use self::cursor::{Cursor, Row};
 pub use self::digest::StateDigest;
-pub use self::kv_state::KvState;
+pub use self::kv_state::{ApplyError, Checkpoint, KvState};
 pub use self::outcome::{Applied, ApplyOutcome, Durability, Outcome};
 pub use self::run::{Logged, NotInOrder, Run};
 pub use self::scan::OwnedScan;
 pub use self::value::{Value, Versioned};
-pub use self::view::{Rows, StateView};
+pub use self::view::{Resident, Rows, StateView};
 
 #[cfg(test)]
 mod tests;

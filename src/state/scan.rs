@@ -7,7 +7,8 @@ use std::ops::{Bound, RangeBounds};
 use bytes::Bytes;
 
 use super::value::Value;
-use super::view::StateView;
+use super::view::{StateView, owned};
+use crate::storage::error::StorageError;
 use crate::storage::prefix_index::{as_slice, prefix_range};
 
 /// Rows that the first look-up fetches; the number doubles with each, up to [`CHUNK_ROWS_MAX`], so
@@ -18,7 +19,7 @@ const CHUNK_ROWS_FIRST: usize = 8;
 const CHUNK_ROWS_MAX: usize = 256;
 
 /// Rows of one state in key order, from either end. It keeps its state and can outlive everything
-/// else.
+/// else. A table that cannot be read is told once, as the last item.
 ///
 /// It looks its place up anew every few hundred rows, so it costs a little more than
 /// [`StateView::range`], and holds at most that many rows besides the state.
@@ -33,6 +34,8 @@ pub struct OwnedScan {
     /// Fetched from the back and not yet given, in key order.
     back: VecDeque<(Bytes, Value)>,
     chunk_rows: usize,
+    /// Why no more rows could be fetched, until it was told.
+    failed: Option<StorageError>,
 }
 
 impl OwnedScan {
@@ -44,6 +47,7 @@ impl OwnedScan {
             front: VecDeque::new(),
             back: VecDeque::new(),
             chunk_rows: CHUNK_ROWS_FIRST,
+            failed: None,
         }
     }
 
@@ -55,7 +59,12 @@ impl OwnedScan {
 
     fn fetch_front(&mut self) {
         let rows = self.view.range_of(&self.from, &self.to);
-        self.front.extend(rows.take(self.chunk_rows));
+        for row in rows.take(self.chunk_rows) {
+            match row {
+                Ok(row) => self.front.push_back(row),
+                Err(error) => self.failed = Some(error),
+            }
+        }
         if let Some((key, _)) = self.front.back() {
             self.from = Bound::Excluded(key.clone());
         }
@@ -65,12 +74,24 @@ impl OwnedScan {
     fn fetch_back(&mut self) {
         let rows = self.view.range_of(&self.from, &self.to);
         for row in rows.rev().take(self.chunk_rows) {
-            self.back.push_front(row);
+            match row {
+                Ok(row) => self.back.push_front(row),
+                Err(error) => self.failed = Some(error),
+            }
         }
         if let Some((key, _)) = self.back.front() {
             self.to = Bound::Excluded(key.clone());
         }
         self.grow_chunk();
+    }
+
+    /// What could not be read, once; afterwards there are no more rows.
+    fn failure(&mut self) -> Option<StorageError> {
+        let error = self.failed.take()?;
+        (self.from, self.to) = (Bound::Excluded(Bytes::new()), Bound::Excluded(Bytes::new()));
+        self.front.clear();
+        self.back.clear();
+        Some(error)
     }
 
     fn grow_chunk(&mut self) {
@@ -82,8 +103,8 @@ impl StateView {
     /// The same rows as [`range`](Self::range), from an iterator that keeps this state by itself.
     #[must_use]
     pub fn scan<K: AsRef<[u8]>>(&self, bounds: impl RangeBounds<K>) -> OwnedScan {
-        let owned = |bound: Bound<&K>| bound.map(|key| Bytes::copy_from_slice(key.as_ref()));
-        OwnedScan::new(self.clone(), owned(bounds.start_bound()), owned(bounds.end_bound()))
+        let (from, to) = owned(&bounds);
+        OwnedScan::new(self.clone(), from, to)
     }
 
     /// The same rows as [`prefix`](Self::prefix), from an iterator that keeps this state by itself.
@@ -99,22 +120,36 @@ impl StateView {
 }
 
 impl Iterator for OwnedScan {
-    type Item = (Bytes, Value);
+    type Item = Result<(Bytes, Value), StorageError>;
 
     fn next(&mut self) -> Option<Self::Item> {
         if self.front.is_empty() {
-            self.fetch_front();
+            if self.failed.is_none() {
+                self.fetch_front();
+            }
+            if self.front.is_empty()
+                && let Some(error) = self.failure()
+            {
+                return Some(Err(error));
+            }
         }
-        self.front.pop_front().or_else(|| self.back.pop_front())
+        self.front.pop_front().or_else(|| self.back.pop_front()).map(Ok)
     }
 }
 
 impl DoubleEndedIterator for OwnedScan {
     fn next_back(&mut self) -> Option<Self::Item> {
         if self.back.is_empty() {
-            self.fetch_back();
+            if self.failed.is_none() {
+                self.fetch_back();
+            }
+            if self.back.is_empty()
+                && let Some(error) = self.failure()
+            {
+                return Some(Err(error));
+            }
         }
-        self.back.pop_back().or_else(|| self.front.pop_back())
+        self.back.pop_back().or_else(|| self.front.pop_back()).map(Ok)
     }
 }
 

@@ -1,74 +1,159 @@
 //! One state, for reading.
 
 use std::iter::FusedIterator;
-use std::ops::RangeBounds;
+use std::ops::{Bound, RangeBounds};
+use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::cursor::{Cursor, Layers};
 use super::value::{Value, Versioned};
-use crate::storage::index::{Index, Range};
-use crate::storage::prefix_index;
+use crate::storage::error::StorageError;
+use crate::storage::index::Index;
+use crate::storage::prefix_index::{as_slice, prefix_range};
+use crate::storage::record::{Direction, Record};
+use crate::storage::table::Cached;
+use crate::storage::table_set::TableSet;
 use crate::types::{LogIndex, Timestamp, Version};
-
-/// What a key has.
-#[derive(Clone, Debug)]
-pub(super) struct Record {
-    pub(super) value: Bytes,
-    pub(super) version: Version,
-    pub(super) timestamp: Timestamp,
-}
-
-impl Record {
-    fn to_versioned(&self) -> Versioned {
-        Versioned {
-            value: Value::from(self.value.clone()),
-            version: self.version,
-            timestamp: self.timestamp,
-        }
-    }
-}
 
 /// The state after one entry of the log. It never changes; a clone is O(1) and shares all memory.
 ///
-/// As long as a view exists, what it can read stays in memory.
-#[derive(Clone, Debug, Default)]
+/// It is layers: the *tail*, which is what changed since the last snapshot, in memory; while a
+/// compaction runs, the *frozen* tail that it writes; and tables, which are read from disk where
+/// they are not cached. As long as a view exists, what is in memory of it stays there, and the
+/// tables that it reads stay on disk, also those that a compaction has replaced.
+#[derive(Clone, Debug)]
 pub struct StateView {
-    pub(super) rows: Index<Record>,
+    /// The newest record of each key since the last freeze, tombstones included.
+    pub(super) tail: Index<Record>,
+    /// What was the tail before; empty when no compaction runs.
+    pub(super) frozen: Index<Record>,
+    /// Everything before.
+    pub(super) base: Arc<TableSet>,
+    pub(super) keys: u64,
     pub(super) last_applied: Option<LogIndex>,
     pub(super) last_timestamp: Timestamp,
     pub(super) live_bytes: u64,
 }
 
+/// What can be told of a key without reading from disk.
+#[derive(Debug)]
+pub enum Resident {
+    /// Its value, or that it is not there.
+    Known(Option<Value>),
+    /// It may be in these tables.
+    InTables(Arc<TableSet>),
+}
+
+impl Default for StateView {
+    fn default() -> Self {
+        Self {
+            tail: Index::new(),
+            frozen: Index::new(),
+            base: TableSet::empty(),
+            keys: 0,
+            last_applied: None,
+            last_timestamp: Timestamp::default(),
+            live_bytes: 0,
+        }
+    }
+}
+
+fn versioned(record: Record) -> Option<Versioned> {
+    let Record { value, version, timestamp } = record;
+    Some(Versioned { value: Value::from(value?), version, timestamp })
+}
+
 impl StateView {
-    /// The value of `key`. Copies nothing.
+    /// The value of `key`. Copies nothing; reads at most one block of each table that may have it.
+    ///
+    /// # Errors
+    /// `Corrupt`, `Io` when a table cannot be read.
+    pub fn get(&self, key: &[u8]) -> Result<Option<Value>, StorageError> {
+        match self.in_memory(key) {
+            Some(record) => Ok(record.value.clone().map(Value::from)),
+            None if self.base.is_empty() => Ok(None),
+            None => Ok(self.base.get(key)?.and_then(|record| record.value).map(Value::from)),
+        }
+    }
+
+    /// As [`Self::get`], without ever waiting for the disk.
     #[must_use]
-    pub fn get(&self, key: &[u8]) -> Option<Value> {
-        let record = self.rows.get(key)?;
-        Some(Value::from(record.value.clone()))
+    pub fn get_resident(&self, key: &[u8]) -> Resident {
+        if let Some(record) = self.in_memory(key) {
+            return Resident::Known(record.value.clone().map(Value::from));
+        }
+        if self.base.is_empty() {
+            return Resident::Known(None);
+        }
+        match self.base.get_cached(key) {
+            Cached::Hit(found) => {
+                Resident::Known(found.and_then(|record| record.value).map(Value::from))
+            }
+            Cached::NeedsRead => Resident::InTables(Arc::clone(&self.base)),
+        }
     }
 
     /// The value of `key` with its version and stamp.
-    #[must_use]
-    pub fn get_versioned(&self, key: &[u8]) -> Option<Versioned> {
-        self.rows.get(key).map(Record::to_versioned)
+    ///
+    /// # Errors
+    /// Those of [`Self::get`].
+    pub fn get_versioned(&self, key: &[u8]) -> Result<Option<Versioned>, StorageError> {
+        Ok(self.record(key)?.and_then(versioned))
     }
 
     /// Whether `key` exists.
-    #[must_use]
-    pub fn contains(&self, key: &[u8]) -> bool {
-        self.rows.get(key).is_some()
+    ///
+    /// # Errors
+    /// Those of [`Self::get`].
+    pub fn contains(&self, key: &[u8]) -> Result<bool, StorageError> {
+        Ok(self.record(key)?.is_some_and(|record| !record.is_tombstone()))
+    }
+
+    /// The newest record of `key` in any layer.
+    pub(super) fn record(&self, key: &[u8]) -> Result<Option<Record>, StorageError> {
+        match self.in_memory(key) {
+            Some(record) => Ok(Some(record.clone())),
+            None => self.base.get(key),
+        }
+    }
+
+    fn layers(&self) -> Layers<'_> {
+        Layers { tail: &self.tail, frozen: &self.frozen, base: &self.base }
+    }
+
+    fn in_memory(&self, key: &[u8]) -> Option<&Record> {
+        self.tail.get(key).or_else(|| self.frozen.get(key))
+    }
+
+    /// What the layers below the tail have of `key`.
+    pub(super) fn below(&self, key: &[u8]) -> Result<Option<Record>, StorageError> {
+        match self.frozen.get(key) {
+            Some(record) => Ok(Some(record.clone())),
+            None => self.base.get(key),
+        }
+    }
+
+    /// Whether a layer below the tail may have something of `key`. Reads nothing from disk.
+    pub(super) fn may_be_below(&self, key: &[u8]) -> bool {
+        self.frozen.get(key).is_some() || self.base.may_contain(key)
+    }
+
+    /// Whether all of the state is in the tail.
+    pub(super) fn is_tail_only(&self) -> bool {
+        self.frozen.is_empty() && self.base.is_empty()
     }
 
     /// Number of keys. O(1).
     #[must_use]
     pub fn len(&self) -> usize {
-        self.rows.len()
+        usize::try_from(self.keys).unwrap_or(usize::MAX)
     }
 
     /// Whether there is no key. O(1).
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.rows.is_empty()
+        self.keys == 0
     }
 
     /// The last entry applied; `None` before the first.
@@ -95,17 +180,23 @@ impl StateView {
         self.live_bytes
     }
 
+    /// The tables below the tail.
+    #[must_use]
+    pub fn tables(&self) -> &Arc<TableSet> {
+        &self.base
+    }
+
     /// All rows in key order, from either end.
     #[must_use]
     pub fn iter(&self) -> Rows<'_> {
-        Rows(self.rows.iter())
+        Rows::new(self, (Bound::Unbounded, Bound::Unbounded))
     }
 
     /// The rows whose keys begin with `prefix`, in key order, from either end. Costs O(prefix) and
     /// then O(1) a row.
     #[must_use]
     pub fn prefix(&self, prefix: &[u8]) -> Rows<'_> {
-        Rows(prefix_index::prefix(&self.rows, prefix))
+        Rows::new(self, prefix_range(prefix))
     }
 
     /// The rows whose keys lie within `bounds`, in key order, from either end; none when the bounds
@@ -114,14 +205,41 @@ impl StateView {
     /// For the last ten keys below `"k"`: `view.range(.."k").rev().take(10)`.
     #[must_use]
     pub fn range<K: AsRef<[u8]>>(&self, bounds: impl RangeBounds<K>) -> Rows<'_> {
+        Rows::new(self, owned(&bounds))
+    }
+
+    /// The rows within `bounds`, each lent where it stands: see [`Cursor`].
+    ///
+    /// # Errors
+    /// `Corrupt`, `Io` when a table cannot be read.
+    pub fn cursor<K: AsRef<[u8]>>(
+        &self,
+        bounds: impl RangeBounds<K>,
+        direction: Direction,
+    ) -> Result<Cursor<'_>, StorageError> {
         let from = bounds.start_bound().map(AsRef::as_ref);
         let to = bounds.end_bound().map(AsRef::as_ref);
-        Rows(self.rows.range((from, to)))
+        Cursor::new(self.layers(), (from, to), direction)
+    }
+
+    /// The rows whose keys begin with `prefix`, in key order, each lent where it stands.
+    ///
+    /// # Errors
+    /// `Corrupt`, `Io` when a table cannot be read.
+    pub fn cursor_prefix(&self, prefix: &[u8]) -> Result<Cursor<'_>, StorageError> {
+        let (from, to) = prefix_range(prefix);
+        Cursor::new(self.layers(), (as_slice(&from), as_slice(&to)), Direction::Forward)
     }
 }
 
+/// Bounds that keep their keys.
+pub(super) fn owned<K: AsRef<[u8]>>(bounds: &impl RangeBounds<K>) -> (Bound<Bytes>, Bound<Bytes>) {
+    let owned = |bound: Bound<&K>| bound.map(|key| Bytes::copy_from_slice(key.as_ref()));
+    (owned(bounds.start_bound()), owned(bounds.end_bound()))
+}
+
 impl<'a> IntoIterator for &'a StateView {
-    type Item = (Bytes, Value);
+    type Item = Result<(Bytes, Value), StorageError>;
     type IntoIter = Rows<'a>;
 
     fn into_iter(self) -> Self::IntoIter {
@@ -129,25 +247,83 @@ impl<'a> IntoIterator for &'a StateView {
     }
 }
 
-/// Keys with their values, in key order, from either end. Nothing is copied.
-#[derive(Clone, Debug)]
-pub struct Rows<'a>(Range<'a, Record>);
+/// Keys with their values, in key order, from either end. Nothing is copied. A table that cannot be
+/// read is told once, as the last item.
+#[derive(Debug)]
+pub struct Rows<'a> {
+    view: &'a StateView,
+    /// What was not given lies within `from` and `to`.
+    from: Bound<Bytes>,
+    to: Bound<Bytes>,
+    /// Made when an end is first asked for a row.
+    front: Option<Cursor<'a>>,
+    back: Option<Cursor<'a>>,
+    is_over: bool,
+}
 
-fn row((key, record): (&Bytes, &Record)) -> (Bytes, Value) {
-    (key.clone(), Value::from(record.value.clone()))
+impl<'a> Rows<'a> {
+    fn new(view: &'a StateView, (from, to): (Bound<Bytes>, Bound<Bytes>)) -> Self {
+        let is_over = is_empty(&from, &to);
+        Self { view, from, to, front: None, back: None, is_over }
+    }
+
+    fn fetch(&mut self, direction: Direction) -> Result<Option<(Bytes, Value)>, StorageError> {
+        let bounds = (as_slice(&self.from), as_slice(&self.to));
+        let end = match direction {
+            Direction::Forward => &mut self.front,
+            Direction::Backward => &mut self.back,
+        };
+        let cursor = match end {
+            Some(cursor) => cursor,
+            None => end.insert(Cursor::new(self.view.layers(), bounds, direction)?),
+        };
+        let Some((key, value)) = cursor.next_shared()? else { return Ok(None) };
+        // The other end may have come here already.
+        if is_outside(&key, &self.from, &self.to) {
+            return Ok(None);
+        }
+        match direction {
+            Direction::Forward => self.from = Bound::Excluded(key.clone()),
+            Direction::Backward => self.to = Bound::Excluded(key.clone()),
+        }
+        Ok(Some((key, value)))
+    }
+
+    fn give(&mut self, direction: Direction) -> Option<Result<(Bytes, Value), StorageError>> {
+        if self.is_over {
+            return None;
+        }
+        let row = self.fetch(direction).transpose();
+        self.is_over = !matches!(row, Some(Ok(_)));
+        row
+    }
+}
+
+/// Whether no key can lie within the bounds.
+fn is_empty(from: &Bound<Bytes>, to: &Bound<Bytes>) -> bool {
+    match (from, to) {
+        (Bound::Included(from), Bound::Included(to)) => from > to,
+        (Bound::Included(from) | Bound::Excluded(from), Bound::Excluded(to))
+        | (Bound::Excluded(from), Bound::Included(to)) => from >= to,
+        _ => false,
+    }
+}
+
+fn is_outside(key: &[u8], from: &Bound<Bytes>, to: &Bound<Bytes>) -> bool {
+    !RangeBounds::<[u8]>::contains(&(as_slice(from), as_slice(to)), key)
 }
 
 impl Iterator for Rows<'_> {
-    type Item = (Bytes, Value);
+    type Item = Result<(Bytes, Value), StorageError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        self.0.next().map(row)
+        self.give(Direction::Forward)
     }
 }
 
 impl DoubleEndedIterator for Rows<'_> {
     fn next_back(&mut self) -> Option<Self::Item> {
-        self.0.next_back().map(row)
+        self.give(Direction::Backward)
     }
 }
 

@@ -64,7 +64,7 @@ pub enum StorageError {
         reason: String,
     },
 
-    /// Entries that are neither purged nor covered by a snapshot are in no segment.
+    /// Entries that are neither purged nor in tables are in no segment.
     #[error(
         "the segment with entry {first_index} is missing from {}: the log goes on with segment \
          {next}", directory.display()
@@ -78,17 +78,18 @@ pub enum StorageError {
         next: SegmentId,
     },
 
-    /// A newer release wrote the directory. Nothing was changed; use that release.
+    /// Another release wrote the directory, mostly a newer one. Nothing was changed; use that
+    /// release.
     #[error(
-        "{} has format version {found}, this release reads up to {supported}: use a newer release",
-        file.display()
+        "{} has format version {found}, this release reads version {supported}: use {}",
+        file.display(), if found > supported { "a newer release" } else { "the one that wrote it" }
     )]
     UnsupportedFormat {
         /// The file that says so.
         file: PathBuf,
         /// Its version.
         found: u32,
-        /// The greatest version that this release reads.
+        /// The version that this release reads.
         supported: u32,
     },
 

@@ -5,11 +5,11 @@
 
 use crate::types::{SegmentId, TableId};
 
-/// Version of the whole directory's format.
-pub const FORMAT_VERSION: u32 = 1;
+/// Version of the whole directory's format. Version 1 was never released, and is not read.
+pub const FORMAT_VERSION: u32 = 2;
 /// Length of `IDENTITY`.
 pub const IDENTITY_BYTES: usize = 64;
-/// Length of what stands before the first frame of a segment or snapshot.
+/// Length of what stands before the first frame of a segment, a manifest or a table.
 pub const PROLOGUE_BYTES: usize = 40;
 /// Length of a frame's header.
 pub const HEADER_BYTES: usize = 56;
@@ -21,8 +21,6 @@ pub const STATE_BYTES: usize = 112;
 pub const WATERMARK_BYTES: usize = 16;
 /// What a device writes whole or not at all.
 pub const SECTOR_BYTES: usize = 512;
-/// Length of the payload of the frame that ends a snapshot.
-pub const SNAPSHOT_END_BYTES: usize = 16;
 /// Length of the payload of the frame that ends a manifest.
 pub const MANIFEST_END_BYTES: usize = 16;
 /// The longest payload that a reader accepts.
@@ -43,8 +41,6 @@ pub const TABLE_VALUE_BYTES_MAX: usize = PAYLOAD_BYTES_MAX - 1;
 pub const IDENTITY_MAGIC: [u8; 8] = *b"HTKVIDEN";
 /// First bytes of a segment.
 pub const SEGMENT_MAGIC: [u8; 8] = *b"HTKVSEGM";
-/// First bytes of a snapshot.
-pub const SNAPSHOT_MAGIC: [u8; 8] = *b"HTKVSNAP";
 /// First bytes of a manifest.
 pub const MANIFEST_MAGIC: [u8; 8] = *b"HTKVMANI";
 /// First bytes of a table.
@@ -70,8 +66,6 @@ pub const TABLE_SUFFIX: &str = ".tbl";
 pub const TORN_SUFFIX: &str = ".torn";
 /// Ending of the name of a file that is being written.
 pub const TEMPORARY_SUFFIX: &str = ".tmp";
-/// Beginning of a snapshot's name.
-pub const SNAPSHOT_PREFIX: &str = "SNAPSHOT-";
 /// Beginning of a manifest's name.
 pub const MANIFEST_PREFIX: &str = "MANIFEST-";
 
@@ -109,19 +103,6 @@ pub fn parse_table_name(name: &str) -> Option<TableId> {
     (table_name(id) == name).then_some(id)
 }
 
-/// Name of a snapshot file.
-#[must_use]
-pub fn snapshot_name(index: u64) -> String {
-    format!("{SNAPSHOT_PREFIX}{index:020}")
-}
-
-/// The log index that a snapshot's name means; `None` for a name that is not exactly a snapshot's.
-#[must_use]
-pub fn parse_snapshot_name(name: &str) -> Option<u64> {
-    let index = name.strip_prefix(SNAPSHOT_PREFIX)?.parse().ok()?;
-    (snapshot_name(index) == name).then_some(index)
-}
-
 /// Name of a manifest file.
 #[must_use]
 pub fn manifest_name(number: u64) -> String {
@@ -142,7 +123,6 @@ pub fn is_our_name(name: &str) -> bool {
     [IDENTITY_NAME, RESERVE_NAME, WATERMARK_NAME].contains(&name)
         || parse_segment_name(name).is_some()
         || parse_table_name(name).is_some()
-        || parse_snapshot_name(name).is_some()
         || parse_manifest_name(name).is_some()
         || name.ends_with(TORN_SUFFIX)
 }
@@ -229,10 +209,6 @@ mod tests {
             assert_eq!(parse_table_name(name), None, "{name}");
         }
         assert!(is_our_name("0000000012.tbl"));
-        assert_eq!(parse_snapshot_name("SNAPSHOT-00000000000000000012"), Some(12));
-        for name in ["SNAPSHOT-12", "SNAPSHOT-", "SNAPSHOT-00000000000000000012.tmp"] {
-            assert_eq!(parse_snapshot_name(name), None, "{name}");
-        }
         assert_eq!(parse_manifest_name("MANIFEST-00000000000000000012"), Some(12));
         for name in ["MANIFEST-12", "MANIFEST-", "MANIFEST-00000000000000000012.tmp"] {
             assert_eq!(parse_manifest_name(name), None, "{name}");

@@ -39,12 +39,6 @@ pub enum FrameKind {
     Seal,
     /// The log's state where the segment begins.
     State,
-    /// The beginning of a snapshot.
-    SnapshotHead,
-    /// Rows of a snapshot.
-    SnapshotRows,
-    /// The end of a snapshot.
-    SnapshotEnd,
     /// The beginning of a manifest.
     ManifestHead,
     /// A table that a manifest names.
@@ -54,7 +48,7 @@ pub enum FrameKind {
 }
 
 impl FrameKind {
-    const ALL: [Self; 15] = [
+    const ALL: [Self; 12] = [
         Self::Blank,
         Self::Membership,
         Self::Normal,
@@ -64,9 +58,6 @@ impl FrameKind {
         Self::Committed,
         Self::Seal,
         Self::State,
-        Self::SnapshotHead,
-        Self::SnapshotRows,
-        Self::SnapshotEnd,
         Self::ManifestHead,
         Self::ManifestTable,
         Self::ManifestEnd,
@@ -90,18 +81,10 @@ impl FrameKind {
         matches!(self, Self::Blank | Self::Membership | Self::Normal)
     }
 
-    /// Whether the frame may stand in a segment (the others stand in snapshots and manifests).
+    /// Whether the frame may stand in a segment (the others stand in manifests).
     #[must_use]
     pub const fn is_log(self) -> bool {
-        !matches!(
-            self,
-            Self::SnapshotHead
-                | Self::SnapshotRows
-                | Self::SnapshotEnd
-                | Self::ManifestHead
-                | Self::ManifestTable
-                | Self::ManifestEnd
-        )
+        !matches!(self, Self::ManifestHead | Self::ManifestTable | Self::ManifestEnd)
     }
 }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::error::StorageError;
+use super::merge_cursor::{MergeCursor, RowCursor};
 use super::record::{Direction, Record};
 use super::run::{Run, RunCursor};
 use super::table::{Fill, KeyHash};
@@ -30,8 +31,7 @@ pub(crate) fn must_hide(runs: &[Arc<Run>], key: &[u8]) -> bool {
 /// may have what it hides.
 #[derive(Debug)]
 pub(crate) struct MergedRows<'a> {
-    /// Newest first.
-    cursors: Vec<RunCursor>,
+    cursor: MergeCursor<RunCursor>,
     /// The runs that are older than all that are merged.
     older: &'a [Arc<Run>],
 }
@@ -44,40 +44,20 @@ impl<'a> MergedRows<'a> {
     /// `Corrupt`, `Io`.
     pub(crate) fn new(inputs: &[Arc<Run>], older: &'a [Arc<Run>]) -> Result<Self, StorageError> {
         let seek = |run| RunCursor::seek(run, Direction::Forward, Bound::Unbounded, Fill::Bypass);
-        Ok(Self { cursors: inputs.iter().map(seek).collect::<Result<_, _>>()?, older })
-    }
-
-    /// The newest row of the least key.
-    fn next_merged(&mut self) -> Result<Option<(Bytes, Record)>, StorageError> {
-        let mut least: Option<(usize, &[u8])> = None;
-        for (at, cursor) in self.cursors.iter().enumerate() {
-            if let Some(row) = cursor.row()
-                // Strictly: among equal keys the first, which is the newest, stays.
-                && least.is_none_or(|(_, key)| row.key < key)
-            {
-                least = Some((at, row.key));
-            }
-        }
-        let newest = least.and_then(|(at, _)| self.cursors.get(at)?.shared_row());
-        if let Some((key, _)) = &newest {
-            for cursor in &mut self.cursors {
-                if cursor.row().is_some_and(|row| *row.key == **key) {
-                    cursor.advance()?;
-                }
-            }
-        }
-        Ok(newest)
+        let cursors = inputs.iter().map(seek).collect::<Result<_, _>>()?;
+        Ok(Self { cursor: MergeCursor::new(cursors, Direction::Forward)?, older })
     }
 }
 
 impl RowSource for MergedRows<'_> {
     fn next_row(&mut self) -> Result<Option<(Bytes, Record)>, StorageError> {
-        loop {
-            match self.next_merged()? {
-                Some((key, record)) if record.is_tombstone() && !must_hide(self.older, &key) => {}
-                row => return Ok(row),
+        while let Some((key, record)) = self.cursor.shared_row() {
+            self.cursor.advance()?;
+            if !record.is_tombstone() || must_hide(self.older, &key) {
+                return Ok(Some((key, record)));
             }
         }
+        Ok(None)
     }
 }
 

@@ -43,12 +43,12 @@ pub mod hot_map;
 pub mod manifest;
 pub(crate) mod manifest_file;
 pub mod run;
+pub mod merge_cursor;
 pub mod table_set;
 pub mod compaction_plan;
 pub(crate) mod merge;
 pub(crate) mod table_dir;
 pub mod table_store;
-pub mod snapshot;
 pub mod store;
 pub mod inspect;
 

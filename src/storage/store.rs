@@ -1,4 +1,4 @@
-//! A data directory: lock, identity, log, snapshot, opened and closed together.
+//! A data directory: lock, identity, log, tables, opened and closed together.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -9,17 +9,22 @@ use super::context::Context;
 use super::error::StorageError;
 use super::format::{
     FRAME_ALIGN, IDENTITY_BYTES, IDENTITY_NAME, LOCK_NAME, LOG_NAME, SEGMENT_BYTES_CEILING,
-    parse_manifest_name, parse_segment_name, parse_snapshot_name, snapshot_name,
+    parse_manifest_name, parse_segment_name,
 };
 use super::identity::Identity;
+use super::index::Index;
 use super::log::{Log, LogLimits};
 use super::log_open::{self, open_watermark};
 use super::log_scan::{ScannedLog, TailPolicy, list_segments, scan_log};
 use super::log_writer::LogWriter;
+use super::manifest::{Manifest, ManifestHead};
+use super::manifest_file;
+use super::record::Record;
 use super::recovery::{Needed, Part, judge};
 use super::reserve::Reserve;
-use super::snapshot::{self, SnapshotHead, SnapshotInfo, SnapshotReader};
 use super::sync_gate::SyncGate;
+use super::table_set::TableSet;
+use super::table_store::{MergeGoal, MergeStep, TableStore, TableStoreOptions};
 use crate::env::Env;
 use crate::env::fs::{FileKind, FsFile, LockKind, OpenHow, read_up_to_at};
 use crate::types::{LogIndex, NodeId};
@@ -41,6 +46,8 @@ pub struct StoreOptions {
     pub tail: TailPolicy,
     /// Whether a directory without a store becomes one.
     pub absent: Absent,
+    /// How tables are written and kept in memory.
+    pub tables: TableStoreOptions,
 }
 
 /// What to do where there is no store.
@@ -62,6 +69,7 @@ const _: () = assert!(SEGMENT_BYTES_FLOOR < SEGMENT_BYTES_CEILING);
 pub struct Store {
     context: Context,
     log: Log,
+    tables: TableStore,
     /// Holds the lock for as long as the store is open.
     _lock: Arc<dyn FsFile>,
 }
@@ -69,7 +77,7 @@ pub struct Store {
 impl Store {
     /// Opens a directory for reading and writing; creates it where `options` say so.
     ///
-    /// The order: lock, identity, snapshot's head, log. Nothing is written before all of them are
+    /// The order: lock, identity, log, manifest, tables. Nothing is written before all of them are
     /// judged by the recovery table.
     ///
     /// # Errors
@@ -92,7 +100,8 @@ impl Store {
             }
         };
         let context = Context::new(env, gate, root, identity);
-        let scanned = scan(&context, options.tail)?;
+        let (scanned, manifest) = scan(&context, options.tail)?;
+        let tables = TableStore::open(&context, manifest, options.tables)?;
         let bytes_max = options.segment_bytes_max;
         remove_temporaries(&context)?;
         // A process that was killed between a rename and the sync of its directory leaves a name
@@ -105,6 +114,7 @@ impl Store {
         log_open::remove_stale(&context, &scanned);
         let open = || open_watermark(&context, writable.synced);
         let watermark = reserve.or_release(&context, open)?;
+        reserve.or_release(&context, || tables.remove_leftovers())?;
         reserve.restore_if_room(&context)?;
         let writer = LogWriter::new(writable, reserve, bytes_max);
         let limits = LogLimits {
@@ -113,7 +123,7 @@ impl Store {
         };
         let log = Log::new(context.clone(), limits, writer, watermark);
         log.delete_purged()?;
-        Ok(Self { context, log, _lock: lock })
+        Ok(Self { context, log, tables, _lock: lock })
     }
 
     /// Who the directory is.
@@ -134,35 +144,46 @@ impl Store {
         &self.log
     }
 
-    /// The newest snapshot; `None` when there is none.
-    ///
-    /// # Errors
-    /// `Corrupt`, `UnsupportedFormat`, `Io`.
-    pub fn snapshot(&self) -> Result<Option<SnapshotReader>, StorageError> {
-        newest_snapshot(&self.context)
+    /// The tables.
+    #[must_use]
+    pub const fn tables(&self) -> &TableStore {
+        &self.tables
     }
 
-    /// Writes a snapshot with so many rows in chunks and publishes it; `chunks` is called again
-    /// where it is tried a second time. The log is left alone: purging it is the caller's next
-    /// step.
+    /// Makes rows the newest run of the tables, and publishes a manifest that says that everything
+    /// up to `head.last` is in tables. The log is left alone: purging it is the caller's next step.
     ///
-    /// After a crash: the snapshots as before, or this one whole.
+    /// After a crash: the old manifest and tables, or the new ones.
     ///
     /// # Errors
-    /// `DiskFull`, after the reserve was given back and did not suffice; `Io`: the snapshots are as
-    /// before. `SyncFailed`: the store is poisoned.
-    pub fn publish_snapshot<'rows>(
+    /// `DiskFull`, after the reserve was given back and did not suffice; `Io`, `Corrupt`: the tables
+    /// are as before. `SyncFailed`: the store is poisoned.
+    pub fn add_run(
         &self,
-        head: &SnapshotHead,
-        rows: u64,
-        chunks: &dyn Fn() -> Box<dyn Iterator<Item = Vec<u8>> + 'rows>,
-    ) -> Result<SnapshotInfo, StorageError> {
-        let publish = || snapshot::publish(&self.context, head, rows, &mut chunks());
-        let published = match publish() {
-            Err(error) if error.is_disk_full() && self.log.release_reserve() => publish(),
-            published => published,
+        head: &ManifestHead,
+        rows: &Index<Record>,
+    ) -> Result<Arc<TableSet>, StorageError> {
+        self.relieved(|| {
+            let mut rows = rows.iter().map(|(key, record)| (key.clone(), record.clone()));
+            self.tables.add_run(head.clone(), &mut rows)
+        })
+    }
+
+    /// Does one step of a merge: one table more. `None` when nothing is to be merged.
+    ///
+    /// # Errors
+    /// Those of [`Self::add_run`].
+    pub fn merge_step(&self, goal: MergeGoal) -> Result<Option<MergeStep>, StorageError> {
+        self.relieved(|| self.tables.merge_step(goal))
+    }
+
+    /// Tries what makes room; where the disk is full, once more with the reserve given back.
+    fn relieved<T>(&self, work: impl Fn() -> Result<T, StorageError>) -> Result<T, StorageError> {
+        let done = match work() {
+            Err(error) if error.is_disk_full() && self.log.release_reserve() => work(),
+            done => done,
         };
-        self.log.tell_if_poisoned(published)
+        self.log.tell_if_poisoned(done)
     }
 
     /// Syncs everything and leaves the directory so that nothing is to be repaired at the next
@@ -180,6 +201,7 @@ impl Store {
 pub struct ReadOnlyStore {
     context: Context,
     scanned: ScannedLog,
+    tables: TableStore,
     /// Holds a shared lock, where there is a lock file.
     _lock: Option<Arc<dyn FsFile>>,
 }
@@ -189,16 +211,17 @@ impl ReadOnlyStore {
     ///
     /// # Errors
     /// `Locked`, `NoStore`; what the recovery table refuses; `Io`.
-    pub fn open(env: Env, root: &Path) -> Result<Self, StorageError> {
+    pub fn open(env: Env, root: &Path, tables: TableStoreOptions) -> Result<Self, StorageError> {
         let gate = SyncGate::new(Arc::clone(&env.fs));
         prepare_directory(&env, root, Absent::Refuse)?;
         let lock = take_shared_lock(&env, root)?;
         let identity = identity_of(&env, root)?
             .ok_or_else(|| StorageError::NoStore { directory: root.to_owned() })?;
         let context = Context::new(env, gate, root, identity);
-        let mut scanned = scan(&context, TailPolicy::Refuse)?;
+        let (mut scanned, manifest) = scan(&context, TailPolicy::Refuse)?;
+        let tables = TableStore::open(&context, manifest, tables)?;
         scanned.take_in_survivors(&context)?;
-        Ok(Self { context, scanned, _lock: lock })
+        Ok(Self { context, scanned, tables, _lock: lock })
     }
 
     /// Who the directory is.
@@ -227,12 +250,10 @@ impl ReadOnlyStore {
         })
     }
 
-    /// The newest snapshot; `None` when there is none.
-    ///
-    /// # Errors
-    /// `Corrupt`, `UnsupportedFormat`, `Io`.
-    pub fn snapshot(&self) -> Result<Option<SnapshotReader>, StorageError> {
-        newest_snapshot(&self.context)
+    /// The tables.
+    #[must_use]
+    pub const fn tables(&self) -> &TableStore {
+        &self.tables
     }
 
     /// Numbers and lengths of the segments, oldest first.
@@ -248,28 +269,28 @@ impl ReadOnlyStore {
     }
 }
 
-/// Scans the log and holds it against the snapshots: what is purged must be in one.
-fn scan(context: &Context, tail: TailPolicy) -> Result<ScannedLog, StorageError> {
+/// Scans the log and reads the newest manifest: what is purged must be in it.
+fn scan(
+    context: &Context,
+    tail: TailPolicy,
+) -> Result<(ScannedLog, Option<Manifest>), StorageError> {
     check_log_folder(context)?;
     let scanned = scan_log(context, tail)?.ok_or_else(|| StorageError::MissingFile {
         file: context.segment_path(crate::types::SegmentId(1)),
         reason: "the directory has an identity, so it had a segment".to_owned(),
     })?;
-    let newest = snapshot::list(context)?.pop();
+    let newest = manifest_file::list(context)?.pop();
+    let read = newest.map(|number| manifest_file::read(context, number).map(|(read, _)| read));
+    // One that ends before what is purged is not the newest that there was.
     let purged = scanned.contents.hard.purged.map(|purged| purged.index);
-    let needed = if purged > newest { Needed::Yes } else { Needed::No };
-    let index = newest.or(purged).unwrap_or_default();
-    let file = context.root.join(snapshot_name(index.0));
-    let found = match needed {
-        Needed::Yes => Ok(None),
-        Needed::No => newest_snapshot(context).map(|reader| reader.map(drop)),
+    let covers = |manifest: &Manifest| Some(manifest.head.last.index) >= purged;
+    let (number, found) = match read.transpose() {
+        Ok(Some(manifest)) if !covers(&manifest) => (manifest.number + 1, Ok(None)),
+        read => (newest.unwrap_or(1), read),
     };
-    let file = match purged.filter(|_| needed == Needed::Yes) {
-        Some(purged) => context.root.join(snapshot_name(purged.0)),
-        None => file,
-    };
-    judge(Part::Manifest, needed, &file, found)?;
-    Ok(scanned)
+    let needed = if purged.is_some() { Needed::Yes } else { Needed::No };
+    let manifest = judge(Part::Manifest, needed, &manifest_file::path_of(context, number), found)?;
+    Ok((scanned, manifest))
 }
 
 /// Refuses a folder of segments that is none: a symbolic link would be followed.
@@ -283,11 +304,6 @@ fn check_log_folder(context: &Context) -> Result<(), StorageError> {
             reason: "the directory has an identity, so it had a log".to_owned(),
         }),
     }
-}
-
-fn newest_snapshot(context: &Context) -> Result<Option<SnapshotReader>, StorageError> {
-    let newest = snapshot::list(context)?.pop();
-    newest.map(|index| SnapshotReader::open(context, index)).transpose()
 }
 
 /// Sees to it that the data directory is a directory, and creates it where it may.
@@ -422,14 +438,14 @@ fn identity_of(env: &Env, root: &Path) -> Result<Option<Identity>, StorageError>
     judge(Part::Identity, needed, &root.join(IDENTITY_NAME), found)
 }
 
-/// Whether a directory without identity holds more than an interrupted creation leaves: a snapshot,
+/// Whether a directory without identity holds more than an interrupted creation leaves: a manifest,
 /// or any segment but one that has no frame behind its head.
 fn holds_entries(env: &Env, root: &Path) -> Result<bool, StorageError> {
     let list = |path: &Path| match env.fs.list(path) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
         listed => listed.map_err(StorageError::wrap("list", path)),
     };
-    if list(root)?.iter().any(|entry| is_checkpoint(&entry.name)) {
+    if list(root)?.iter().any(|entry| parse_manifest_name(&entry.name).is_some()) {
         return Ok(true);
     }
     let log = root.join(LOG_NAME);
@@ -454,11 +470,6 @@ fn holds_entries(env: &Env, root: &Path) -> Result<bool, StorageError> {
         }
     }
     Ok(false)
-}
-
-/// Whether a name is that of a file that only a store with entries has.
-fn is_checkpoint(name: &str) -> bool {
-    parse_snapshot_name(name).is_some() || parse_manifest_name(name).is_some()
 }
 
 /// Creates a store in an empty directory, or in one whose creation was interrupted.

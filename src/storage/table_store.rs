@@ -35,19 +35,27 @@ pub struct TableStoreOptions {
     /// A table ends with the row that reaches this length, in bytes. A merge publishes what it has
     /// done after each table, so that it needs room for about one more table at a time.
     pub table_bytes_max: u64,
-    /// Bytes of keys and values in tables that no read needs and that are tolerated, however small
-    /// the state is.
-    pub compaction_threshold: u64,
     /// Bytes of memory for indexes, filters, the block cache and the hot map together. Indexes and
     /// filters of all tables are in memory, also where that is more.
     pub memory_bytes: u64,
+}
+
+impl Default for TableStoreOptions {
+    /// Not compressed, tables of 64 MiB, 64 MiB of memory.
+    fn default() -> Self {
+        Self { table: TableOptions::default(), table_bytes_max: 64 << 20, memory_bytes: 64 << 20 }
+    }
 }
 
 /// What a merge is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MergeGoal {
     /// Few runs and little that is stale: what [`plan`] asks for.
-    Due,
+    Due {
+        /// Bytes of keys and values in tables that no read needs and that are tolerated, however
+        /// small the state is.
+        compaction_threshold: u64,
+    },
     /// One run without anything stale.
     Everything,
 }
@@ -180,10 +188,10 @@ impl TableStore {
         self.head.read().clone()
     }
 
-    /// What holds blocks in memory: for statistics.
+    /// Bytes of memory that tables take: indexes, filters, cached blocks and rows.
     #[must_use]
-    pub const fn cache(&self) -> &Arc<BlockCache> {
-        &self.cache
+    pub fn memory_bytes(&self) -> u64 {
+        self.set().resident_bytes() + self.cache.used() + self.hot.used()
     }
 
     /// Adds the newest run: what changed between the state so far and that of `head`, in strictly
@@ -303,9 +311,9 @@ impl TableStore {
             |run: &Arc<Run>| RunSize { data_bytes: run.data_bytes(), tombstones: run.tombstones() };
         let sizes: Vec<RunSize> = runs.iter().map(size).collect();
         let Merge { first, last } = match goal {
-            MergeGoal::Due => {
+            MergeGoal::Due { compaction_threshold } => {
                 let live_bytes = self.head.read().as_ref()?.live_bytes;
-                plan(&sizes, live_bytes, self.options.compaction_threshold)?
+                plan(&sizes, live_bytes, compaction_threshold)?
             }
             MergeGoal::Everything => everything(&sizes)?,
         };

@@ -411,7 +411,7 @@ fn the_directory_is_the_same_for_the_library() {
     let ctl = Ctl::new();
     ctl.ok(&["set", "a", "1"]);
     let engine = ReadOnlyEngine::open(ctl.directory()).unwrap();
-    assert_eq!(engine.view().get(b"a").unwrap(), "1");
+    assert_eq!(engine.view().get(b"a").unwrap().unwrap(), "1");
     let beside = SingleNodeEngine::open(ctl.directory()).unwrap_err();
     assert!(matches!(beside, Error::Locked(StorageError::Locked { .. })), "{beside}");
 }

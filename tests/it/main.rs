@@ -29,3 +29,4 @@ mod locks;
 mod panics;
 mod reopen;
 mod sync_failure;
+mod tables;

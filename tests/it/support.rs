@@ -50,7 +50,7 @@ pub(crate) fn open_sim_with(fs: &SimFs, config: &StoreConfig) -> Result<SingleNo
 pub(crate) type Pairs = BTreeMap<Vec<u8>, Vec<u8>>;
 
 pub(crate) fn pairs(view: &StateView) -> Pairs {
-    view.iter().map(|(key, value)| (key.to_vec(), value.to_vec())).collect()
+    view.iter().map(|row| row.unwrap()).map(|(key, value)| (key.to_vec(), value.to_vec())).collect()
 }
 
 /// All files below a directory of the real disk, with their bytes.

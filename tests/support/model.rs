@@ -101,14 +101,15 @@ impl Model {
     /// Where a state differs from this one: the first key; `None` when it does not.
     pub(crate) fn difference(&self, view: &StateView) -> Option<String> {
         let mut rows = self.rows.iter();
-        for (key, _) in view {
+        for row in view {
+            let (key, _) = row.unwrap();
             let Some((expected_key, expected)) = rows.next() else {
                 return Some(format!("key {key:?} should not be there"));
             };
             if *expected_key != key {
                 return Some(format!("expected key {expected_key:?}, found {key:?}"));
             }
-            let Some(found) = view.get_versioned(&key) else {
+            let Some(found) = view.get_versioned(&key).unwrap() else {
                 return Some(format!("key {key:?} is listed and cannot be read"));
             };
             let same = found.value == expected.value[..]

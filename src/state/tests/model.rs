@@ -101,7 +101,7 @@ impl Model {
         assert_eq!(view.len(), self.rows.len());
         assert_eq!(view.timestamp(), Timestamp(self.last_timestamp));
         for (key, (value, version, timestamp)) in &self.rows {
-            let found = view.get_versioned(key).unwrap();
+            let found = view.get_versioned(key).unwrap().unwrap();
             assert_eq!(found.value, *value);
             assert_eq!(found.version, Version(*version));
             assert_eq!(found.timestamp, Timestamp(*timestamp));

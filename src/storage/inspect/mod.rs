@@ -4,14 +4,17 @@
 //! decide what to do wants to see all of it. The judgement is the same: what opening would refuse
 //! is a damage here, what it would cut or remove is a leftover.
 
+mod names;
+mod tables;
+
 use std::path::{Path, PathBuf};
 
+use self::names::Names;
+use self::tables::check_tables;
 use super::context::Context;
 use super::error::StorageError;
 use super::format::{
-    IDENTITY_NAME, LOCK_NAME, LOG_NAME, PROLOGUE_BYTES, RESERVE_NAME, SEGMENT_MAGIC,
-    TEMPORARY_SUFFIX, TORN_SUFFIX, WATERMARK_NAME, parse_segment_name, parse_snapshot_name,
-    snapshot_name, take_u64,
+    IDENTITY_NAME, LOG_NAME, PROLOGUE_BYTES, SEGMENT_MAGIC, WATERMARK_NAME, take_u64,
 };
 use super::frame::{FrameKind, Salt, check_frame};
 use super::hard_state::SegmentState;
@@ -22,12 +25,11 @@ use super::log_segment::HEAD_BYTES;
 use super::prologue::Prologue;
 use super::segment_scan::{Stop, Written, nonzero_end, scan};
 use super::segment_walk::{Walked, walk};
-use super::snapshot::SnapshotReader;
 use super::store::{Absent, prepare_directory, read_identity, take_shared_lock};
 use super::sync_gate::SyncGate;
 use super::watermark;
 use crate::env::Env;
-use crate::env::fs::{FileKind, OpenHow, read_up_to_at};
+use crate::env::fs::{OpenHow, read_up_to_at};
 use crate::types::{LogIndex, LogPosition, NodeId, SegmentId};
 
 /// Something in a file that is not what was written, or a file that is not there.
@@ -93,9 +95,10 @@ impl VerifyReport {
 }
 
 /// Reads every file of a store and compares every checksum. A file that cannot be read counts as
-/// damaged. Of a snapshot only the first damage is named: nothing in it can be used behind it.
+/// damaged. Of a manifest and of a table only the first damage is named.
 ///
-/// Memory: one segment. Cost: reading everything once.
+/// Memory: one segment, or the index and filter of one table. Cost: reading the log once, tables
+/// twice.
 ///
 /// # Errors
 /// `Locked` beside a writer; `NoStore`, `UnusableDirectory`; `UnsupportedFormat` when a newer
@@ -106,7 +109,7 @@ pub fn verify(env: &Env, directory: &Path) -> Result<VerifyReport, StorageError>
     let _lock = take_shared_lock(env, directory)?;
     let mut report = VerifyReport::default();
     let names = Names::of(env, directory, &mut report)?;
-    if names.segments.is_empty() && names.snapshots.is_empty() && !names.has_identity {
+    if names.segments.is_empty() && names.manifests.is_empty() && !names.has_identity {
         return Err(StorageError::NoStore { directory: directory.to_owned() });
     }
     let identity = match check_identity(env, directory, &mut report)? {
@@ -115,78 +118,8 @@ pub fn verify(env: &Env, directory: &Path) -> Result<VerifyReport, StorageError>
     };
     let context = Context::new(env.clone(), gate, directory, identity);
     let purged = check_log(&context, &names, &mut report);
-    check_snapshots(&context, &names.snapshots, purged, &mut report);
+    check_tables(&context, &names, purged, &mut report);
     Ok(report)
-}
-
-/// What is in the directory, sorted out by name.
-struct Names {
-    has_identity: bool,
-    has_watermark: bool,
-    segments: Vec<SegmentId>,
-    snapshots: Vec<LogIndex>,
-}
-
-impl Names {
-    fn of(env: &Env, root: &Path, report: &mut VerifyReport) -> Result<Self, StorageError> {
-        let mut names = Self {
-            has_identity: false,
-            has_watermark: false,
-            segments: Vec::new(),
-            snapshots: Vec::new(),
-        };
-        let log = root.join(LOG_NAME);
-        let list = |path: &Path| env.fs.list(path).map_err(StorageError::wrap("list", path));
-        for entry in list(root)? {
-            let path = root.join(&entry.name);
-            let snapshot = parse_snapshot_name(&entry.name);
-            let expected =
-                if entry.name == LOG_NAME { FileKind::Directory } else { FileKind::File };
-            let is_ours = snapshot.is_some()
-                || [IDENTITY_NAME, LOCK_NAME, RESERVE_NAME, LOG_NAME]
-                    .contains(&entry.name.as_str());
-            if !is_ours {
-                report.leftover(path, what_is(&entry.name));
-            } else if entry.kind != expected {
-                report.damage(&path, 0, format!("expected a {expected:?}, found {:?}", entry.kind));
-            } else if let Some(index) = snapshot {
-                names.snapshots.push(LogIndex(index));
-            } else if entry.name == IDENTITY_NAME {
-                names.has_identity = true;
-            }
-        }
-        if env.fs.kind(&log).map_err(StorageError::wrap("look at", &log))?
-            != Some(FileKind::Directory)
-        {
-            return Ok(names);
-        }
-        for entry in list(&log)? {
-            let path = log.join(&entry.name);
-            let segment = parse_segment_name(&entry.name);
-            if segment.is_none() && entry.name != WATERMARK_NAME {
-                report.leftover(path, what_is(&entry.name));
-            } else if entry.kind != FileKind::File {
-                report.damage(&path, 0, format!("expected a File, found {:?}", entry.kind));
-            } else if let Some(id) = segment {
-                names.segments.push(id);
-            } else {
-                names.has_watermark = true;
-            }
-        }
-        names.segments.sort_unstable();
-        names.snapshots.sort_unstable();
-        Ok(names)
-    }
-}
-
-fn what_is(name: &str) -> &'static str {
-    if name.ends_with(TEMPORARY_SUFFIX) {
-        "a file that was being written; removed when the store is opened"
-    } else if name.ends_with(TORN_SUFFIX) {
-        "bytes that were cut off the log, kept as evidence"
-    } else {
-        "not a file of the store; left alone"
-    }
 }
 
 /// The identity; `None` when it is damaged or missing.
@@ -450,44 +383,6 @@ impl LogWalk<'_> {
             }
         }
     }
-}
-
-fn check_snapshots(
-    context: &Context,
-    snapshots: &[LogIndex],
-    purged: Option<LogIndex>,
-    report: &mut VerifyReport,
-) {
-    for &index in snapshots {
-        let path = context.root.join(snapshot_name(index.0));
-        if let Err(error) = check_snapshot(context, index, report) {
-            report.refused(&path, error);
-        }
-    }
-    if let Some(purged) = purged.filter(|&purged| snapshots.last() < Some(&purged)) {
-        let path = context.root.join(snapshot_name(purged.0));
-        report.damage(&path, 0, "it is missing: the log is purged up to it");
-    }
-}
-
-fn check_snapshot(
-    context: &Context,
-    index: LogIndex,
-    report: &mut VerifyReport,
-) -> Result<(), StorageError> {
-    report.read(0, 1);
-    let mut reader = SnapshotReader::open(context, index)?;
-    let count = |report: &mut VerifyReport| {
-        report.frames += 1;
-        report.checksums += 2;
-    };
-    count(report);
-    while reader.next_chunk()?.is_some() {
-        count(report);
-    }
-    count(report);
-    report.bytes += reader.info().map_or(0, |info| info.bytes);
-    Ok(())
 }
 
 #[cfg(test)]

@@ -7,14 +7,18 @@ use bytes::Bytes;
 use super::*;
 use crate::env::Simulated;
 use crate::env::fs_sim::SimFs;
+use crate::storage::index::Index;
 use crate::storage::log_entry::{Completion, EntryKind, NewEntry, Payload};
 use crate::storage::log_scan::TailPolicy;
 use crate::storage::log_writer::Purpose;
-use crate::storage::snapshot::SnapshotHead;
+use crate::storage::manifest::ManifestHead;
+use crate::storage::record::Record;
 use crate::storage::store::{Store, StoreOptions};
-use crate::types::{LogId, Term, Timestamp};
+use crate::storage::table_store::TableStoreOptions;
+use crate::types::{LogId, Term, Timestamp, Version};
 
 const ROOT: &str = "/data";
+const TABLE: &str = "tables/0000000001.tbl";
 
 fn options() -> StoreOptions {
     StoreOptions {
@@ -25,6 +29,7 @@ fn options() -> StoreOptions {
         node: NodeId(1),
         tail: TailPolicy::Refuse,
         absent: Absent::Create,
+        tables: TableStoreOptions::default(),
     }
 }
 
@@ -36,7 +41,7 @@ fn open(env: &Env) -> Store {
     Store::open(env.clone(), Path::new(ROOT), &options()).unwrap()
 }
 
-/// A store with a snapshot, several segments, and nothing that waits to be repaired.
+/// A store with a table, several segments, and nothing that waits to be repaired.
 fn store() -> Simulated {
     let machine = Env::simulated(1);
     let store = open(&machine.env);
@@ -51,10 +56,18 @@ fn store() -> Simulated {
     }
     store.log().sync().unwrap();
     let membership = Bytes::from_static(b"members");
-    let head = SnapshotHead { last: id(50), timestamp: Timestamp(50), membership };
-    let chunks =
-        || Box::new([vec![7_u8; 900], vec![8; 900]].into_iter()) as Box<dyn Iterator<Item = _>>;
-    store.publish_snapshot(&head, 2, &chunks).unwrap();
+    let head = ManifestHead {
+        last: id(50),
+        timestamp: Timestamp(50),
+        membership,
+        ..ManifestHead::default()
+    };
+    let row = |n: u8| {
+        let value = Some(Bytes::from(vec![n; 900]));
+        let record = Record { value, version: Version(50), timestamp: Timestamp(50) };
+        (Bytes::from(vec![n]), record)
+    };
+    store.add_run(&head, &Index::from_sorted([row(7), row(8)]).unwrap()).unwrap();
     store.log().purge(id(50)).unwrap();
     store.close().unwrap();
     machine
@@ -84,8 +97,8 @@ fn a_store_that_was_closed_has_no_damage_and_no_leftover() {
     let report = verified(&machine.fs);
     assert_eq!(report.damages, []);
     assert_eq!(report.leftovers, []);
-    // Identity, watermark, snapshot, and more than two segments.
-    assert!(report.files >= 6, "{report:?}");
+    // Identity, watermark, manifest, table, and more than two segments.
+    assert!(report.files >= 7, "{report:?}");
     assert!(report.frames >= 50 && report.checksums > 2 * report.frames, "{report:?}");
     assert_eq!(machine.fs.files(), before, "nothing was written");
 }
@@ -120,7 +133,7 @@ fn a_damage_is_named_with_the_offset_of_its_frame() {
 fn several_damages_are_all_named_also_within_one_file() {
     let machine = store();
     let files = machine.fs.files();
-    let segments = files.iter().filter(|(path, _)| path.extension().is_some());
+    let segments = files.iter().filter(|(path, _)| path.extension().is_some_and(|it| it == "seg"));
     let (segment, _) = segments.min().unwrap();
     let frame = 56 + 200;
     // A payload, a header, and a payload again, with whole frames between them.
@@ -130,8 +143,8 @@ fn several_damages_are_all_named_also_within_one_file() {
         machine.fs.flip_bit(segment, byte * 8).unwrap();
     }
     let root = Path::new(ROOT);
-    let snapshot = root.join(snapshot_name(50));
-    machine.fs.flip_bit(&snapshot, 8 * 200).unwrap();
+    let table = root.join(TABLE);
+    machine.fs.flip_bit(&table, 8 * 200).unwrap();
     machine.fs.flip_bit(&root.join(IDENTITY_NAME), 8 * 20).unwrap();
     let report = verified(&machine.fs);
     let found: Vec<(&Path, u64)> =
@@ -144,14 +157,14 @@ fn several_damages_are_all_named_also_within_one_file() {
             (segment, head),
             (segment, head + 2 * frame),
             (segment, head + 4 * frame),
-            (&snapshot, 104),
+            (&table, 40),
         ],
     );
 }
 
 #[test]
 fn files_that_are_missing_are_named() {
-    for name in ["IDENTITY", "log/0000000006.seg", &snapshot_name(50)] {
+    for name in ["IDENTITY", "log/0000000006.seg", TABLE] {
         let machine = store();
         let path = Path::new(ROOT).join(name);
         machine.fs.remove_file(&path).unwrap();
@@ -164,13 +177,14 @@ fn files_that_are_missing_are_named() {
 fn what_is_not_part_of_the_store_is_listed_and_no_damage() {
     let machine = store();
     let root = Path::new(ROOT);
-    for name in ["notes", "IDENTITY.tmp", "log/0000000001-300.torn"] {
+    for name in ["notes", "IDENTITY.tmp", "log/0000000001-300.torn", "tables/0000000009.tbl"] {
         machine.fs.write_file(&root.join(name), b"x").unwrap();
     }
     let report = verified(&machine.fs);
     assert_eq!(report.damages, []);
     let names: Vec<&Path> = report.leftovers.iter().map(|left| left.file.as_path()).collect();
-    let expected = ["IDENTITY.tmp", "notes", "log/0000000001-300.torn"].map(|name| root.join(name));
+    let expected = ["IDENTITY.tmp", "notes", "log/0000000001-300.torn", "tables/0000000009.tbl"]
+        .map(|name| root.join(name));
     assert_eq!(names, expected);
 }
 
@@ -178,7 +192,7 @@ fn what_is_not_part_of_the_store_is_listed_and_no_damage() {
 fn an_end_that_was_never_fully_written_is_no_damage() {
     let machine = store();
     let files = machine.fs.files();
-    let segments = files.iter().filter(|(path, _)| path.extension().is_some());
+    let segments = files.iter().filter(|(path, _)| path.extension().is_some_and(|it| it == "seg"));
     let (last, bytes) = segments.max().unwrap();
     let mut bytes = bytes.get(..nonzero_end(bytes).next_multiple_of(8)).unwrap().to_vec();
     bytes.extend_from_slice(&[9; 20]);

@@ -122,6 +122,12 @@ impl Table {
         self.index.memory_bytes() + self.filter.bytes() as u64 + self.slots.memory_bytes()
     }
 
+    /// How many blocks it has.
+    #[must_use]
+    pub fn blocks(&self) -> usize {
+        self.index.blocks()
+    }
+
     #[inline]
     fn block_of(&self, key: &[u8]) -> Option<usize> {
         let is_within = self.index.first_key() <= key && key <= self.index.last_key();

@@ -107,12 +107,13 @@ fn check(model: &Model, fs: &SimFs, least: usize, bounds: Bounds, what: &str) ->
         let (hard, entries) = read_log(store.log()).unwrap();
         panic!("{what}: {hard:?}, {} entries, expected {bounds:?}", entries.len())
     });
-    let snapshot = store.snapshot().unwrap().map(|reader| read_snapshot(reader).unwrap());
+    let snapshot = read_snapshot(store.tables()).unwrap();
     let index = snapshot.as_ref().map(|(last, _)| last.index.0);
     assert!(index >= bounds.snapshot, "{what}: snapshot {index:?}, expected {bounds:?}");
-    if let Some((last, chunks)) = snapshot {
-        for (chunk, bytes) in (0..).zip(chunks) {
-            assert_eq!(bytes, payload(last.index.0 + chunk, 300), "{what}");
+    if let Some((last, values)) = snapshot {
+        assert_eq!(values.len() as u64, ROWS, "{what}");
+        for (n, value) in (0..).zip(values) {
+            assert_eq!(value, payload(last.index.0 + n, 300), "{what}");
         }
     }
     found

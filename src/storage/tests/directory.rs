@@ -80,7 +80,7 @@ fn a_file_or_a_link_is_no_data_directory() {
     fs.remove_file(Path::new(ROOT)).unwrap();
     fs.make_symlink(Path::new(ROOT)).unwrap();
     assert!(matches!(try_open(&fs), Err(StorageError::UnusableDirectory { .. })));
-    let reader = ReadOnlyStore::open(env(&fs), Path::new(ROOT));
+    let reader = ReadOnlyStore::open(env(&fs), Path::new(ROOT), table_options());
     assert!(matches!(reader, Err(StorageError::UnusableDirectory { .. })));
 }
 
@@ -91,7 +91,7 @@ fn a_store_is_not_created_where_that_is_not_wanted() {
     for _ in 0..2 {
         let error = open_with(&fs, &options).unwrap_err();
         assert!(matches!(error, StorageError::NoStore { .. }), "{error}");
-        let error = ReadOnlyStore::open(env(&fs), Path::new(ROOT)).unwrap_err();
+        let error = ReadOnlyStore::open(env(&fs), Path::new(ROOT), table_options()).unwrap_err();
         assert!(matches!(error, StorageError::NoStore { .. }), "{error}");
         fs.create_dir(Path::new(ROOT)).ok();
         assert_eq!(fs.files(), []);
@@ -113,8 +113,8 @@ fn each_created_directory_is_one_of_its_own() {
 fn foreign_files_stay_and_temporaries_of_ours_go() {
     let fs = created();
     let foreign =
-        ["notes.txt", "cache.tmp", "log/0000000001.seg.bak", "log/mine.tmp", "SNAPSHOT-1"];
-    let ours = ["IDENTITY.tmp", "RESERVE.tmp", "SNAPSHOT-00000000000000000012.tmp"];
+        ["notes.txt", "cache.tmp", "log/0000000001.seg.bak", "log/mine.tmp", "MANIFEST-1"];
+    let ours = ["IDENTITY.tmp", "RESERVE.tmp", "MANIFEST-00000000000000000012.tmp"];
     let ours_too = ["log/0000000007.seg.tmp", "log/WATERMARK.tmp", "log/0000000001-9.torn.tmp"];
     for name in foreign.iter().chain(&ours).chain(&ours_too) {
         fs.write_file(&path(name), b"content").unwrap();
@@ -146,7 +146,7 @@ fn errors_of_the_operating_system_are_told_and_change_nothing() {
     fs.permit(&segment(1));
     fs.make_read_only();
     assert!(try_open(&fs).is_err());
-    let reader = ReadOnlyStore::open(env(&fs), Path::new(ROOT)).unwrap();
+    let reader = ReadOnlyStore::open(env(&fs), Path::new(ROOT), table_options()).unwrap();
     assert_eq!(reader.hard_state().last, None);
     drop(reader);
     fs.make_writable();

@@ -3,11 +3,11 @@
 use super::*;
 use crate::storage::store::ReadOnlyStore;
 
-type Content = (HardState, Vec<Entry>, Option<(LogId, Vec<Bytes>)>);
+type Content = (HardState, Vec<Entry>, Option<Snapshot>);
 
 fn read(store: &Store) -> Result<Content, StorageError> {
     let (hard, entries) = read_log(store.log())?;
-    let snapshot = store.snapshot()?.map(read_snapshot).transpose()?;
+    let snapshot = read_snapshot(store.tables())?;
     Ok((hard, entries, snapshot))
 }
 
@@ -45,7 +45,7 @@ fn named(error: &StorageError) -> Option<&Path> {
 /// read exactly as before. Returns whether it was refused.
 fn refused_or_harmless(fs: &SimFs, file: &Path, before: &Content, what: &str) -> bool {
     let damaged = fs.files();
-    let reader = ReadOnlyStore::open(env(fs), Path::new(ROOT));
+    let reader = ReadOnlyStore::open(env(fs), Path::new(ROOT), table_options());
     let readable = reader.is_ok();
     drop(reader);
     assert_eq!(fs.files(), damaged, "{what}");

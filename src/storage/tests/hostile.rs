@@ -50,14 +50,14 @@ fn a_frame_longer_than_its_file_is_corrupt_and_costs_no_memory() {
             assert!(matches!(error, StorageError::Corrupt { .. }), "{error}");
         }
         let fs = closed();
-        let snapshot = path("SNAPSHOT-00000000000000000002");
-        let good = fs.read_file(&snapshot).unwrap();
+        let file = manifest(&fs);
+        let good = fs.read_file(&file).unwrap();
         for at in [PROLOGUE_BYTES, PROLOGUE_BYTES + HEADER_BYTES + 8] {
             let mut bytes = good.clone();
             lie(&mut bytes, at, len);
-            fs.write_file(&snapshot, &bytes).unwrap();
-            let read = try_open(&fs).and_then(|store| read_snapshot(store.snapshot()?.unwrap()));
-            assert!(matches!(read, Err(StorageError::Corrupt { .. })), "{read:?}");
+            fs.write_file(&file, &bytes).unwrap();
+            let error = try_open(&fs).unwrap_err();
+            assert!(matches!(error, StorageError::Corrupt { .. }), "{error}");
         }
     }
 }
@@ -81,13 +81,12 @@ fn a_file_longer_than_any_segment_is_corrupt_without_being_read() {
 }
 
 #[test]
-fn a_snapshot_may_be_followed_by_nothing() {
+fn a_manifest_may_be_followed_by_nothing() {
     let fs = closed();
-    let snapshot = path("SNAPSHOT-00000000000000000002");
-    let mut bytes = fs.read_file(&snapshot).unwrap();
+    let file = manifest(&fs);
+    let mut bytes = fs.read_file(&file).unwrap();
     bytes.resize(bytes.len() + 4096, 0);
-    fs.write_file(&snapshot, &bytes).unwrap();
-    let store = open(&fs);
-    let read = read_snapshot(store.snapshot().unwrap().unwrap());
-    assert!(matches!(read, Err(StorageError::Corrupt { .. })), "{read:?}");
+    fs.write_file(&file, &bytes).unwrap();
+    let error = try_open(&fs).unwrap_err();
+    assert!(matches!(error, StorageError::Corrupt { .. }), "{error}");
 }

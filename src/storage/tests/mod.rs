@@ -23,15 +23,20 @@ use parking_lot::Mutex;
 
 use super::error::StorageError;
 use super::hard_state::HardState;
+use super::index::Index;
 use super::log::Log;
 use super::log_entry::{Completion, Entry, EntryKind, NewEntry, Payload};
 use super::log_scan::TailPolicy;
 use super::log_writer::Purpose;
-use super::snapshot::{SnapshotHead, SnapshotReader};
+use super::manifest::ManifestHead;
+use super::record::Record;
 use super::store::{Absent, Store, StoreOptions};
+use super::table::TableOptions;
+use super::table_store::{MergeGoal, TableStore, TableStoreOptions};
+use crate::config::Compression;
 use crate::env::Env;
 use crate::env::fs_sim::SimFs;
-use crate::types::{LogId, LogIndex, NodeId, Term, Timestamp, Vote};
+use crate::types::{LogId, LogIndex, NodeId, Term, Timestamp, Version, Vote};
 
 const ROOT: &str = "/data";
 
@@ -45,6 +50,16 @@ fn options() -> StoreOptions {
         node: NodeId(1),
         tail: TailPolicy::Refuse,
         absent: Absent::Create,
+        tables: table_options(),
+    }
+}
+
+/// Small tables, so that one snapshot has several.
+fn table_options() -> TableStoreOptions {
+    TableStoreOptions {
+        table: TableOptions { compression: Compression::Off, block_bytes: 512 },
+        table_bytes_max: 1500,
+        memory_bytes: 1 << 20,
     }
 }
 
@@ -70,6 +85,18 @@ fn open(fs: &SimFs) -> Store {
 
 fn path(name: &str) -> PathBuf {
     Path::new(ROOT).join(name)
+}
+
+/// The newest manifest.
+fn manifest(fs: &SimFs) -> PathBuf {
+    let files = fs.files().into_iter().map(|(path, _)| path);
+    files.filter(|path| path.to_string_lossy().contains("MANIFEST-")).max().unwrap()
+}
+
+/// The tables.
+fn tables(fs: &SimFs) -> Vec<PathBuf> {
+    let files = fs.files().into_iter().map(|(path, _)| path);
+    files.filter(|path| path.extension().is_some_and(|it| it == "tbl")).collect()
 }
 
 fn segment(id: u32) -> PathBuf {
@@ -157,27 +184,42 @@ fn indexes(log: &Log) -> Vec<u64> {
     read_log(log).unwrap().1.iter().map(|entry| entry.id.index.0).collect()
 }
 
-fn snapshot_head(index: u64) -> SnapshotHead {
-    SnapshotHead {
+/// Rows of every snapshot.
+const ROWS: u64 = 9;
+
+fn snapshot_head(index: u64) -> ManifestHead {
+    ManifestHead {
         last: id(index),
         timestamp: Timestamp(index),
         membership: Bytes::from_static(b"members"),
+        sessions: Bytes::new(),
+        keys: ROWS,
+        live_bytes: ROWS * 301,
     }
 }
 
+/// Puts a state of so many rows into tables: the same keys each time, with other values.
 fn publish_snapshot(store: &Store, index: u64) -> Result<(), StorageError> {
-    let chunks = || -> Box<dyn Iterator<Item = Vec<u8>>> {
-        Box::new((0..3).map(move |chunk| payload(index + chunk, 300)))
+    let row = |n: u64| {
+        let value = Some(Bytes::from(payload(index + n, 300)));
+        let (version, timestamp) = (Version(index), Timestamp(index));
+        (Bytes::from(vec![u8::try_from(n).unwrap()]), Record { value, version, timestamp })
     };
-    store.publish_snapshot(&snapshot_head(index), 9, &chunks).map(drop)
+    let rows = Index::from_sorted((0..ROWS).map(row)).unwrap();
+    store.add_run(&snapshot_head(index), &rows)?;
+    while store.merge_step(MergeGoal::Everything)?.is_some() {}
+    Ok(())
 }
 
-/// The chunks of a snapshot, and which entry it reaches to.
-fn read_snapshot(mut reader: SnapshotReader) -> Result<(LogId, Vec<Bytes>), StorageError> {
-    let mut chunks = Vec::new();
-    while let Some(chunk) = reader.next_chunk()? {
-        chunks.push(chunk);
+/// The values of a snapshot, and which entry it reaches to.
+type Snapshot = (LogId, Vec<Bytes>);
+
+fn read_snapshot(tables: &TableStore) -> Result<Option<Snapshot>, StorageError> {
+    let Some(head) = tables.manifest_head() else { return Ok(None) };
+    let mut values = Vec::new();
+    for n in 0..ROWS {
+        let record = tables.set().get(&[u8::try_from(n).unwrap()])?;
+        values.extend(record.and_then(|record| record.value));
     }
-    assert_eq!(reader.info().unwrap().rows, 9);
-    Ok((reader.head().last, chunks))
+    Ok(Some((head.last, values)))
 }

@@ -25,7 +25,7 @@ fn refused(fs: &SimFs, expected: impl Fn(&StorageError) -> bool) {
     let error = try_open(fs).unwrap_err();
     assert!(expected(&error), "{error}");
     assert_eq!(fs.files(), before, "{error}");
-    let error = ReadOnlyStore::open(env(fs), Path::new(ROOT)).unwrap_err();
+    let error = ReadOnlyStore::open(env(fs), Path::new(ROOT), table_options()).unwrap_err();
     assert!(expected(&error), "{error}");
     assert_eq!(fs.files(), before, "{error}");
 }
@@ -87,18 +87,18 @@ fn a_segment_of_another_directory_is_corrupt() {
 }
 
 #[test]
-fn a_missing_snapshot_is_named_once_the_log_is_purged_and_ignored_before() {
-    let snapshot = path("SNAPSHOT-00000000000000000012");
+fn a_missing_manifest_is_named_once_the_log_is_purged_and_ignored_before() {
     let fs = closed();
-    fs.remove_file(&snapshot).unwrap();
-    refused(&fs, |error| names(error, &snapshot));
+    fs.remove_file(&manifest(&fs)).unwrap();
+    refused(&fs, |error| error.to_string().contains("MANIFEST-"));
     let fs = SimFs::new(1);
     let store = open(&fs);
     append(store.log(), 0..40, 300);
     publish_snapshot(&store, 12).unwrap();
     drop(store);
-    fs.remove_file(&snapshot).unwrap();
+    fs.remove_file(&manifest(&fs)).unwrap();
     assert_eq!(indexes(open(&fs).log()).len(), 40);
+    assert_eq!(tables(&fs), [PathBuf::new(); 0], "nothing names them any more");
 }
 
 #[test]
@@ -126,7 +126,7 @@ fn watermark_lock_and_reserve_are_not_needed() {
         store.close().unwrap();
         drop(store);
         fs.remove_file(&path(name)).unwrap();
-        let reader = ReadOnlyStore::open(env(&fs), Path::new(ROOT)).unwrap();
+        let reader = ReadOnlyStore::open(env(&fs), Path::new(ROOT), table_options()).unwrap();
         assert_eq!(reader.hard_state().last, Some(id(19)));
         drop(reader);
         assert!(fs.read_file(&path(name)).is_err());
@@ -139,17 +139,18 @@ fn watermark_lock_and_reserve_are_not_needed() {
 #[test]
 fn a_newer_format_is_refused_in_every_file() {
     // The checksum of a prologue ends it, that of the identity, too.
-    let snapshot = path("SNAPSHOT-00000000000000000012");
+    let newest = manifest(&closed());
+    let table = tables(&closed()).pop().unwrap();
     let last = segments(&closed()).pop().unwrap();
-    for (file, len) in [(path("IDENTITY"), 64), (last, 40), (snapshot, 40)] {
+    for (file, len) in [(path("IDENTITY"), 64), (last, 40), (newest, 40), (table, 40)] {
         let fs = closed();
         let mut bytes = fs.read_file(&file).unwrap();
-        bytes[8] = 2;
+        bytes[8] = 3;
         let crc = crc32c::crc32c(&bytes[..len - 4]);
         bytes[len - 4..len].copy_from_slice(&crc.to_le_bytes());
         fs.write_file(&file, &bytes).unwrap();
         refused(&fs, |error| {
-            matches!(error, StorageError::UnsupportedFormat { found: 2, .. }) && names(error, &file)
+            matches!(error, StorageError::UnsupportedFormat { found: 3, .. }) && names(error, &file)
         });
     }
 }
@@ -158,7 +159,7 @@ fn a_newer_format_is_refused_in_every_file() {
 fn a_newer_format_is_refused_before_a_lock_is_made() {
     let fs = closed();
     let mut bytes = fs.read_file(&path("IDENTITY")).unwrap();
-    bytes[8] = 2;
+    bytes[8] = 3;
     let crc = crc32c::crc32c(&bytes[..60]);
     bytes[60..].copy_from_slice(&crc.to_le_bytes());
     fs.write_file(&path("IDENTITY"), &bytes).unwrap();
@@ -168,9 +169,9 @@ fn a_newer_format_is_refused_before_a_lock_is_made() {
 
 #[test]
 fn symbolic_links_are_not_followed() {
-    let snapshot = "SNAPSHOT-00000000000000000012";
+    let (newest, table) = (manifest(&closed()), tables(&closed()).pop().unwrap());
     let last = segments(&closed()).pop().unwrap();
-    for file in [path("LOCK"), path("IDENTITY"), path(snapshot), last] {
+    for file in [path("LOCK"), path("IDENTITY"), newest.clone(), table, last] {
         let fs = closed();
         fs.remove_file(&file).unwrap();
         fs.make_symlink(&file).unwrap();
@@ -181,7 +182,7 @@ fn symbolic_links_are_not_followed() {
     fs.make_symlink(&path("log")).unwrap();
     refused(&fs, |error| names(error, &path("log")));
     fs.remove_file(&path("IDENTITY")).unwrap();
-    fs.remove_file(&path(snapshot)).unwrap();
+    fs.remove_file(&newest).unwrap();
     refused(&fs, |error| names(error, &path("log")));
     // What is made anew all the time replaces a link in its place.
     for name in ["log/WATERMARK", "RESERVE", "IDENTITY.tmp", "log/0000000009.seg.tmp"] {

@@ -165,12 +165,12 @@ fn a_reader_changes_nothing_and_sees_the_unsynced_tail() {
     let before = fs.files();
     let operations = fs.operations();
     fs.start_trace();
-    let reader = ReadOnlyStore::open(env(&fs), Path::new(ROOT)).unwrap();
-    let other = ReadOnlyStore::open(env(&fs), Path::new(ROOT)).unwrap();
+    let reader = ReadOnlyStore::open(env(&fs), Path::new(ROOT), table_options()).unwrap();
+    let other = ReadOnlyStore::open(env(&fs), Path::new(ROOT), table_options()).unwrap();
     let entries = reader.read_range(LogIndex(0)..LogIndex(6), usize::MAX).unwrap();
     assert_eq!(entries.len(), 6);
     assert_eq!(reader.hard_state().last, Some(id(5)));
-    assert!(reader.snapshot().unwrap().is_none());
+    assert!(read_snapshot(reader.tables()).unwrap().is_none());
     assert!(matches!(try_open(&fs), Err(StorageError::Locked { .. })));
     drop((reader, other));
     assert!(fs.operations() > operations);
@@ -185,7 +185,7 @@ fn a_second_opener_is_locked_out_and_the_lock_goes_with_the_first() {
     append(store.log(), 0..1, 10);
     let before = fs.files();
     assert!(matches!(try_open(&fs), Err(StorageError::Locked { .. })));
-    let reader = ReadOnlyStore::open(env(&fs), Path::new(ROOT));
+    let reader = ReadOnlyStore::open(env(&fs), Path::new(ROOT), table_options());
     assert!(matches!(reader, Err(StorageError::Locked { .. })));
     assert_eq!(fs.files(), before);
     drop(store);

@@ -82,7 +82,7 @@ fn check(fs: &SimFs, outcome: &Outcome, all: bool, what: &str) {
     }
     assert!(hard.purged.map(|purged| purged.index.0) >= outcome.purged, "{what}");
     assert!(hard.vote.map_or(0, |vote| vote.term.0) >= outcome.vote, "{what}");
-    let snapshot = store.snapshot().unwrap().map(|reader| read_snapshot(reader).unwrap().0);
+    let snapshot = read_snapshot(store.tables()).unwrap().map(|(last, _)| last);
     assert!(snapshot.map(|last| last.index.0) >= outcome.snapshot, "{what}");
 }
 

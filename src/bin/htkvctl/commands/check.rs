@@ -9,6 +9,7 @@ use hightower_kv::storage::format::{LOG_NAME, TORN_SUFFIX};
 use hightower_kv::storage::inspect::{self, VerifyReport};
 use hightower_kv::storage::log_scan::TailPolicy;
 use hightower_kv::storage::store::{Absent, Store, StoreOptions};
+use hightower_kv::storage::table_store::TableStoreOptions;
 use serde_json::json;
 
 use crate::args::Args;
@@ -83,6 +84,7 @@ pub(crate) fn truncate_tail(args: &Args) -> Result<()> {
         node: config.node_id,
         tail: TailPolicy::Truncate,
         absent: Absent::Refuse,
+        tables: TableStoreOptions::default(),
     };
     let store = Store::open(env.clone(), &args.data_dir, &options)?;
     let last = store.log().hard_state().last.map(|last| last.index.0);

@@ -27,8 +27,9 @@ pub(crate) fn export(args: &Args, prefix: Option<&OsStr>) -> Result<()> {
     };
     let mut out = output();
     let mut rows: u64 = 0;
-    for (key, value) in view.prefix(&prefix) {
-        serde_json::to_writer(&mut out, &JsonRow::new(&key, &value, args.hex.into()))?;
+    let mut found = view.cursor_prefix(&prefix)?;
+    while let Some(row) = found.next()? {
+        serde_json::to_writer(&mut out, &JsonRow::new(row.key, row.value, args.hex.into()))?;
         writeln!(out)?;
         rows += 1;
         bar.inc(1);

@@ -56,7 +56,7 @@ fn read_value(args: &Args) -> Result<Vec<u8>> {
 pub(crate) fn get(args: &Args, key: &OsStr, form: Form) -> Result<()> {
     let key = args.bytes(key)?;
     let engine = args.look()?;
-    let found = engine.view().get_versioned(&key).ok_or(Failure::NotFound)?;
+    let found = engine.view().get_versioned(&key)?.ok_or(Failure::NotFound)?;
     let mut out = output();
     let value: &[u8] = &found.value;
     match as_plain_text(value) {
@@ -113,12 +113,16 @@ pub(crate) fn scan(
     let mut out = output();
     match order {
         Order::Forward => {
-            rows.take(limit).try_for_each(|(key, value)| row(args, &mut out, &key, &value))?;
+            rows.take(limit).try_for_each(|found| {
+                let (key, value) = found?;
+                row(args, &mut out, &key, &value)
+            })?;
         }
         Order::Reverse => {
-            rows.rev()
-                .take(limit)
-                .try_for_each(|(key, value)| row(args, &mut out, &key, &value))?;
+            rows.rev().take(limit).try_for_each(|found| {
+                let (key, value) = found?;
+                row(args, &mut out, &key, &value)
+            })?;
         }
     }
     Ok(out.flush()?)

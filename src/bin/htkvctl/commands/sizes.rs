@@ -31,15 +31,16 @@ pub(crate) fn stats(args: &Args) -> Result<()> {
             "segments": stats.segments,
             "log_bytes": stats.log_bytes,
             "snapshot_version": stats.snapshot_version.map(|version| version.0),
-            "snapshot_bytes": stats.snapshot_bytes,
+            "tables": stats.tables,
+            "table_bytes": stats.table_bytes,
+            "runs": stats.runs,
         });
         writeln!(out, "{line}")?;
         return Ok(out.flush()?);
     }
-    let snapshot = stats.snapshot_version.map_or_else(
-        || "none".to_owned(),
-        |version| format!("at version {version}, {} bytes", stats.snapshot_bytes),
-    );
+    let snapshot = stats
+        .snapshot_version
+        .map_or_else(|| "none".to_owned(), |version| format!("at version {version}"));
     writeln!(out, "cluster         {}", identity.cluster)?;
     writeln!(out, "node            {}", identity.node)?;
     writeln!(out, "voters          {:?}", voters.unwrap_or_default())?;
@@ -51,6 +52,11 @@ pub(crate) fn stats(args: &Args) -> Result<()> {
     writeln!(out, "term            {}", stats.term)?;
     writeln!(out, "log             {} bytes in {} segments", stats.log_bytes, stats.segments)?;
     writeln!(out, "snapshot        {snapshot}")?;
+    writeln!(
+        out,
+        "tables          {} bytes in {} tables, {} runs",
+        stats.table_bytes, stats.tables, stats.runs
+    )?;
     Ok(out.flush()?)
 }
 
@@ -68,7 +74,7 @@ pub(crate) fn segments(args: &Args) -> Result<()> {
             .collect();
         let line = json!({
             "segments": rows,
-            "snapshot_bytes": stats.snapshot_bytes,
+            "table_bytes": stats.table_bytes,
             "live_bytes": stats.live_bytes,
             "stale_bytes": stats.stale_bytes,
         });
@@ -78,7 +84,7 @@ pub(crate) fn segments(args: &Args) -> Result<()> {
     for &(id, bytes) in &segments {
         writeln!(out, "segment-{id} entries:{} bytes:{bytes}", engine.entries_in(id))?;
     }
-    writeln!(out, "snapshot bytes:{}", stats.snapshot_bytes)?;
+    writeln!(out, "tables:{} bytes:{}", stats.tables, stats.table_bytes)?;
     writeln!(out, "live bytes:{} stale bytes:{}", stats.live_bytes, stats.stale_bytes)?;
     if std::io::stdout().is_terminal() {
         writeln!(out, "{}", bar(stats.live_bytes, stats.stale_bytes))?;
@@ -109,7 +115,10 @@ pub(crate) fn compact(args: &Args) -> Result<()> {
             "bytes_before": report.bytes_before,
             "bytes_after": report.bytes_after,
             "segments_removed": report.segments_removed,
-            "snapshot_bytes": report.snapshot_bytes,
+            "rows_written": report.rows_written,
+            "merges": report.merges,
+            "tables": report.tables,
+            "table_bytes": report.table_bytes,
             "seconds": seconds,
         });
         writeln!(out, "{line}")?;
@@ -118,7 +127,9 @@ pub(crate) fn compact(args: &Args) -> Result<()> {
     writeln!(out, "bytes before      {}", report.bytes_before)?;
     writeln!(out, "bytes after       {}", report.bytes_after)?;
     writeln!(out, "segments removed  {}", report.segments_removed)?;
-    writeln!(out, "snapshot          {} rows, {} bytes", report.rows, report.snapshot_bytes)?;
+    writeln!(out, "rows              {}, {} newly written", report.rows, report.rows_written)?;
+    writeln!(out, "merges            {}", report.merges)?;
+    writeln!(out, "tables            {}, {} bytes", report.tables, report.table_bytes)?;
     writeln!(out, "took              {seconds:.3} s")?;
     Ok(out.flush()?)
 }

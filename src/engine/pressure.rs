@@ -1,0 +1,58 @@
+//! When compaction is due. Pure.
+
+/// What has gathered since the last freeze, in bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Pressure {
+    /// Log that no table covers.
+    pub(crate) behind: u64,
+    /// Memory of the tail.
+    pub(crate) tail: u64,
+    /// Useless bytes in the log.
+    pub(crate) stale: u64,
+}
+
+/// From how much on compaction is due.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Marks {
+    pub(crate) behind: u64,
+    pub(crate) tail: u64,
+    /// `compaction_threshold`.
+    pub(crate) stale: u64,
+}
+
+/// Whether the tail is to be written. Pure.
+pub(crate) const fn is_due(pressure: Pressure, marks: Marks) -> bool {
+    pressure.behind >= marks.behind || pressure.tail >= marks.tail || pressure.stale > marks.stale
+}
+
+/// Whether so much has gathered while the tail before is still being written that writers should
+/// wait. Pure.
+pub(crate) const fn is_far_behind(pressure: Pressure, marks: Marks) -> bool {
+    pressure.behind / 2 >= marks.behind || pressure.tail / 2 >= marks.tail
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MARKS: Marks = Marks { behind: 100, tail: 1000, stale: 50 };
+
+    #[test]
+    fn any_mark_that_is_passed_makes_it_due() {
+        let due = |behind, tail, stale| is_due(Pressure { behind, tail, stale }, MARKS);
+        assert!(!due(99, 999, 50));
+        assert!(due(100, 0, 0));
+        assert!(due(0, 1000, 0));
+        assert!(due(0, 0, 51));
+        assert!(!is_due(Pressure::default(), Marks { stale: 0, ..MARKS }));
+        assert!(is_due(Pressure { stale: 1, ..Pressure::default() }, Marks { stale: 0, ..MARKS }));
+    }
+
+    #[test]
+    fn writers_wait_at_twice_what_makes_it_due() {
+        let far = |behind, tail| is_far_behind(Pressure { behind, tail, stale: 0 }, MARKS);
+        assert!(!far(199, 1999));
+        assert!(far(200, 0));
+        assert!(far(0, 2000));
+    }
+}

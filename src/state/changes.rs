@@ -1,0 +1,231 @@
+//! The changes that one entry makes.
+
+use bytes::Bytes;
+
+use super::outcome::{Applied, Outcome};
+use super::view::StateView;
+use crate::command::{Command, Condition, Guard};
+use crate::storage::error::StorageError;
+use crate::storage::index::Inserted;
+use crate::storage::prefix_index::{as_slice, prefix_range};
+use crate::storage::record::{Direction, Record};
+use crate::types::{Timestamp, Version};
+
+/// What a row of the tail takes in memory besides its bytes: its place in the index, and the heads
+/// of the buffers it shares.
+const TAIL_ROW_BYTES: u64 = 176;
+
+/// Memory that a row of the tail takes, roughly.
+pub(super) fn tail_bytes_of(key: &[u8], record: &Record) -> u64 {
+    row_bytes(key, record) + TAIL_ROW_BYTES
+}
+
+/// Bytes of a row that count as live while it is.
+fn row_bytes(key: &[u8], record: &Record) -> u64 {
+    // A length in memory fits.
+    (key.len() + record.value_bytes()) as u64
+}
+
+/// Whether everything that applying `command` would look at can be read.
+///
+/// # Errors
+/// `Corrupt`, `Io`.
+pub(super) fn check(view: &StateView, command: &Command) -> Result<(), StorageError> {
+    if view.base.is_empty() {
+        return Ok(());
+    }
+    match command {
+        Command::Set { key, .. } | Command::Delete { key } => view.record(key).map(drop),
+        Command::DeletePrefix { prefix } => {
+            let mut rows = view.cursor_prefix(prefix)?;
+            while rows.next()?.is_some() {}
+            Ok(())
+        }
+        Command::Batch { guards, commands } => {
+            guards.iter().try_for_each(|guard| view.record(&guard.key).map(drop))?;
+            commands.iter().try_for_each(|command| check(view, command))
+        }
+    }
+}
+
+/// One entry at work on the state.
+pub(super) struct Changes<'a> {
+    now: &'a mut StateView,
+    tail_bytes: &'a mut u64,
+    version: Version,
+    timestamp: Timestamp,
+    stale_bytes: u64,
+}
+
+impl<'a> Changes<'a> {
+    pub(super) fn new(
+        now: &'a mut StateView,
+        tail_bytes: &'a mut u64,
+        version: Version,
+        timestamp: Timestamp,
+    ) -> Self {
+        Self { now, tail_bytes, version, timestamp, stale_bytes: 0 }
+    }
+
+    /// Makes them. A set that changed nothing tells the version and the stamp that the key keeps.
+    pub(super) fn all(mut self, command: Command) -> Result<Applied, StorageError> {
+        let (mut version, mut timestamp) = (self.version, self.timestamp);
+        let outcome = match command {
+            Command::Batch { guards, commands } => self.batch(&guards, commands)?,
+            Command::Set { key, value } => match self.set(key, value)? {
+                None => Outcome::Applied,
+                Some(kept) => {
+                    (version, timestamp) = (kept.version, kept.timestamp);
+                    Outcome::Unchanged
+                }
+            },
+            single => self.single(single)?,
+        };
+        Ok(Applied { outcome, version, timestamp, stale_bytes: self.stale_bytes })
+    }
+
+    /// All commands if every guard holds. Guards are looked at before anything is changed.
+    fn batch(&mut self, guards: &[Guard], commands: Vec<Command>) -> Result<Outcome, StorageError> {
+        for (at, guard) in guards.iter().enumerate() {
+            let found = self.now.record(&guard.key)?.filter(|record| !record.is_tombstone());
+            if !holds(&guard.condition, found.as_ref()) {
+                let found = found.map(|record| record.version);
+                return Ok(Outcome::GuardFailed { guard: at, found });
+            }
+        }
+        let mut changed = false;
+        for command in commands {
+            changed |= self.single(command)?.changed();
+        }
+        Ok(if changed { Outcome::Applied } else { Outcome::Unchanged })
+    }
+
+    fn single(&mut self, command: Command) -> Result<Outcome, StorageError> {
+        match command {
+            Command::Set { key, value } => Ok(match self.set(key, value)? {
+                None => Outcome::Applied,
+                Some(_) => Outcome::Unchanged,
+            }),
+            Command::Delete { key } => self.delete(key),
+            Command::DeletePrefix { prefix } => self.delete_prefix(&prefix),
+            Command::Batch { .. } => unreachable!("a batch within a batch was not validated"),
+        }
+    }
+
+    /// Sets a key; returns what it keeps when it has that value already.
+    fn set(&mut self, key: Bytes, value: Bytes) -> Result<Option<Record>, StorageError> {
+        let record =
+            Record { value: Some(value), version: self.version, timestamp: self.timestamp };
+        let key_bytes = key.len() as u64;
+        let bytes = row_bytes(&key, &record);
+        // One search finds the old record and puts the new one in. Only if the tail has none is
+        // there something to look up below, under the key that is then still needed.
+        let below = (!self.now.is_tail_only()).then(|| (key.clone(), record.value.clone()));
+        let same = |old: &Record, new: &Record| old.value == new.value;
+        let old = match self.now.tail.insert_unless(key, record, same) {
+            Inserted::Kept(kept) => return Ok(Some(kept)),
+            Inserted::Replaced(old) => {
+                *self.tail_bytes += bytes;
+                *self.tail_bytes -= key_bytes + old.value_bytes() as u64;
+                Some(old)
+            }
+            Inserted::New => {
+                *self.tail_bytes += bytes + TAIL_ROW_BYTES;
+                match below {
+                    None => None,
+                    Some((key, value)) => {
+                        let old = self.now.below(&key);
+                        if !matches!(&old, Ok(Some(old)) if old.value == value) {
+                            old?
+                        } else {
+                            self.forget(&key);
+                            return old;
+                        }
+                    }
+                }
+            }
+        };
+        self.now.live_bytes += bytes;
+        match old.filter(|old| !old.is_tombstone()) {
+            None => self.now.keys += 1,
+            Some(old) => self.retire(key_bytes + old.value_bytes() as u64),
+        }
+        Ok(None)
+    }
+
+    fn delete(&mut self, key: Bytes) -> Result<Outcome, StorageError> {
+        let Some(old) = self.now.record(&key)?.filter(|old| !old.is_tombstone()) else {
+            return Ok(Outcome::NotFound);
+        };
+        self.retire(row_bytes(&key, &old));
+        self.now.keys -= 1;
+        self.remove(key);
+        Ok(Outcome::Removed { keys: 1 })
+    }
+
+    fn delete_prefix(&mut self, prefix: &[u8]) -> Result<Outcome, StorageError> {
+        // Everything is read before anything is changed.
+        let (from, to) = prefix_range(prefix);
+        let bounds = (as_slice(&from), as_slice(&to));
+        let mut rows = self.now.cursor::<&[u8]>(bounds, Direction::Forward)?;
+        let mut keys = Vec::new();
+        let mut bytes = 0;
+        while let Some(row) = rows.next()? {
+            bytes += (row.key.len() + row.value.len()) as u64;
+            keys.push(Bytes::copy_from_slice(row.key));
+        }
+        if keys.is_empty() {
+            return Ok(Outcome::NotFound);
+        }
+        let removed = keys.len() as u64;
+        self.retire(bytes);
+        self.now.keys -= removed;
+        if removed > 0 && self.now.keys == 0 && self.now.is_tail_only() {
+            self.now.tail = Default::default();
+            *self.tail_bytes = 0;
+        } else {
+            for key in keys {
+                self.remove(key);
+            }
+        }
+        Ok(Outcome::Removed { keys: removed })
+    }
+
+    /// Takes a key out of the tail, or hides what layers below may have of it.
+    fn remove(&mut self, key: Bytes) {
+        if self.now.may_be_below(&key) {
+            let tombstone =
+                Record { value: None, version: self.version, timestamp: self.timestamp };
+            *self.tail_bytes += tail_bytes_of(&key, &tombstone);
+            let key_bytes = key.len() as u64;
+            if let Some(old) = self.now.tail.insert(key, tombstone) {
+                *self.tail_bytes -= key_bytes + old.value_bytes() as u64 + TAIL_ROW_BYTES;
+            }
+        } else {
+            self.forget(&key);
+        }
+    }
+
+    /// Takes a key out of the tail.
+    fn forget(&mut self, key: &[u8]) {
+        if let Some(old) = self.now.tail.remove(key) {
+            *self.tail_bytes -= tail_bytes_of(key, &old);
+        }
+    }
+
+    fn retire(&mut self, bytes: u64) {
+        self.now.live_bytes -= bytes;
+        self.stale_bytes += bytes;
+    }
+}
+
+fn holds(condition: &Condition, found: Option<&Record>) -> bool {
+    match condition {
+        Condition::Absent => found.is_none(),
+        Condition::Present => found.is_some(),
+        Condition::VersionEquals(version) => found.is_some_and(|record| record.version == *version),
+        Condition::ValueEquals(value) => {
+            found.is_some_and(|record| record.value.as_ref() == Some(value))
+        }
+    }
+}

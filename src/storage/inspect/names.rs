@@ -1,0 +1,95 @@
+//! What is in a directory, sorted out by name.
+
+use std::path::Path;
+
+use super::VerifyReport;
+use crate::env::Env;
+use crate::env::fs::{DirEntry, FileKind};
+use crate::storage::error::StorageError;
+use crate::storage::format::{
+    IDENTITY_NAME, LOCK_NAME, LOG_NAME, RESERVE_NAME, TABLES_NAME, TEMPORARY_SUFFIX, TORN_SUFFIX,
+    WATERMARK_NAME, parse_manifest_name, parse_segment_name, parse_table_name,
+};
+use crate::types::{SegmentId, TableId};
+
+/// The files of a store, by kind, each ascending.
+#[derive(Debug, Default)]
+pub(super) struct Names {
+    pub(super) has_identity: bool,
+    pub(super) has_watermark: bool,
+    pub(super) segments: Vec<SegmentId>,
+    pub(super) manifests: Vec<u64>,
+    pub(super) tables: Vec<TableId>,
+}
+
+impl Names {
+    /// Lists the directory and its folders; what is none of the store's is told as a left-over.
+    pub(super) fn of(
+        env: &Env,
+        root: &Path,
+        report: &mut VerifyReport,
+    ) -> Result<Self, StorageError> {
+        let mut names = Self::default();
+        let list = |path: &Path| env.fs.list(path).map_err(StorageError::wrap("list", path));
+        for entry in list(root)? {
+            names.take_in_root(root, &entry, report);
+        }
+        for folder in [LOG_NAME, TABLES_NAME] {
+            let path = root.join(folder);
+            let kind = env.fs.kind(&path).map_err(StorageError::wrap("look at", &path))?;
+            if kind == Some(FileKind::Directory) {
+                for entry in list(&path)? {
+                    names.take_in(folder, &path, &entry, report);
+                }
+            }
+        }
+        names.segments.sort_unstable();
+        names.manifests.sort_unstable();
+        names.tables.sort_unstable();
+        Ok(names)
+    }
+
+    fn take_in_root(&mut self, root: &Path, entry: &DirEntry, report: &mut VerifyReport) {
+        let path = root.join(&entry.name);
+        let manifest = parse_manifest_name(&entry.name);
+        let is_folder = [LOG_NAME, TABLES_NAME].contains(&entry.name.as_str());
+        let is_file = [IDENTITY_NAME, LOCK_NAME, RESERVE_NAME].contains(&entry.name.as_str());
+        let expected = if is_folder { FileKind::Directory } else { FileKind::File };
+        if manifest.is_none() && !is_folder && !is_file {
+            report.leftover(path, what_is(&entry.name));
+        } else if entry.kind != expected {
+            report.damage(&path, 0, format!("expected a {expected:?}, found {:?}", entry.kind));
+        } else if let Some(number) = manifest {
+            self.manifests.push(number);
+        } else if entry.name == IDENTITY_NAME {
+            self.has_identity = true;
+        }
+    }
+
+    fn take_in(&mut self, folder: &str, path: &Path, entry: &DirEntry, report: &mut VerifyReport) {
+        let path = path.join(&entry.name);
+        let in_log = folder == LOG_NAME;
+        let segment = parse_segment_name(&entry.name).filter(|_| in_log);
+        let table = parse_table_name(&entry.name).filter(|_| !in_log);
+        let is_watermark = in_log && entry.name == WATERMARK_NAME;
+        if segment.is_none() && table.is_none() && !is_watermark {
+            report.leftover(path, what_is(&entry.name));
+        } else if entry.kind != FileKind::File {
+            report.damage(&path, 0, format!("expected a File, found {:?}", entry.kind));
+        } else {
+            self.segments.extend(segment);
+            self.tables.extend(table);
+            self.has_watermark |= is_watermark;
+        }
+    }
+}
+
+fn what_is(name: &str) -> &'static str {
+    if name.ends_with(TEMPORARY_SUFFIX) {
+        "a file that was being written; removed when the store is opened"
+    } else if name.ends_with(TORN_SUFFIX) {
+        "bytes that were cut off the log, kept as evidence"
+    } else {
+        "not a file of the store; left alone"
+    }
+}

@@ -1,0 +1,88 @@
+//! Checks the newest manifest and the tables that it names.
+
+use std::sync::Arc;
+
+use super::VerifyReport;
+use super::names::Names;
+use crate::storage::context::Context;
+use crate::storage::error::StorageError;
+use crate::storage::manifest::{Manifest, TableEntry};
+use crate::storage::manifest_file;
+use crate::storage::table::BlockCache;
+use crate::storage::table_dir::open_table;
+use crate::types::{LogIndex, TableId};
+
+/// Checks what the log's purge relies on: the newest manifest, and every byte of its tables.
+pub(super) fn check_tables(
+    context: &Context,
+    names: &Names,
+    purged: Option<LogIndex>,
+    report: &mut VerifyReport,
+) {
+    let newest = names.manifests.last().copied();
+    for &older in names.manifests.iter().filter(|&&number| Some(number) < newest) {
+        let what = "a replaced manifest; removed when the store is opened";
+        report.leftover(manifest_file::path_of(context, older), what);
+    }
+    let next = manifest_file::path_of(context, newest.map_or(1, |number| number + 1));
+    let Some(number) = newest else {
+        if purged.is_some() {
+            report.damage(
+                &next,
+                0,
+                "it is missing: the log is purged, and no manifest says what \
+                                     was in it",
+            );
+        }
+        return check_leftovers(context, names, &[], report);
+    };
+    let path = manifest_file::path_of(context, number);
+    let manifest = match manifest_file::read(context, number) {
+        Ok((manifest, bytes)) => {
+            count_manifest(&manifest, bytes, report);
+            manifest
+        }
+        // Without it nobody knows what the tables are.
+        Err(error) => return report.refused(&path, error),
+    };
+    if purged > Some(manifest.head.last.index) {
+        report.damage(
+            &next,
+            0,
+            "it is missing: the log is purged further than the newest manifest",
+        );
+    }
+    for entry in manifest.tables() {
+        if let Err(error) = check_table(context, entry, report) {
+            report.refused(&context.table_path(entry.summary.id), error);
+        }
+    }
+    let named: Vec<TableId> = manifest.tables().map(|entry| entry.summary.id).collect();
+    check_leftovers(context, names, &named, report);
+}
+
+fn count_manifest(manifest: &Manifest, bytes: u64, report: &mut VerifyReport) {
+    let frames = manifest.tables().count() as u64 + 2;
+    report.read(bytes, 1 + 2 * frames);
+    report.frames += frames;
+}
+
+fn check_table(
+    context: &Context,
+    entry: &TableEntry,
+    report: &mut VerifyReport,
+) -> Result<(), StorageError> {
+    let cache = Arc::new(BlockCache::new(0));
+    let open = open_table(context, entry.clone(), &cache)?;
+    open.table.verify()?;
+    // Prologue, footer, index, filter, the whole, and each block.
+    report.read(entry.summary.bytes, 5 + open.table.blocks() as u64);
+    Ok(())
+}
+
+fn check_leftovers(context: &Context, names: &Names, named: &[TableId], report: &mut VerifyReport) {
+    for &id in names.tables.iter().filter(|id| !named.contains(id)) {
+        let what = "a table that no manifest names; removed when the store is opened";
+        report.leftover(context.table_path(id), what);
+    }
+}

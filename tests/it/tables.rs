@@ -1,0 +1,418 @@
+//! Tables through the public surface: what they hold, what they cost, what happens when one is
+//! damaged (rows S9 to S11, S15 to S17 and S20 of `docs/testing.md`).
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use hightower_kv::config::Compression;
+use hightower_kv::env::fs_sim::SimFs;
+use hightower_kv::env::rng::SeededRng;
+use hightower_kv::{
+    Command, Condition, Error, KvEngine, Outcome, ReadOnlyEngine, SingleNodeEngine, SnapshotEngine,
+    StoreConfig,
+};
+
+use crate::support::{Pairs, open_sim, open_sim_with, pairs, real_config, sim_config};
+
+fn key(n: u64) -> Vec<u8> {
+    format!("key/{n:06}").into_bytes()
+}
+
+/// Values that no two writes share.
+fn value(n: u64, round: u64, len: usize) -> Vec<u8> {
+    let rng = SeededRng::new((n << 20) ^ round);
+    let mut value = vec![0; len];
+    rng.fill_bytes(&mut value);
+    value
+}
+
+fn table_files(fs: &SimFs) -> Vec<PathBuf> {
+    let files = fs.files().into_iter().map(|(path, _)| path);
+    files.filter(|path| path.extension().is_some_and(|extension| extension == "tbl")).collect()
+}
+
+fn directory_bytes(fs: &SimFs) -> u64 {
+    fs.files().iter().map(|(_, bytes)| bytes.len() as u64).sum()
+}
+
+#[test]
+fn what_was_written_is_read_from_tail_and_tables_alike() {
+    for compression in [Compression::Off, Compression::Lz4, Compression::Zstd] {
+        let fs = SimFs::new(1);
+        let mut config = sim_config();
+        config.compression = compression;
+        config.max_segment_size = 64 << 10;
+        let mut expected = Pairs::new();
+        let engine = open_sim_with(&fs, &config).unwrap();
+        for round in 0..6 {
+            for n in (round * 40..round * 40 + 120).step_by(usize::try_from(round).unwrap() + 1) {
+                // Some larger than a block, some empty, some that compress.
+                let bytes = match n % 10 {
+                    0 => value(n, round, 20_000),
+                    1 => Vec::new(),
+                    2 => vec![b'x'; 3000],
+                    _ => value(n, round, 100),
+                };
+                engine.put(key(n), bytes.clone()).unwrap();
+                expected.insert(key(n), bytes);
+            }
+            for n in (0..200).step_by(17) {
+                engine.delete(key(n)).unwrap();
+                expected.remove(&key(n));
+            }
+            if round % 2 == 0 {
+                engine.run_compaction_now().unwrap();
+            }
+            assert!(pairs(&engine.snapshot_state()) == expected);
+        }
+        for n in 0..400 {
+            let found = engine.get(&key(n)).unwrap().map(Vec::from);
+            assert_eq!(found, expected.get(&key(n)).cloned());
+            assert_eq!(engine.contains(&key(n)).unwrap(), expected.contains_key(&key(n)));
+        }
+        let version = engine.latest_version();
+        engine.close().unwrap();
+        let reader = ReadOnlyEngine::open_in(
+            hightower_kv::env::Env::simulated_on(fs.clone(), 3).env,
+            "/data".as_ref(),
+        )
+        .unwrap();
+        assert!(pairs(reader.view()) == expected);
+        assert_eq!(reader.view().version(), Some(version));
+    }
+}
+
+#[test]
+fn conditions_and_outcomes_look_into_tables() {
+    let fs = SimFs::new(1);
+    let engine = open_sim(&fs).unwrap();
+    let first = engine.put(b"k".to_vec(), b"v".to_vec()).unwrap();
+    engine.put(b"other".to_vec(), b"w".to_vec()).unwrap();
+    engine.run_compaction_now().unwrap();
+    let again = engine.put(b"k".to_vec(), b"v".to_vec()).unwrap();
+    assert_eq!((again.outcome, again.version), (Outcome::Unchanged, first.version));
+    assert_eq!(again.timestamp, first.timestamp);
+    let swap = |condition| engine.compare_and_set(b"k".to_vec(), condition, b"x".to_vec()).unwrap();
+    assert!(!swap(Condition::Absent).is_applied());
+    assert!(!swap(Condition::ValueEquals("w".into())).is_applied());
+    assert!(swap(Condition::VersionEquals(first.version)).is_applied());
+    assert_eq!(engine.delete(b"other".to_vec()).unwrap().outcome, Outcome::Removed { keys: 1 });
+    assert_eq!(engine.delete(b"other".to_vec()).unwrap().outcome, Outcome::NotFound);
+    assert!(!engine.contains(b"other").unwrap());
+    assert_eq!(engine.len().unwrap(), 1);
+    engine.run_compaction_now().unwrap();
+    let gone = engine.submit(Command::delete_prefix("")).unwrap();
+    assert_eq!(gone.outcome, Outcome::Removed { keys: 1 });
+    assert!(engine.is_empty().unwrap());
+    assert_eq!(engine.stats().live_bytes, 0);
+    let report = engine.run_compaction_now().unwrap();
+    assert_eq!((report.tables, report.table_bytes), (0, 0), "nothing is left of it");
+}
+
+#[test]
+fn a_clean_close_leaves_nothing_to_replay_and_opening_reads_no_values() {
+    let fs = SimFs::new(1);
+    let mut config = sim_config();
+    config.max_segment_size = 8 << 20;
+    let engine = open_sim_with(&fs, &config).unwrap();
+    for n in 0..500 {
+        engine.put(key(n), value(n, 0, 4000)).unwrap();
+    }
+    engine.close().unwrap();
+    let in_tables: u64 =
+        table_files(&fs).iter().map(|path| fs.read_file(path).unwrap().len() as u64).sum();
+    assert!(in_tables > 2_000_000, "{in_tables}");
+    assert!(directory_bytes(&fs) < in_tables + 20_000, "the log is gone");
+    let engine = open_sim_with(&fs, &config).unwrap();
+    let stats = engine.stats();
+    assert_eq!((stats.keys, stats.tail_bytes), (500, 0));
+    assert!(stats.cache_bytes < 50_000, "{} bytes are in memory", stats.cache_bytes);
+    assert_eq!(engine.get(&key(77)).unwrap().unwrap(), value(77, 0, 4000));
+}
+
+/// Runs steps, and after each holds the directory to its bound.
+fn stays_within_bounds(config: &StoreConfig, mut step: impl FnMut(&SingleNodeEngine, u64)) {
+    let fs = SimFs::new(1);
+    let engine = open_sim_with(&fs, config).unwrap();
+    for round in 0..10_000 {
+        step(&engine, round);
+        if round % 16 == 0 {
+            let (bytes, live) = (directory_bytes(&fs), engine.stats().live_bytes);
+            let most = 2 * live + 3 * config.max_segment_size + config.disk_reserve;
+            assert!(bytes <= most, "round {round}: {bytes} bytes for {live} live ones");
+        }
+    }
+}
+
+fn bounded_config() -> StoreConfig {
+    let mut config = sim_config();
+    config.max_segment_size = 32 << 10;
+    config.fsync_interval = Duration::from_secs(1);
+    config
+}
+
+#[test]
+fn overwriting_one_key_stays_within_bounds() {
+    stays_within_bounds(&bounded_config(), |engine, round| {
+        engine.put(b"k".to_vec(), value(0, round, 200)).unwrap();
+    });
+}
+
+#[test]
+fn alternating_keys_stay_within_bounds() {
+    stays_within_bounds(&bounded_config(), |engine, round| {
+        engine.put(key(round % 2), value(0, round, 100)).unwrap();
+        engine.delete(key(round % 2 + 1)).unwrap();
+        // Keys that come, go and never come back.
+        engine.put(key(1000 + round), value(0, round, 50)).unwrap();
+        engine.delete(key(1000 + round)).unwrap();
+    });
+}
+
+#[test]
+fn filling_and_deleting_everything_stays_within_bounds() {
+    stays_within_bounds(&bounded_config(), |engine, round| {
+        if round % 2500 == 2499 {
+            engine.submit(Command::delete_prefix("")).unwrap();
+        } else {
+            engine.put(key(round * 7919 % 3000), value(0, round, 120)).unwrap();
+        }
+    });
+}
+
+#[test]
+fn tiny_batches_stay_within_bounds() {
+    stays_within_bounds(&bounded_config(), |engine, round| {
+        let set = |n| Command::set(key((round + n) % 50), round.to_le_bytes().to_vec());
+        engine.submit_batch((0..3).map(set).collect()).unwrap();
+    });
+}
+
+#[test]
+fn random_overwrites_of_much_data_stay_within_bounds() {
+    let rng = SeededRng::new(1);
+    stays_within_bounds(&bounded_config(), |engine, round| {
+        engine.put(key(rng.up_to(4000)), value(0, round, 300)).unwrap();
+    });
+}
+
+#[test]
+fn the_directory_of_a_busy_store_with_threads_stays_within_bounds() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut config = real_config(&directory.path().join("data"));
+    config.max_segment_size = 1 << 20;
+    config.fsync_interval = Duration::from_millis(20);
+    config.worker_threads = 2;
+    let engine = SingleNodeEngine::with_config(config.clone()).unwrap();
+    let bytes_on_disk = || -> u64 {
+        let mut all = 0;
+        for folder in ["", "log", "tables"] {
+            let Ok(files) = std::fs::read_dir(config.data_dir.join(folder)) else { continue };
+            for file in files {
+                // A file may go while we look.
+                let Ok(entry) = file else { continue };
+                all +=
+                    entry.metadata().map_or(0, |meta| if meta.is_file() { meta.len() } else { 0 });
+            }
+        }
+        all
+    };
+    let mut most = 0;
+    for round in 0..60_000_u64 {
+        engine.put(key(round % 100), value(0, round, 100)).unwrap();
+        if round % 64 == 0 {
+            most = most.max(bytes_on_disk());
+        }
+    }
+    let live = engine.stats().live_bytes;
+    assert!(most <= 2 * live + 3 * config.max_segment_size, "{most} bytes for {live} live ones");
+    engine.close().unwrap();
+}
+
+#[test]
+fn readers_see_one_state_each_across_thousands_of_compactions() {
+    let fs = SimFs::new(1);
+    let mut config = sim_config();
+    config.compaction_threshold = 0;
+    config.fsync_interval = Duration::from_hours(1);
+    let engine = open_sim_with(&fs, &config).unwrap();
+    let done = AtomicBool::new(false);
+    let all = |round: u64| {
+        Command::batch((0..8).map(|n| Command::set(key(n), round.to_le_bytes().to_vec())))
+    };
+    engine.submit(all(0)).unwrap();
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                let mut last = 0;
+                while !done.load(Ordering::Relaxed) {
+                    let view = engine.snapshot_state();
+                    let first = view.get(&key(0)).unwrap().unwrap();
+                    let round = u64::from_le_bytes(first.as_bytes().try_into().unwrap());
+                    assert!(round >= last, "the state went back");
+                    last = round;
+                    for n in 0..8 {
+                        assert_eq!(view.get(&key(n)).unwrap().unwrap(), first);
+                    }
+                    let rows: Vec<_> = view.iter().map(|row| row.unwrap().1).collect();
+                    assert!(rows.len() == 8 && rows.iter().all(|value| *value == first));
+                    let now = engine.get(&key(3)).unwrap().unwrap();
+                    let now = u64::from_le_bytes(now.as_bytes().try_into().unwrap());
+                    assert!(now >= round, "a read went back");
+                }
+            });
+        }
+        let mut compactions = 0;
+        let mut round = 0;
+        let mut snapshot = None;
+        while compactions < 10_000 {
+            round += 1;
+            engine.submit(all(round)).unwrap();
+            let now = engine.stats().snapshot_version;
+            compactions += u32::from(now != snapshot);
+            snapshot = now;
+        }
+        done.store(true, Ordering::Relaxed);
+    });
+}
+
+/// A store with a table in which one bit is wrong, and the table's path.
+fn damaged() -> (SimFs, SingleNodeEngine, PathBuf) {
+    let fs = SimFs::new(1);
+    let mut config = sim_config();
+    config.max_segment_size = 1 << 20;
+    let engine = open_sim_with(&fs, &config).unwrap();
+    for n in 0..200 {
+        engine.put(key(n), value(n, 0, 500)).unwrap();
+    }
+    engine.close().unwrap();
+    let [table] = <[PathBuf; 1]>::try_from(table_files(&fs)).unwrap();
+    // In the middle of the rows.
+    fs.flip_bit(&table, 8 * 50_000 + 3).unwrap();
+    (fs.clone(), open_sim_with(&fs, &config).unwrap(), table)
+}
+
+fn names(error: &Error, table: &PathBuf) -> bool {
+    matches!(error, Error::Corrupt(_)) && error.to_string().contains(&*table.to_string_lossy())
+}
+
+#[test]
+fn a_damaged_block_is_named_when_it_is_read_and_harms_nothing_else() {
+    let (fs, engine, table) = damaged();
+    let mut unreadable = Vec::new();
+    for n in 0..200 {
+        match engine.get(&key(n)) {
+            Ok(found) => assert_eq!(found.unwrap(), value(n, 0, 500)),
+            Err(error) => {
+                assert!(names(&error, &table), "{error}");
+                unreadable.push(n);
+            }
+        }
+    }
+    assert!((1..20).contains(&unreadable.len()), "{unreadable:?}");
+    let bad = unreadable[0];
+    // What needs the damaged rows is refused before it is proposed; nothing else is.
+    let before = engine.latest_version();
+    for refused in [
+        Command::set(key(bad), "x"),
+        Command::delete(key(bad)),
+        Command::delete_prefix("key/"),
+        Command::batch([Command::set("new", "x"), Command::set(key(bad), "x")]),
+    ] {
+        let error = engine.submit(refused).unwrap_err();
+        assert!(names(&error, &table), "{error}");
+    }
+    assert_eq!(engine.latest_version(), before, "nothing got into the log");
+    assert!(!engine.contains(b"new").unwrap());
+    engine.put(key(199), b"y".to_vec()).unwrap();
+    engine.put(b"new".to_vec(), b"z".to_vec()).unwrap();
+    // A scan gives the rows before the damage, then says what is wrong, once.
+    let mut rows = engine.scan::<&[u8], _>(..).unwrap();
+    for n in 0..bad {
+        assert_eq!(rows.next().unwrap().unwrap().0, key(n));
+    }
+    assert!(names(&rows.next().unwrap().unwrap_err().into(), &table));
+    assert!(rows.next().is_none());
+    // A merge needs every row, and fails; writes go on, and everything readable stays.
+    assert!(names(&engine.run_compaction_now().unwrap_err(), &table));
+    engine.put(b"after".to_vec(), b"z".to_vec()).unwrap();
+    engine.close().unwrap();
+    let engine = open_sim(&fs).unwrap();
+    assert_eq!(engine.get(&key(199)).unwrap().unwrap(), "y");
+    assert_eq!(engine.get(b"after").unwrap().unwrap(), "z");
+    assert!(names(&engine.get(&key(bad)).unwrap_err(), &table));
+}
+
+#[test]
+fn a_failing_compaction_fails_no_write_and_is_tried_again() {
+    // Fails each operation of the disk in turn, from a write that is followed by a compaction on.
+    let mut failed_at_least_once = false;
+    for operation in 0..60 {
+        let fs = SimFs::new(1);
+        let mut config = sim_config();
+        config.fsync_interval = Duration::from_hours(1);
+        let (env, clock) = {
+            let sim = hightower_kv::env::Env::simulated_on(fs.clone(), 5);
+            (sim.env, sim.clock)
+        };
+        let engine = SingleNodeEngine::with_env(&config, env).unwrap();
+        let mut expected = BTreeMap::new();
+        let mut write = |engine: &SingleNodeEngine, n: u64| {
+            engine.put(key(n), value(n, 0, 100)).map(|_| {
+                expected.insert(key(n), value(n, 0, 100));
+            })
+        };
+        for n in 0..8 {
+            write(&engine, n).unwrap();
+        }
+        fs.fail_operation(
+            fs.operations() + operation,
+            hightower_kv::env::fs_sim::SimError::NoSpace,
+        );
+        let mut poisoned = false;
+        for n in 8..40 {
+            match write(&engine, n) {
+                Ok(()) => {}
+                Err(Error::DiskFull(_)) => failed_at_least_once = true,
+                Err(error) => {
+                    poisoned = true;
+                    assert!(matches!(error, Error::Poisoned { .. } | Error::OutcomeUnknown { .. }));
+                }
+            }
+        }
+        if !poisoned {
+            clock.advance(Duration::from_mins(10));
+            engine.put(b"last".to_vec(), Vec::new()).unwrap();
+            expected.insert(b"last".to_vec(), Vec::new());
+            assert!(engine.stats().snapshot_version.is_some(), "operation {operation}");
+            assert!(pairs(&engine.snapshot_state()) == expected, "operation {operation}");
+        }
+    }
+    assert!(failed_at_least_once);
+}
+
+#[test]
+fn a_small_budget_bounds_what_is_kept_in_memory() {
+    let fs = SimFs::new(1);
+    let mut config = sim_config();
+    config.max_segment_size = 16 << 20;
+    config.memory_budget = 1 << 20;
+    config.fsync_interval = Duration::from_hours(1);
+    let engine = open_sim_with(&fs, &config).unwrap();
+    let rng = SeededRng::new(3);
+    for n in 0..20_000 {
+        engine.put(key(n), value(n, 0, 300)).unwrap();
+        let stats = engine.stats();
+        assert!(stats.tail_bytes <= config.memory_budget / 2, "{} in the tail", stats.tail_bytes);
+        if n % 16 == 0 {
+            let wanted = rng.up_to(n);
+            assert_eq!(engine.get(&key(wanted)).unwrap().unwrap(), value(wanted, 0, 300));
+        }
+        let stats = engine.stats();
+        let kept = stats.tail_bytes + stats.cache_bytes;
+        assert!(kept <= config.memory_budget + (64 << 10), "{kept} bytes at {n}");
+    }
+    assert!(engine.stats().table_bytes > 6_000_000);
+}
