@@ -132,7 +132,13 @@ pub(crate) fn list(context: &Context) -> Result<Vec<TableId>, StorageError> {
 /// `Io`, `SyncFailed`.
 pub(crate) fn prepare(context: &Context) -> Result<(), StorageError> {
     let (fs, gate) = (&*context.env.fs, &context.gate);
-    atomic_file::publish_directory(fs, gate, &context.root, TABLES_NAME)?;
+    if check_folder(context)? {
+        // Not published again: that takes its name back where the sync fails, and it may hold what
+        // the manifest names.
+        gate.sync_dir(&context.root)?;
+    } else {
+        atomic_file::publish_directory(fs, gate, &context.root, TABLES_NAME)?;
+    }
     atomic_file::remove_temporaries(fs, &context.tables)?;
     gate.sync_dir(&context.tables)
 }

@@ -38,7 +38,7 @@ fn a_tombstone_outlives_a_merge_that_leaves_out_what_it_hides() {
     for n in 0..6 {
         store.add(&rows([(&format!("k{n:03}"), None)]));
     }
-    store.merge_all(MergeGoal::Due);
+    store.merge_all(DUE);
     let set = store.tables.set();
     assert_eq!(set.runs().len(), 2);
     assert_eq!(set.runs()[0].tombstones(), 6);
@@ -96,7 +96,7 @@ fn a_merge_under_way_goes_on_after_reopening_and_beside_new_runs() {
     store.add(&rows([("k000", None), ("k001", put(9, "9")), ("k059", None), ("zz", put(9, "z"))]));
     store.check("beside a new run");
     let mut steps = 0;
-    while let Some(step) = store.tables.merge_step(MergeGoal::Due).unwrap() {
+    while let Some(step) = store.tables.merge_step(DUE).unwrap() {
         store.check("step");
         steps += 1;
         if step.progress == MergeProgress::Done {
@@ -119,7 +119,7 @@ fn a_merge_that_leaves_no_row_leaves_no_table() {
     store.add(&rows([("a", put(1, "1")), ("b", put(1, "1"))]));
     store.add(&rows([("a", None), ("b", None)]));
     let number = store.tables.set().number();
-    store.merge_all(MergeGoal::Due);
+    store.merge_all(DUE);
     let set = store.tables.set();
     assert!(set.is_empty());
     assert_eq!(set.number(), number + 1);
@@ -213,7 +213,7 @@ fn few_runs_and_little_stale_whatever_is_written() {
     for _ in 0..80 {
         let rows = random_rows(&rng, store.index + 1, 120, 40);
         store.add(&rows);
-        store.merge_all(MergeGoal::Due);
+        store.merge_all(DUE);
         let set = store.tables.set();
         assert!(set.runs().len() <= crate::storage::compaction_plan::RUNS_MAX);
         let live = head_of(0, &store.state).live_bytes;

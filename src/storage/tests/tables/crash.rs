@@ -72,7 +72,7 @@ fn a_power_cut_after_any_operation_leaves_the_tables_before_or_after_the_change(
                 tried += 1;
                 let what = format!("seed {seed} operation {} {cut:?}", image.operation());
                 let fs = image.power_cut(cut);
-                let again = tried % 7 == 0;
+                let again = tried.is_multiple_of(7);
                 if again {
                     fs.start_history();
                 }

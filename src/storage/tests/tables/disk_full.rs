@@ -23,7 +23,7 @@ fn a_run_that_does_not_fit_changes_nothing_at_any_budget() {
         let row = |n: u64| {
             (
                 format!("k{:03}", 2 * n).into_bytes(),
-                (n % 3 > 0).then(|| record(4, Some(vec![4; 50]))),
+                (!n.is_multiple_of(3)).then(|| record(4, Some(vec![4; 50]))),
             )
         };
         let rows: Rows = (0..50).map(row).collect();

@@ -20,7 +20,6 @@ fn small_memory(fs: &SimFs) -> Modelled {
     for n in 0..4000 {
         get(&set, format!("k{n:04}").as_bytes()).unwrap();
     }
-    assert!(store.tables.cache().is_full());
     store
 }
 
@@ -76,17 +75,17 @@ fn threads_that_read_old_and_new_sets_see_each_its_own() {
         None => 1,
     };
     let first = store.tables.set();
-    let tables = std::mem::replace(&mut store.tables, super::tables(&SimFs::new(9)));
+    let shared = std::mem::replace(&mut store.tables, tables(&SimFs::new(9)));
     std::thread::scope(|scope| {
         for seed in 0..3 {
-            let (tables, stop, first) = (&tables, &stop, &first);
+            let (shared, stop, first) = (&shared, &stop, &first);
             scope.spawn(move || {
                 let rng = SeededRng::new(seed);
                 let mut set = Arc::clone(first);
                 let mut count = 1;
                 while !stop.load(Ordering::Acquire) {
                     if rng.up_to(9) == 0 {
-                        set = tables.set();
+                        set = shared.set();
                         count = get(&set, b"count").map_or(1, |record| record.version.0);
                     }
                     let key = 1 + rng.up_to(KEYS - 2);
@@ -102,10 +101,10 @@ fn threads_that_read_old_and_new_sets_see_each_its_own() {
                 new.insert(name(key), put(version, "new"));
             }
             apply(&mut store.state, &new);
-            add(&tables, version, &new, &store.state).unwrap();
-            drop(tables.merge_step(MergeGoal::Due).unwrap());
+            add(&shared, version, &new, &store.state).unwrap();
+            drop(shared.merge_step(DUE).unwrap());
         }
         stop.store(true, Ordering::Release);
     });
-    check_set(&tables.set(), &store.state, "end");
+    check_set(&shared.set(), &store.state, "end");
 }

@@ -25,6 +25,9 @@ use crate::storage::table_set::TableSet;
 use crate::storage::table_store::{MergeGoal, MergeProgress, TableStore, TableStoreOptions};
 use crate::types::Version;
 
+/// Nothing stale is tolerated because the state is small.
+const DUE: MergeGoal = MergeGoal::Due { compaction_threshold: 0 };
+
 /// Rows as the model has them; `None` for a tombstone in a run.
 type Rows = BTreeMap<Vec<u8>, Option<Record>>;
 /// A state: no tombstones.
@@ -35,7 +38,6 @@ fn table_options() -> TableStoreOptions {
     TableStoreOptions {
         table: TableOptions { block_bytes: 128, ..TableOptions::default() },
         table_bytes_max: 900,
-        compaction_threshold: 0,
         memory_bytes: 1 << 20,
     }
 }
@@ -53,7 +55,9 @@ fn context(fs: &SimFs) -> Context {
 /// As opening a store for writing does it.
 fn try_tables(fs: &SimFs, options: TableStoreOptions) -> Result<TableStore, StorageError> {
     let context = context(fs);
-    let manifest = manifest_file::newest(&context)?.map(|(manifest, _)| manifest);
+    let newest = manifest_file::list(&context)?.pop();
+    let manifest = newest.map(|number| manifest_file::read(&context, number)).transpose()?;
+    let manifest = manifest.map(|(manifest, _)| manifest);
     let tables = TableStore::open(&context, manifest, options)?;
     crate::storage::atomic_file::remove_temporaries(&*context.env.fs, &context.root)?;
     tables.remove_leftovers()?;

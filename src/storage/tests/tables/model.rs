@@ -17,12 +17,12 @@ fn run(seed: u64, memory_bytes: u64) {
                 let rows = random_rows(&rng, store.index + 1, keys, 80);
                 store.add(&rows);
             }
-            4..=6 => drop(store.tables.merge_step(MergeGoal::Due).unwrap()),
+            4..=6 => drop(store.tables.merge_step(DUE).unwrap()),
             7 => drop(store.tables.merge_step(MergeGoal::Everything).unwrap()),
             8 if rng.up_to(2) == 0 => {
-                let head = store.tables.manifest_head();
+                let before = store.tables.manifest_head();
                 store.tables = try_tables(&fs, options).unwrap();
-                assert_eq!(store.tables.manifest_head(), head, "{what}");
+                assert_eq!(store.tables.manifest_head(), before, "{what}");
             }
             _ => {
                 held.truncate(4);

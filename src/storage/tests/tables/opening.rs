@@ -136,6 +136,27 @@ fn without_a_manifest_there_is_no_table_and_the_folder_need_not_be_there() {
 }
 
 #[test]
+fn a_sync_that_fails_while_opening_costs_nothing() {
+    use crate::env::fs_sim::PowerCut;
+    for failing in 1.. {
+        let fs = SimFs::new(failing);
+        let state = two_runs(&fs);
+        fs.write_file(&path("tables/0000000007.tbl"), b"left").unwrap();
+        fs.fail_sync(fs.syncs() + failing);
+        let opened = try_tables(&fs, table_options());
+        fs.clear_plan();
+        for left in [fs.kill(), fs.power_cut(PowerCut::Nothing), fs.power_cut(PowerCut::Everything)]
+        {
+            assert_eq!(state_of(&tables(&left)), state, "sync {failing}");
+        }
+        if opened.is_ok() {
+            assert!(failing > 2, "{failing}");
+            return;
+        }
+    }
+}
+
+#[test]
 fn an_operation_that_fails_leaves_the_tables_before_the_change() {
     for operation in 1.. {
         let fs = SimFs::new(1);
