@@ -7,9 +7,9 @@
 //!   left is live.
 //! * **Number of runs.** A scan asks every run, and a key that is in none is looked for in the
 //!   filters of all. Past [`RUNS_MAX`] the neighbours are merged that cost least for what they
-//!   bring. The measure is `bytes / (runs removed)^3`. With an exponent of 1 it would take two small
-//!   runs again and again, and rewrite the same bytes at each turn; with the cube it waits until
-//!   several of like size stand beside each other.
+//!   bring. The measure is `bytes / (runs removed)^3`. With an exponent of 1 it would take two
+//!   small runs again and again, and rewrite the same bytes at each turn; with the cube it waits
+//!   until several of like size stand beside each other.
 //!
 //! What that costs, for runs of equal size that are only added to: with 80 of them each byte was
 //! rewritten twice or three times on average, with 200 three times, with 1,000 five, with 4,000

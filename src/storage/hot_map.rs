@@ -323,7 +323,7 @@ mod tests {
     fn a_slow_reader_of_the_set_before_leaves_nothing_at_any_step() {
         for step in 0..3 {
             let map = HotMap::new(1 << 20, 1);
-            let mut late = |at| {
+            let late = |at| {
                 if at == step {
                     insert(&map, 1, 1, 10);
                 }
@@ -375,8 +375,6 @@ mod tests {
         const KEYS: u64 = 8;
         const SETS: u64 = 3000;
         let map = Arc::new(HotMap::new(1 << 20, 0));
-        // The newest set that readers may have. In the set n, the key k was last written by the
-        // greatest set at or before n that k divides evenly from.
         let shown = Arc::new(AtomicU64::new(0));
         let version = |set: u64, name: u64| (set + name) / KEYS * KEYS;
         std::thread::scope(|scope| {

@@ -75,9 +75,7 @@ impl Manifest {
     /// neighbours, and the run before them ends with the key behind which their rows count.
     fn merge_flaw(&self) -> Option<&'static str> {
         let is_marked = |run: &Vec<TableEntry>| run.first().is_some_and(|t| t.after.is_some());
-        let Some(first) = self.runs.iter().position(is_marked) else {
-            return None;
-        };
+        let first = self.runs.iter().position(is_marked)?;
         let (before, inputs) = self.runs.split_at(first);
         let count = inputs.iter().take_while(|run| is_marked(run)).count();
         let (inputs, older) = inputs.split_at(count);

@@ -88,6 +88,9 @@ fn write_all(
 
 /// The numbers of the manifests in a directory, ascending. Foreign names are left out.
 ///
+/// The last one counts. Where it is damaged no older one takes its place: the log may be purged up
+/// to the newest, and tables of older ones are gone.
+///
 /// # Errors
 /// `Io`; `Corrupt` when a manifest's name is not that of a regular file.
 pub(crate) fn list(context: &Context) -> Result<Vec<u64>, StorageError> {
@@ -104,15 +107,6 @@ pub(crate) fn list(context: &Context) -> Result<Vec<u64>, StorageError> {
     }
     numbers.sort_unstable();
     Ok(numbers)
-}
-
-/// The manifest that counts, and how long its file is; `None` when there is none.
-///
-/// # Errors
-/// Those of [`list`] and [`read`]. An older one is not taken in place of one that is damaged: the
-/// log may be purged up to the newest, and tables of older ones are gone.
-pub(crate) fn newest(context: &Context) -> Result<Option<(Manifest, u64)>, StorageError> {
-    list(context)?.pop().map(|number| read(context, number)).transpose()
 }
 
 /// Reads a manifest, and how long its file is.

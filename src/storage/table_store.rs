@@ -169,9 +169,9 @@ impl TableStore {
         // Also what makes the manifest's own name durable (rule R13): a power cut that took it back
         // would leave an older manifest, and its tables are what is removed here.
         table_dir::prepare(&self.context, names.number > 0)?;
-        let named: Vec<TableId> = self.set().tables().map(|entry| entry.summary.id).collect();
+        let live: Vec<TableId> = self.set().tables().map(|entry| entry.summary.id).collect();
         names.dead = table_dir::list(&self.context)?;
-        names.dead.retain(|id| !named.contains(id));
+        names.dead.retain(|id| !live.contains(id));
         self.remove_dead(&mut names);
         Ok(())
     }
@@ -243,8 +243,8 @@ impl TableStore {
     /// After a crash: the tables before or after the step, and the next step goes on from there.
     ///
     /// # Errors
-    /// `Corrupt`: a table that is merged is damaged. `DiskFull`, `Io`: the tables are as before, and
-    /// no room is taken. `SyncFailed`, `Poisoned`: the store stops.
+    /// `Corrupt`: a table that is merged is damaged. `DiskFull`, `Io`: the tables are as before,
+    /// and no room is taken. `SyncFailed`, `Poisoned`: the store stops.
     pub fn merge_step(&self, goal: MergeGoal) -> Result<Option<MergeStep>, StorageError> {
         let mut names = self.names.lock();
         let set = self.set();
@@ -369,9 +369,9 @@ impl TableStore {
         self.hot.remove_all(hashes);
         let before = std::mem::replace(&mut *self.set.write(), Arc::clone(&next));
         *self.head.write() = Some(manifest.head);
-        let named: Vec<TableId> = next.tables().map(|entry| entry.summary.id).collect();
+        let live: Vec<TableId> = next.tables().map(|entry| entry.summary.id).collect();
         let replaced = before.tables().map(|entry| entry.summary.id);
-        names.dead.extend(replaced.filter(|id| !named.contains(id)));
+        names.dead.extend(replaced.filter(|id| !live.contains(id)));
         self.remove_dead(names);
         self.share_memory(&next);
         Ok(next)

@@ -11,6 +11,7 @@ mod crash;
 mod syncs;
 mod disk_full;
 mod hostile;
+mod tables;
 
 use std::cell::Cell;
 use std::path::{Path, PathBuf};

@@ -1,0 +1,223 @@
+//! What each change does, on a disk that does what it is told.
+
+use super::*;
+
+#[test]
+fn the_newest_run_with_a_key_says_what_it_is() {
+    let fs = SimFs::new(1);
+    let mut store = Modelled::new(&fs);
+    store.add(&rows([("a", put(1, "1")), ("b", put(1, "1")), ("c", put(1, "1"))]));
+    store.add(&rows([("b", None), ("c", put(2, "2")), ("d", put(2, ""))]));
+    store.check("two runs");
+    assert_eq!(store.tables.set().runs().len(), 2);
+    let record = store.tables.set().get(b"b").unwrap().unwrap();
+    assert!(record.is_tombstone());
+}
+
+#[test]
+fn tombstones_that_hide_nothing_are_not_written() {
+    let fs = SimFs::new(1);
+    let mut store = Modelled::new(&fs);
+    store.add(&rows([("a", None), ("b", None)]));
+    assert!(store.tables.set().is_empty());
+    assert_eq!(store.tables.set().number(), 1, "the head is written all the same");
+    store.add(&rows([("a", put(2, "2")), ("z", None)]));
+    assert_eq!(store.tables.set().rows(), 1);
+    store.add(&rows([("a", None), ("b", None)]));
+    assert_eq!(store.tables.set().rows(), 2, "the one that hides something is");
+    store.check("three runs");
+}
+
+#[test]
+fn a_tombstone_outlives_a_merge_that_leaves_out_what_it_hides() {
+    let fs = SimFs::new(1);
+    let mut store = Modelled::new(&fs);
+    // One old run that is too large to be merged with the small ones.
+    let big = (0..200).map(|n| (format!("k{n:03}").into_bytes(), put(1, &"x".repeat(200))));
+    store.add(&big.collect());
+    for n in 0..6 {
+        store.add(&rows([(&format!("k{n:03}"), None)]));
+    }
+    store.merge_all(DUE);
+    let set = store.tables.set();
+    assert_eq!(set.runs().len(), 2);
+    assert_eq!(set.runs()[0].tombstones(), 6);
+    store.check("merged");
+    store.merge_all(MergeGoal::Everything);
+    assert_eq!(store.tables.set().rows(), 194);
+    store.check("merged all");
+}
+
+#[test]
+fn a_run_longer_than_a_table_has_several_and_a_merge_goes_step_by_step() {
+    let fs = SimFs::new(1);
+    let mut store = Modelled::new(&fs);
+    for version in 1..=3 {
+        let row = |n: u64| (format!("k{n:03}").into_bytes(), put(version, &"x".repeat(40)));
+        store.add(&(0..60).map(row).collect());
+    }
+    let tables_before = store.tables.set().tables().count();
+    assert!(tables_before >= 9, "{tables_before}");
+    let bytes_before = store.tables.set().bytes();
+    let mut steps = 0;
+    let mut most = 0;
+    while let Some(step) = store.tables.merge_step(MergeGoal::Everything).unwrap() {
+        steps += 1;
+        store.check(&format!("step {steps}"));
+        most = most.max(fs.used_bytes());
+        assert_eq!(step.set.number(), 3 + steps);
+        check_no_leftovers(&fs, &store.tables, "step");
+        if step.progress == MergeProgress::Done {
+            break;
+        }
+        assert!(store.tables.set().runs().iter().any(|run| run.is_being_merged()));
+    }
+    assert!(steps >= 4, "{steps}");
+    // Never a second copy: what is merged, and for each of its parts one table and its sectors.
+    assert!(most <= bytes_before + 3000 + 512 * tables_before as u64, "{most} of {bytes_before}");
+    let set = store.tables.set();
+    assert_eq!((set.runs().len(), set.rows()), (1, 60));
+    assert!(store.tables.merge_step(MergeGoal::Everything).unwrap().is_none());
+}
+
+#[test]
+fn a_merge_under_way_goes_on_after_reopening_and_beside_new_runs() {
+    let fs = SimFs::new(1);
+    let mut store = Modelled::new(&fs);
+    for version in 1..=3 {
+        let row = |n: u64| (format!("k{n:03}").into_bytes(), put(version, &"x".repeat(40)));
+        store.add(&(0..60).map(row).collect());
+    }
+    let first = store.tables.merge_step(MergeGoal::Everything).unwrap().unwrap();
+    assert_eq!(first.progress, MergeProgress::UnderWay);
+    store.tables = tables(&fs);
+    store.check("reopened");
+    // Keys before and behind what was merged so far, some of them removed.
+    store.add(&rows([("k000", None), ("k001", put(9, "9")), ("k059", None), ("zz", put(9, "z"))]));
+    store.check("beside a new run");
+    let mut steps = 0;
+    while let Some(step) = store.tables.merge_step(DUE).unwrap() {
+        store.check("step");
+        steps += 1;
+        if step.progress == MergeProgress::Done {
+            break;
+        }
+    }
+    assert!(steps >= 2, "{steps}");
+    let set = store.tables.set();
+    assert_eq!(set.runs().len(), 2, "the new run was not part of it");
+    assert_eq!(set.runs()[0].tombstones(), 2);
+    store.merge_all(MergeGoal::Everything);
+    store.check("all");
+    assert_eq!(store.tables.set().runs().len(), 1);
+}
+
+#[test]
+fn a_merge_that_leaves_no_row_leaves_no_table() {
+    let fs = SimFs::new(1);
+    let mut store = Modelled::new(&fs);
+    store.add(&rows([("a", put(1, "1")), ("b", put(1, "1"))]));
+    store.add(&rows([("a", None), ("b", None)]));
+    let number = store.tables.set().number();
+    store.merge_all(DUE);
+    let set = store.tables.set();
+    assert!(set.is_empty());
+    assert_eq!(set.number(), number + 1);
+    check_no_leftovers(&fs, &store.tables, "empty");
+    store.tables = tables(&fs);
+    store.check("reopened");
+    assert_eq!(store.tables.manifest_head(), Some(head_of(2, &State::new())));
+}
+
+#[test]
+fn a_set_stays_readable_after_its_tables_were_removed() {
+    let fs = SimFs::new(1);
+    let mut store = Modelled::new(&fs);
+    let row = |n: u64| (format!("k{n:03}").into_bytes(), put(1, &"x".repeat(40)));
+    store.add(&(0..60).map(row).collect());
+    let (set, state) = (store.tables.set(), store.state.clone());
+    store.add(&(0..60).map(|n| (format!("k{n:03}").into_bytes(), None)).collect());
+    store.merge_all(MergeGoal::Everything);
+    assert!(names(&fs).0.is_empty());
+    check_set(&set, &state, "held");
+    drop(store);
+    check_set(&set, &state, "held longer than the store");
+}
+
+#[test]
+fn cursors_begin_at_any_bound() {
+    let fs = SimFs::new(1);
+    let mut store = Modelled::new(&fs);
+    for version in 1..=2 {
+        let row = |n: u64| (format!("k{:03}", 2 * n).into_bytes(), put(version, &"x".repeat(40)));
+        store.add(&(0..60).map(row).collect());
+    }
+    // Half merged, so that bounds also fall on and around the key that the merge has come to.
+    store.tables.merge_step(MergeGoal::Everything).unwrap().unwrap();
+    let set = store.tables.set();
+    assert_eq!(set.runs().len(), 3);
+    for n in 0..=120 {
+        let key = format!("k{n:03}").into_bytes();
+        for bound in [Bound::Included(&*key), Bound::Excluded(&*key)] {
+            for direction in [Direction::Forward, Direction::Backward] {
+                let mut cursors = set.cursors(direction, bound).unwrap();
+                let keys = cursors.iter().filter_map(|c| Some(c.row()?.key.to_vec()));
+                let (found, expected) = match direction {
+                    Direction::Forward => {
+                        let range = (bound.map(<[u8]>::to_vec), Bound::Unbounded);
+                        (keys.min(), store.state.range(range).next())
+                    }
+                    Direction::Backward => {
+                        let range = (Bound::Unbounded, bound.map(<[u8]>::to_vec));
+                        (keys.max(), store.state.range(range).next_back())
+                    }
+                };
+                assert_eq!(found, expected.map(|(key, _)| key.clone()), "{bound:?} {direction:?}");
+                let mut left: usize = 0;
+                for cursor in &mut cursors {
+                    while cursor.row().is_some() {
+                        left += 1;
+                        cursor.advance().unwrap();
+                    }
+                    cursor.advance().unwrap();
+                    assert!(cursor.row().is_none());
+                }
+                assert!(left <= 120);
+            }
+        }
+    }
+}
+
+#[test]
+fn what_is_cached_is_told_without_the_disk() {
+    use crate::storage::table::Cached;
+    let fs = SimFs::new(1);
+    let mut store = Modelled::new(&fs);
+    store.add(&rows([("a", put(1, "1")), ("b", put(1, "1"))]));
+    let set = store.tables.set();
+    let before = fs.operations();
+    assert_eq!(set.get_cached(b"zzz"), Cached::Hit(None));
+    assert_eq!(set.get_cached(b"a"), Cached::NeedsRead);
+    assert_eq!(fs.operations(), before);
+    let record = set.get(b"a").unwrap();
+    let before = fs.operations();
+    assert_eq!(set.get_cached(b"a"), Cached::Hit(record));
+    assert_eq!(fs.operations(), before);
+}
+
+#[test]
+fn few_runs_and_little_stale_whatever_is_written() {
+    let fs = SimFs::new(1);
+    let mut store = Modelled::new(&fs);
+    let rng = SeededRng::new(5);
+    for _ in 0..80 {
+        let rows = random_rows(&rng, store.index + 1, 120, 40);
+        store.add(&rows);
+        store.merge_all(DUE);
+        let set = store.tables.set();
+        assert!(set.runs().len() <= crate::storage::compaction_plan::RUNS_MAX);
+        let live = head_of(0, &store.state).live_bytes;
+        assert!(set.data_bytes() <= live + live / 2, "{} {live}", set.data_bytes());
+    }
+    store.check("end");
+}

@@ -1,0 +1,103 @@
+//! A disk without room for the whole of a change: the change does not happen, and takes no room.
+
+use super::*;
+
+fn filled() -> (SimFs, Modelled) {
+    let fs = SimFs::new(1);
+    let mut store = Modelled::new(&fs);
+    for version in 1..=3 {
+        let row = |n: u64| (format!("k{n:03}").into_bytes(), put(version, &"x".repeat(40)));
+        store.add(&(0..60).map(row).collect());
+    }
+    (fs, store)
+}
+
+#[test]
+fn a_run_that_does_not_fit_changes_nothing_at_any_budget() {
+    let mut refused = 0;
+    for step in 0.. {
+        let (fs, mut store) = filled();
+        let what = format!("budget {step}");
+        let (used, files) = (fs.used_bytes(), fs.files());
+        fs.set_space(Some(used + step * 512));
+        let row = |n: u64| {
+            (
+                format!("k{:03}", 2 * n).into_bytes(),
+                (!n.is_multiple_of(3)).then(|| record(4, Some(vec![4; 50]))),
+            )
+        };
+        let rows: Rows = (0..50).map(row).collect();
+        let mut after = store.state.clone();
+        apply(&mut after, &rows);
+        match add(&store.tables, 4, &rows, &after) {
+            Err(error) => {
+                assert!(error.is_disk_full(), "{what}: {error}");
+                refused += 1;
+                assert_eq!(fs.used_bytes(), used, "{what}");
+                assert_eq!(fs.files(), files, "{what}");
+                store.check(&what);
+                let reopened = tables(&fs);
+                check_set(&reopened.set(), &store.state, &what);
+                drop(reopened);
+                fs.set_space(None);
+                add(&store.tables, 4, &rows, &after).unwrap();
+                store.state = after;
+            }
+            Ok(_) => {
+                store.state = after;
+                store.check(&what);
+                assert!(refused > 10, "{refused}");
+                return;
+            }
+        }
+        store.check(&what);
+        check_no_leftovers(&fs, &store.tables, &what);
+    }
+}
+
+#[test]
+fn a_merge_that_does_not_fit_changes_nothing_and_goes_on_when_there_is_room() {
+    let mut refused = 0;
+    for step in 0..30 {
+        let (fs, store) = filled();
+        fs.set_space(Some(fs.used_bytes() + step * 512));
+        let what = format!("budget {step}");
+        loop {
+            let (used, files) = (fs.used_bytes(), fs.files());
+            match store.tables.merge_step(MergeGoal::Everything) {
+                Ok(None) => break,
+                Ok(Some(_)) => {}
+                Err(error) => {
+                    assert!(error.is_disk_full(), "{what}: {error}");
+                    refused += 1;
+                    assert_eq!((fs.used_bytes(), fs.files()), (used, files), "{what}");
+                    store.check(&what);
+                    fs.set_space(None);
+                }
+            }
+            store.check(&what);
+        }
+        check_no_leftovers(&fs, &store.tables, &what);
+        assert_eq!(store.tables.set().rows(), 60);
+    }
+    assert!(refused >= 3, "{refused}");
+}
+
+#[test]
+fn a_replaced_table_that_cannot_be_removed_is_tried_again() {
+    let (fs, mut store) = filled();
+    let dead: Vec<PathBuf> =
+        names(&fs).0.iter().map(|name| path(&format!("tables/{name}"))).collect();
+    for file in &dead {
+        fs.deny(file);
+    }
+    // Tables that are open are read on.
+    store.merge_all(MergeGoal::Everything);
+    store.check("merged");
+    for file in &dead {
+        fs.permit(file);
+    }
+    assert!(names(&fs).0.len() > store.tables.set().tables().count());
+    store.add(&rows([("new", put(9, "9"))]));
+    check_no_leftovers(&fs, &store.tables, "the next change");
+}

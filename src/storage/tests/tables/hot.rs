@@ -1,0 +1,110 @@
+//! The hot map never shows an older value, whoever reads what when.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::*;
+
+/// A store whose memory is so small that the block cache is full at once.
+fn small_memory(fs: &SimFs) -> Modelled {
+    let options = TableStoreOptions {
+        table: TableOptions { block_bytes: 1024, ..TableOptions::default() },
+        table_bytes_max: 64 << 10,
+        memory_bytes: 240_000,
+        ..table_options()
+    };
+    let mut store = Modelled::new(fs);
+    store.tables = try_tables(fs, options).unwrap();
+    let value = "x".repeat(100);
+    store.add(&(0..4000).map(|n| (format!("k{n:04}").into_bytes(), put(1, &value))).collect());
+    let set = store.tables.set();
+    for n in 0..4000 {
+        get(&set, format!("k{n:04}").as_bytes()).unwrap();
+    }
+    store
+}
+
+#[test]
+fn a_key_that_is_read_again_needs_no_block() {
+    let fs = SimFs::new(1);
+    let store = small_memory(&fs);
+    let set = store.tables.set();
+    // Hot first, then so many others that its block cannot have stayed.
+    get(&set, b"k0001").unwrap();
+    get(&set, b"k0001").unwrap();
+    for n in 1000..4000 {
+        get(&set, format!("k{n:04}").as_bytes()).unwrap();
+        get(&set, b"k0001").unwrap();
+    }
+    let before = fs.operations();
+    get(&set, b"k0001").unwrap();
+    assert_eq!(fs.operations(), before);
+}
+
+#[test]
+fn a_newer_run_and_a_tombstone_are_seen_at_once_and_old_sets_keep_their_own() {
+    let fs = SimFs::new(1);
+    let mut store = small_memory(&fs);
+    let old = store.tables.set();
+    let state = store.state.clone();
+    for _ in 0..2 {
+        get(&old, b"k0001").unwrap();
+        get(&old, b"k0002").unwrap();
+    }
+    store.add(&rows([("k0001", put(2, "new")), ("k0002", None)]));
+    for _ in 0..3 {
+        let new = store.tables.set();
+        assert_eq!(get(&new, b"k0001").unwrap().version, Version(2));
+        assert_eq!(get(&new, b"k0002"), None);
+        // A reader of the old set that comes late leaves nothing behind.
+        assert_eq!(get(&old, b"k0001").as_ref(), state.get(&b"k0001"[..]));
+        assert_eq!(get(&old, b"k0002").as_ref(), state.get(&b"k0002"[..]));
+    }
+}
+
+#[test]
+fn threads_that_read_old_and_new_sets_see_each_its_own() {
+    const KEYS: u64 = 64;
+    let fs = SimFs::new(1);
+    let mut store = small_memory(&fs);
+    let stop = AtomicBool::new(false);
+    // After run n, a key has the greatest version up to n whose remainder it is, or 1; the key
+    // `count` has n.
+    let name = |key: u64| format!("k{key:04}").into_bytes();
+    let expected = |count: u64, key: u64| match count.checked_sub(key) {
+        Some(behind) => behind / KEYS * KEYS + key,
+        None => 1,
+    };
+    let first = store.tables.set();
+    let shared = std::mem::replace(&mut store.tables, tables(&SimFs::new(9)));
+    std::thread::scope(|scope| {
+        for seed in 0..3 {
+            let (shared, stop, first) = (&shared, &stop, &first);
+            scope.spawn(move || {
+                let rng = SeededRng::new(seed);
+                let mut set = Arc::clone(first);
+                let mut count = 1;
+                while !stop.load(Ordering::Acquire) {
+                    if rng.up_to(9) == 0 {
+                        set = shared.set();
+                        count = get(&set, b"count").map_or(1, |record| record.version.0);
+                    }
+                    let key = 1 + rng.up_to(KEYS - 2);
+                    let found = get(&set, &name(key)).unwrap().version.0;
+                    assert_eq!(found, expected(count, key), "run {count} key {key}");
+                }
+            });
+        }
+        for version in 2..250 {
+            let mut new = rows([("count", put(version, "c"))]);
+            let key = version % KEYS;
+            if key > 0 {
+                new.insert(name(key), put(version, "new"));
+            }
+            apply(&mut store.state, &new);
+            add(&shared, version, &new, &store.state).unwrap();
+            drop(shared.merge_step(DUE).unwrap());
+        }
+        stop.store(true, Ordering::Release);
+    });
+    check_set(&shared.set(), &store.state, "end");
+}
