@@ -57,9 +57,10 @@ pub struct StoreConfig {
     pub compaction_interval: Duration,
 
     /// Bytes of overwritten and removed rows after which compaction runs: so many in the log, or so
-    /// many in the tables where it is more than half of what is live. Default 64 MiB; zero: at once
-    /// whenever anything is stale, which only makes sense in tests. Compaction also runs when half
-    /// a segment, or 32 MiB, of log is in no table yet.
+    /// many in the tables where it is more than half of what is live. Default 64 MiB; at most half
+    /// of `max_segment_size` counts, so that the directory stays within twice what is live and
+    /// three segments; zero: at once whenever anything is stale, which only makes sense in tests.
+    /// Compaction also runs when a quarter of a segment, or 16 MiB, of log is in no table yet.
     pub compaction_threshold: u64,
 
     /// Zero, the default: `Ok` means that the write is on the device. Otherwise `Ok` means that the

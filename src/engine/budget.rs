@@ -1,17 +1,17 @@
 //! Who gets how much memory and log.
 
 use super::pressure::Marks;
-use crate::config::{Compression, StoreConfig};
+use crate::config::StoreConfig;
 use crate::storage::table::TableOptions;
 use crate::storage::table_store::TableStoreOptions;
 
-/// Log that may gather before it is written to a table, at most: it is what an opening after a kill
-/// has to replay.
-const BEHIND_MAX: u64 = 32 << 20;
 /// Memory of the tail, at most.
 const TAIL_MAX: u64 = 64 << 20;
-/// Length at which a table ends and the next one begins.
-const TABLE_BYTES_MAX: u64 = 64 << 20;
+/// Length at which a table ends and the next one begins, at most.
+const TABLE_BYTES_MAX: u64 = 32 << 20;
+/// Log that may gather before it is written to a table, at most: it is what an opening after a kill
+/// has to replay.
+const BEHIND_MAX: u64 = 16 << 20;
 /// Rows of a block, in bytes. Smaller: more of the index in memory; larger: more is read for a row.
 const BLOCK_BYTES: usize = 4096;
 
@@ -24,21 +24,27 @@ const fn tail_bytes(budget: u64) -> u64 {
     min(budget / 4, TAIL_MAX)
 }
 
-/// When the tail is written: half a segment keeps the log, the part included that is just being
-/// compacted, below three segments.
+/// When the tail is written.
+///
+/// The directory is to stay within twice what is live and three segments. A quarter of one gathers
+/// before the tail is frozen, twice that before writers wait, and of the segment that they are in up
+/// to all may be purged already; half a segment of useless bytes may be in tables, where that is
+/// more than half of what is live; and half a segment is the table that a merge is writing.
 pub(crate) const fn marks_of(config: &StoreConfig) -> Marks {
     Marks {
-        behind: min(config.max_segment_size / 2, BEHIND_MAX),
+        behind: min(config.max_segment_size / 4, BEHIND_MAX),
         tail: tail_bytes(config.memory_budget),
         stale: config.compaction_threshold,
+        stale_max: config.max_segment_size / 2,
     }
 }
 
-/// What is left of a budget for tables, and how they are written.
-pub(crate) const fn table_options(budget: u64, compression: Compression) -> TableStoreOptions {
+/// What is left of the budget for tables, and how they are written.
+pub(crate) const fn table_options(config: &StoreConfig) -> TableStoreOptions {
+    let budget = config.memory_budget;
     TableStoreOptions {
-        table: TableOptions { compression, block_bytes: BLOCK_BYTES },
-        table_bytes_max: TABLE_BYTES_MAX,
+        table: TableOptions { compression: config.compression, block_bytes: BLOCK_BYTES },
+        table_bytes_max: min(config.max_segment_size / 2, TABLE_BYTES_MAX),
         memory_bytes: budget - 2 * tail_bytes(budget),
     }
 }

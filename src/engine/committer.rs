@@ -537,10 +537,10 @@ impl Committer {
         self.room.notify_all();
     }
 
-    /// After a panic in a round: the store stops, and everybody who waits is told.
-    fn abandon(&self) {
+    /// After a panic in a thread of the store: it stops, and everybody who waits is told.
+    pub(crate) fn abandon(&self, cause: &str) {
         self.torn.store(true, Ordering::Release);
-        self.store.log().poison("a thread panicked while it committed");
+        self.store.log().poison(cause);
         let pending = {
             let mut queue = self.queue.lock();
             queue.leading = false;
@@ -561,7 +561,7 @@ struct Leading<'a>(&'a Committer);
 impl Drop for Leading<'_> {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            self.0.abandon();
+            self.0.abandon("a thread panicked while it committed");
         } else {
             self.0.pass_lead();
         }

@@ -31,8 +31,12 @@ pub(crate) enum Effort {
     },
     /// Everything that can be gained: one run without a useless byte, and no log behind it.
     All,
-    /// The tail only, so that nothing is left to replay.
-    Close,
+    /// The tail only, so that nothing is left to replay; and the log, where it is long enough that
+    /// opening would take notice.
+    Close {
+        /// Bytes of log that may stay.
+        log_bytes_max: u64,
+    },
 }
 
 /// A tail that was set aside and is not in a table yet.
@@ -59,6 +63,7 @@ pub(crate) fn compact(
     keep_log: KeepLog,
     effort: Effort,
 ) -> Result<CompactionReport> {
+    let _stop = StopOnPanic(committer);
     let _running = committer.throttle.begin();
     let started = committer.env.clock.elapsed();
     committer.store.log().check()?;
@@ -78,6 +83,18 @@ pub(crate) fn compact(
     report.elapsed = committer.env.clock.elapsed().saturating_sub(started);
     tell(committer, &mut report);
     Ok(report)
+}
+
+/// Stops the store when a compaction panics, which is a fault of this crate: nobody knows what it
+/// left half done, and without compaction log and memory would grow for ever.
+struct StopOnPanic<'a>(&'a Committer);
+
+impl Drop for StopOnPanic<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.abandon("a thread panicked while it compacted");
+        }
+    }
 }
 
 fn bytes_of(committer: &Committer) -> u64 {
@@ -128,14 +145,22 @@ fn write_frozen(
     drop(replaced);
     committer.load.stale.fetch_sub(stale, Ordering::Relaxed);
     committer.throttle.progress();
-    if keep_log == KeepLog::Purge {
-        // On a full disk there may be no room for a new segment; what lies before the active one is
-        // deleted all the same.
-        let rolled = if matches!(effort, Effort::Due { .. }) { Ok(()) } else { log.roll_now() };
-        report.segments_removed += log.purge(head.last)?;
-        rolled?;
+    let stays = |most| log.stats().bytes <= most;
+    match effort {
+        _ if keep_log == KeepLog::Keep => Ok(()),
+        Effort::Close { log_bytes_max } if stays(log_bytes_max) => Ok(()),
+        Effort::Due { .. } => {
+            report.segments_removed += log.purge(head.last)?;
+            Ok(())
+        }
+        Effort::All | Effort::Close { .. } => {
+            // On a full disk there may be no room for a new segment; what lies before the active
+            // one is deleted all the same.
+            let rolled = log.roll_now();
+            report.segments_removed += log.purge(head.last)?;
+            Ok(rolled?)
+        }
     }
-    Ok(())
 }
 
 /// Merges tables for as long as it pays.
@@ -143,7 +168,7 @@ fn merge(committer: &Committer, effort: Effort, report: &mut CompactionReport) -
     let goal = match effort {
         Effort::Due { threshold } => MergeGoal::Due { compaction_threshold: threshold },
         Effort::All => MergeGoal::Everything,
-        Effort::Close => return Ok(()),
+        Effort::Close { .. } => return Ok(()),
     };
     while let Some(step) = committer.store.merge_step(goal)? {
         drop(committer.replica.write().kv.rebase(step.set, false));

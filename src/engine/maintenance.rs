@@ -22,6 +22,9 @@ const BACK_OFF_MAX: Duration = Duration::from_mins(1);
 
 /// Log without rows that is left to be replayed: what some openings without a write leave.
 const CLOSE_BEHIND_MIN: u64 = 4096;
+/// Log that is kept when a store is closed although tables have it all: opening reads it in a
+/// millisecond.
+const CLOSE_LOG_MAX: u64 = 1 << 20;
 
 /// When to do what.
 #[derive(Clone, Copy, Debug)]
@@ -143,6 +146,8 @@ impl Maintenance {
         let is_due = self.is_due();
         if self.has_threads.load(Ordering::Acquire) {
             if is_due && !self.asked.swap(true, Ordering::AcqRel) {
+                // On a busy machine it may be a while before the thread gets to run.
+                self.committer.throttle.expect();
                 // Under the lock, so that a thread about to wait does not miss it.
                 let _stop = self.stop.lock();
                 self.wake_compact.notify_all();
@@ -175,7 +180,8 @@ impl Maintenance {
         let behind = self.committer.load.pressure().behind;
         if (has_tail || behind > CLOSE_BEHIND_MIN) && self.committer.store.log().check().is_ok() {
             // The result was logged and counted; the log has everything.
-            drop(self.compact(&mut self.compaction.lock(), Effort::Close));
+            let log_bytes_max = CLOSE_LOG_MAX.min(self.marks.behind);
+            drop(self.compact(&mut self.compaction.lock(), Effort::Close { log_bytes_max }));
         }
     }
 
@@ -200,10 +206,15 @@ impl Maintenance {
         result
     }
 
+    /// Useless bytes that are tolerated, however large the threshold is: the directory has to stay
+    /// within some segments of what is live.
+    fn threshold(&self) -> u64 {
+        self.threshold.load(Ordering::Relaxed).min(self.marks.stale_max)
+    }
+
     /// Cheap: a few loads.
     fn is_due(&self) -> bool {
-        let marks = Marks { stale: self.threshold.load(Ordering::Relaxed), ..self.marks };
-        is_due(self.committer.load.pressure(), marks)
+        is_due(self.committer.load.pressure(), Marks { stale: self.threshold(), ..self.marks })
     }
 
     fn is_time_over(&self) -> bool {
@@ -223,7 +234,7 @@ impl Maintenance {
             return;
         }
         if is_time_over || self.is_due() {
-            let threshold = self.threshold.load(Ordering::Relaxed);
+            let threshold = self.threshold();
             // The result was logged and counted.
             drop(self.compact(&mut compaction, Effort::Due { threshold }));
         }
@@ -286,7 +297,10 @@ impl Maintenance {
             // it is cleared under the lock, so that whoever asks later finds this thread waiting.
             let failed = !back_off.is_zero();
             let time = if failed { back_off } else { interval };
-            let before = || self.asked.store(failed, Ordering::Release);
+            let before = || {
+                self.asked.store(failed, Ordering::Release);
+                self.committer.throttle.end();
+            };
             if !self.pause(&self.wake_compact, time, before)
                 || self.committer.store.log().check().is_err()
             {

@@ -18,6 +18,8 @@ pub(crate) struct Marks {
     pub(crate) tail: u64,
     /// `compaction_threshold`.
     pub(crate) stale: u64,
+    /// What the threshold may be at most.
+    pub(crate) stale_max: u64,
 }
 
 /// Whether the tail is to be written. Pure.
@@ -35,7 +37,7 @@ pub(crate) const fn is_far_behind(pressure: Pressure, marks: Marks) -> bool {
 mod tests {
     use super::*;
 
-    const MARKS: Marks = Marks { behind: 100, tail: 1000, stale: 50 };
+    const MARKS: Marks = Marks { behind: 100, tail: 1000, stale: 50, stale_max: 50 };
 
     #[test]
     fn any_mark_that_is_passed_makes_it_due() {

@@ -7,7 +7,7 @@ use super::log_record::LogRecord;
 use super::replay::{ReadAhead, Replayed, replay};
 use super::stats::EngineStats;
 use crate::command::membership::Membership;
-use crate::config::{Compression, StoreConfig};
+use crate::config::StoreConfig;
 use crate::env::Env;
 use crate::error::Result;
 use crate::state::StateView;
@@ -49,7 +49,7 @@ impl ReadOnlyEngine {
     }
 
     fn load(env: Env, directory: &Path, read_ahead: ReadAhead) -> Result<Self> {
-        let tables = table_options(StoreConfig::default().memory_budget, Compression::Off);
+        let tables = table_options(&StoreConfig::default());
         let store = ReadOnlyStore::open(env, directory, tables)?;
         let tables = store.tables();
         let (head, set, hard) = (tables.manifest_head(), tables.set(), store.hard_state());

@@ -366,6 +366,6 @@ const fn store_options(config: &StoreConfig) -> StoreOptions {
         node: config.node_id,
         tail: TailPolicy::Refuse,
         absent: Absent::Create,
-        tables: table_options(config.memory_budget, config.compression),
+        tables: table_options(config),
     }
 }

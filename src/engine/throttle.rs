@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
 
-/// Whether a compaction runs that is worth waiting for.
+/// Whether a compaction runs, or is about to, that is worth waiting for.
 #[derive(Debug, Default)]
 pub(crate) struct Throttle {
     compacting: Mutex<bool>,
@@ -19,6 +19,17 @@ pub(crate) struct Throttle {
 pub(crate) struct Compacting<'a>(&'a Throttle);
 
 impl Throttle {
+    /// Tells that somebody is about to compact.
+    pub(crate) fn expect(&self) {
+        *self.compacting.lock() = true;
+    }
+
+    /// Tells that nobody compacts.
+    pub(crate) fn end(&self) {
+        *self.compacting.lock() = false;
+        self.changed.notify_all();
+    }
+
     /// Tells that a compaction begins.
     pub(crate) fn begin(&self) -> Compacting<'_> {
         *self.compacting.lock() = true;
@@ -41,7 +52,6 @@ impl Throttle {
 
 impl Drop for Compacting<'_> {
     fn drop(&mut self) {
-        *self.0.compacting.lock() = false;
-        self.0.changed.notify_all();
+        self.0.end();
     }
 }

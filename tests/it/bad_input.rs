@@ -179,7 +179,7 @@ fn a_directory_of_a_newer_format_is_refused_untouched() {
     engine.close().unwrap();
     let identity = path.join("IDENTITY");
     let mut bytes = std::fs::read(&identity).unwrap();
-    bytes.splice(8..12, 2_u32.to_le_bytes());
+    bytes.splice(8..12, 3_u32.to_le_bytes());
     let checksum = crc32c::crc32c(bytes.get(..60).unwrap());
     bytes.splice(60..64, checksum.to_le_bytes());
     std::fs::write(&identity, bytes).unwrap();

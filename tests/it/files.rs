@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use hightower_kv::env::fs_sim::SimFs;
 use hightower_kv::{Error, KvEngine, ReadOnlyEngine, SnapshotEngine};
 
-use crate::support::{Pairs, open_sim, pairs};
+use crate::support::{Pairs, open_sim, open_sim_with, pairs, sim_config};
 
 /// A closed store with a snapshot and several segments; its state.
 fn closed_store() -> (SimFs, Pairs) {
@@ -16,6 +16,11 @@ fn closed_store() -> (SimFs, Pairs) {
         engine.put(vec![b'k', key], vec![key; 300]).unwrap();
     }
     engine.run_compaction_now().unwrap();
+    engine.close().unwrap();
+    let mut config = sim_config();
+    // So that there are segments beside tables.
+    config.emit_snapshot_after_compaction = false;
+    let engine = open_sim_with(&fs, &config).unwrap();
     for key in 20..60_u8 {
         engine.put(vec![b'k', key], vec![key + 1; 300]).unwrap();
     }
@@ -147,7 +152,8 @@ fn files_of_another_store_are_named() {
     let other = SimFs::new(4);
     // Another simulated machine, whose random numbers are others: another incarnation.
     let env = hightower_kv::env::Env::simulated_on(other.clone(), 999).env;
-    let config = crate::support::sim_config();
+    let mut config = sim_config();
+    config.emit_snapshot_after_compaction = false;
     let engine = hightower_kv::SingleNodeEngine::with_env(&config, env).unwrap();
     for key in 0..30_u8 {
         engine.put(vec![b'k', key], vec![key; 300]).unwrap();

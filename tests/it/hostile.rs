@@ -14,7 +14,10 @@ const TEBIBYTE: u64 = 1 << 40;
 /// A closed store on the real disk, with a snapshot and more than one segment.
 fn closed_store(directory: &Path) -> PathBuf {
     let path = directory.join("data");
-    let engine = SingleNodeEngine::with_config(real_config(&path)).unwrap();
+    let mut config = real_config(&path);
+    // So that there are segments.
+    config.emit_snapshot_after_compaction = false;
+    let engine = SingleNodeEngine::with_config(config).unwrap();
     for key in 0..100_u8 {
         engine.put(vec![key], vec![key; 500]).unwrap();
     }
@@ -100,11 +103,12 @@ fn a_frame_that_promises_more_than_there_is_is_refused() {
     let mut tried = 0;
     for file in files(&path) {
         let bytes = std::fs::read(&file).unwrap();
-        if bytes.len() < 512 {
+        // Tables have no frames; what their lengths may say is tried where they are read.
+        if bytes.len() < 512 || file.extension().is_some_and(|it| it == "tbl") {
             continue;
         }
         let open = OpenOptions::new().write(true).open(&file).unwrap();
-        // The first frame, the state frame of a segment and the head of a snapshot; and the one
+        // The first frame, the state frame of a segment and the head of a manifest; and the one
         // behind it.
         let first = 40;
         let len = u32::from_le_bytes(bytes.get(first + 4..first + 8).unwrap().try_into().unwrap());
