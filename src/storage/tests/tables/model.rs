@@ -9,16 +9,19 @@ fn run(seed: u64, memory_bytes: u64) {
     let mut store = Modelled::new(&fs);
     store.tables = try_tables(&fs, options).unwrap();
     let keys = 1 + rng.up_to(200);
+    // With one of them nearly every merge is of all runs, with the other of a few.
+    let compaction_threshold = [0, 1 << 30][usize::try_from(seed % 2).unwrap()];
+    let due = MergeGoal::Due { compaction_threshold };
     let mut held: Vec<(Arc<TableSet>, State)> = Vec::new();
     for step in 0..120 {
         let what = format!("seed {seed} step {step}");
         match rng.up_to(9) {
-            0..=3 => {
+            0..=4 => {
                 let rows = random_rows(&rng, store.index + 1, keys, 80);
                 store.add(&rows);
             }
-            4..=6 => drop(store.tables.merge_step(DUE).unwrap()),
-            7 => drop(store.tables.merge_step(MergeGoal::Everything).unwrap()),
+            5 | 6 => drop(store.tables.merge_step(due).unwrap()),
+            7 if rng.up_to(3) == 0 => drop(store.tables.merge_step(MergeGoal::Everything).unwrap()),
             8 if rng.up_to(2) == 0 => {
                 let before = store.tables.manifest_head();
                 store.tables = try_tables(&fs, options).unwrap();
