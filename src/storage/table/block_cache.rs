@@ -97,7 +97,11 @@ impl BlockCache {
         }
         let mut queue = self.queue.lock();
         let kept_alive = self.make_room(&mut queue, bytes);
-        let inserted = slots.insert(number, block);
+        // No room although all is evicted: a table that is being dropped on another thread has not
+        // given back what it used yet. Then the block is not kept.
+        let has_room = self.used() + bytes <= self.budget();
+        let inserted =
+            if has_room { slots.insert(number, block) } else { Inserted { block, is_new: false } };
         if inserted.is_new {
             self.used.fetch_add(bytes, Ordering::Relaxed);
             queue.entries.push_back(Entry { slots: Arc::downgrade(slots), number });
