@@ -91,8 +91,8 @@ impl Block {
         };
         block.check_places(rows, rows_end)?;
         block.take_heads(rows)?;
-        // The first clone of a buffer allocates its count of owners. Made now, the count lies beside
-        // what a look touches anyway.
+        // The first clone of a buffer allocates its count of owners. Made now, the count lies
+        // beside what a look touches anyway.
         drop(block.content.clone());
         Ok(block)
     }
@@ -406,8 +406,8 @@ mod tests {
             ),
         ) {
             let keys: Vec<Vec<u8>> = (0..20).map(|n| format!("k{n:02}").into_bytes()).collect();
-            let rows: Vec<(&[u8], Option<&[u8]>)> =
-                keys.iter().map(|key| (key.as_slice(), (key[2] != b'3').then_some(&b"value"[..]))).collect();
+            let value = |key: &[u8]| (key[2] != b'3').then_some(b"value".as_slice());
+            let rows: Vec<_> = keys.iter().map(|key| (key.as_slice(), value(key))).collect();
             let mut bytes = content(&rows);
             look_at(&Block::parse(bytes.clone().into()).unwrap());
             for (at, byte) in changes {

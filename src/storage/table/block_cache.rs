@@ -370,7 +370,9 @@ mod tests {
         #[test]
         fn the_budget_holds_and_nothing_is_left_behind(
             budget in 0..20_000_u64,
-            steps in proptest::collection::vec((0..6_u8, 0..3_usize, 0..8_usize, 0..3000_usize), 1..200),
+            steps in proptest::collection::vec(
+                (0..6_u8, 0..3_usize, 0..8_usize, 0..3000_usize), 1..200
+            ),
         ) {
             let cache = Arc::new(BlockCache::new(budget));
             let mut tables: Vec<_> = (0..3).map(|_| Slots::new(8, &cache)).collect();
