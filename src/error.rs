@@ -164,7 +164,9 @@ impl From<StorageError> for Error {
             StorageError::MissingFile { .. } | StorageError::MissingSegment { .. } => {
                 Self::MissingSegment(error)
             }
-            StorageError::UnsupportedFormat { .. } => Self::UnsupportedFormat(error),
+            StorageError::UnsupportedFormat { .. } | StorageError::MissingFeature { .. } => {
+                Self::UnsupportedFormat(error)
+            }
             StorageError::Locked { .. } => Self::Locked(error),
             StorageError::NoStore { .. } => Self::NoStore(error),
             StorageError::UnusableDirectory { .. } => Self::UnusableDirectory(error),

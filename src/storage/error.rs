@@ -93,6 +93,16 @@ pub enum StorageError {
         supported: u32,
     },
 
+    /// The file is compressed in a way that this build leaves out. Nothing was changed; build with
+    /// the feature.
+    #[error("{} needs the feature `{feature}`, which this build leaves out", file.display())]
+    MissingFeature {
+        /// The file.
+        file: PathBuf,
+        /// The feature of this crate.
+        feature: &'static str,
+    },
+
     /// Somebody else has the store open, in this process or another. Nothing was changed.
     #[error("{} is in use: only one process may open a store at a time", directory.display())]
     Locked {

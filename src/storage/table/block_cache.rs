@@ -97,7 +97,11 @@ impl BlockCache {
         }
         let mut queue = self.queue.lock();
         let kept_alive = self.make_room(&mut queue, bytes);
-        let inserted = slots.insert(number, block);
+        // No room although all is evicted: a table that is being dropped on another thread has not
+        // given back what it used yet. Then the block is not kept.
+        let has_room = self.used() + bytes <= self.budget();
+        let inserted =
+            if has_room { slots.insert(number, block) } else { Inserted { block, is_new: false } };
         if inserted.is_new {
             self.used.fetch_add(bytes, Ordering::Relaxed);
             queue.entries.push_back(Entry { slots: Arc::downgrade(slots), number });
@@ -257,5 +261,142 @@ impl fmt::Debug for Slots {
     /// Shows how many there are only.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Slots").field("len", &self.slots.len()).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::storage::record::Record;
+    use crate::storage::table::block_builder::BlockBuilder;
+    use crate::types::{Timestamp, Version};
+    use proptest::prelude::*;
+
+    fn block(len: usize) -> Arc<Block> {
+        let mut builder = BlockBuilder::new(4096);
+        let value = Some(vec![0; len].into());
+        builder.push(b"key", &Record { value, version: Version(1), timestamp: Timestamp(1) });
+        Arc::new(Block::parse(builder.finish().to_vec().into()).unwrap())
+    }
+
+    fn put(cache: &BlockCache, slots: &Arc<Slots>, number: usize) {
+        cache.insert(slots, number, block(100), Room::Make);
+    }
+
+    #[test]
+    fn the_oldest_goes_first_unless_somebody_looked_at_it() {
+        let cache = Arc::new(BlockCache::new(3 * block(100).memory_bytes()));
+        let slots = Slots::new(10, &cache);
+        for number in 0..3 {
+            put(&cache, &slots, number);
+        }
+        assert!(!cache.is_full());
+        slots.with(0, |_| ()).unwrap();
+        put(&cache, &slots, 3);
+        assert!(slots.has(0) && !slots.has(1) && cache.is_full());
+        put(&cache, &slots, 4);
+        put(&cache, &slots, 5);
+        assert!(!slots.has(0), "looked at once, spared once");
+    }
+
+    #[test]
+    fn what_came_along_evicts_nobody() {
+        let cache = Arc::new(BlockCache::new(block(100).memory_bytes()));
+        let slots = Slots::new(10, &cache);
+        put(&cache, &slots, 0);
+        cache.insert(&slots, 1, block(100), Room::Spare);
+        assert!(slots.has(0) && !slots.has(1));
+    }
+
+    #[test]
+    fn what_never_fits_is_not_kept() {
+        let cache = Arc::new(BlockCache::new(block(100).memory_bytes()));
+        let slots = Slots::new(10, &cache);
+        put(&cache, &slots, 0);
+        cache.insert(&slots, 1, block(101), Room::Make);
+        assert!(slots.has(0) && !slots.has(1));
+    }
+
+    #[test]
+    fn a_smaller_budget_holds_at_once() {
+        let cache = Arc::new(BlockCache::new(1 << 20));
+        let slots = Slots::new(10, &cache);
+        for number in 0..10 {
+            put(&cache, &slots, number);
+        }
+        cache.set_budget(2 * block(100).memory_bytes());
+        assert_eq!(cache.used(), cache.budget());
+        cache.set_budget(0);
+        assert_eq!(cache.used(), 0);
+    }
+
+    #[test]
+    fn entries_of_dropped_tables_do_not_pile_up() {
+        let cache = Arc::new(BlockCache::new(1 << 30));
+        let kept = Slots::new(10, &cache);
+        put(&cache, &kept, 0);
+        for _ in 0..1000 {
+            let slots = Slots::new(3, &cache);
+            for number in 0..3 {
+                put(&cache, &slots, number);
+            }
+        }
+        assert!(cache.queue.lock().entries.len() < 10);
+        assert_eq!(cache.used(), block(100).memory_bytes());
+    }
+
+    #[test]
+    fn threads_share_it_without_losing_count() {
+        let cache = Arc::new(BlockCache::new(20 * block(100).memory_bytes()));
+        std::thread::scope(|scope| {
+            for thread in 0..4 {
+                let cache = &cache;
+                scope.spawn(move || {
+                    for round in 0..300 {
+                        let slots = Slots::new(40, cache);
+                        for number in 0..40 {
+                            put(cache, &slots, (number * 7 + thread + round) % 40);
+                            slots.with(number, |_| ());
+                            assert!(cache.used() <= cache.budget());
+                        }
+                    }
+                });
+            }
+        });
+        assert_eq!(cache.used(), 0);
+    }
+
+    proptest! {
+        #[test]
+        fn the_budget_holds_and_nothing_is_left_behind(
+            budget in 0..20_000_u64,
+            steps in proptest::collection::vec(
+                (0..6_u8, 0..3_usize, 0..8_usize, 0..3000_usize), 1..200
+            ),
+        ) {
+            let cache = Arc::new(BlockCache::new(budget));
+            let mut tables: Vec<_> = (0..3).map(|_| Slots::new(8, &cache)).collect();
+            for (step, table, number, len) in steps {
+                match step {
+                    0 => tables[table] = Slots::new(8, &cache),
+                    1 => cache.set_budget(len as u64 * 6),
+                    2 => {
+                        cache.insert(&tables[table], number, block(len), Room::Spare);
+                    }
+                    3 => {
+                        tables[table].with(number, |_| ());
+                    }
+                    _ => {
+                        cache.insert(&tables[table], number, block(len), Room::Make);
+                    }
+                }
+                let blocks = tables.iter().flat_map(|slots| (0..8).filter_map(|n| slots.get(n)));
+                let held: u64 = blocks.map(|block| block.memory_bytes()).sum();
+                prop_assert_eq!(cache.used(), held);
+                prop_assert!(cache.used() <= cache.budget());
+            }
+            tables.clear();
+            prop_assert_eq!(cache.used(), 0);
+        }
     }
 }

@@ -3,18 +3,14 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use bytes::Bytes;
-
 use super::block::Block;
+use super::compression::{self, NotDecompressed};
 use crate::env::fs::{FsFile, read_exact_at};
 use crate::storage::error::StorageError;
 use crate::storage::format::{
     Fields, TABLE_BLOCK_BYTES_MAX, TABLE_BLOCK_HEADER_BYTES, take, take_u32,
 };
 use crate::storage::frame::Salt;
-
-/// How a block holds its content.
-pub(super) const STORED_RAW: u8 = 0;
 
 /// The checksum of a part of a table that begins at `offset`.
 pub(super) fn part_crc(salt: Salt, offset: u64, bytes: &[u8]) -> u32 {
@@ -89,11 +85,17 @@ impl BlockFile {
         if zero != [0; 3] || content_bytes > TABLE_BLOCK_BYTES_MAX {
             return corrupt("the header of a block has values that no release writes");
         }
-        let content = match method {
-            STORED_RAW if body.len() == content_bytes => Bytes::copy_from_slice(body),
-            _ => return corrupt("the content of a block is stored in no known way"),
+        let content = match compression::decompress(method, body, content_bytes) {
+            Ok(content) => content,
+            Err(NotDecompressed::Malformed) => {
+                return corrupt("the content of a block is not stored as its header says");
+            }
+            #[cfg(not(feature = "zstd"))]
+            Err(NotDecompressed::MissingFeature(feature)) => {
+                return Err(StorageError::MissingFeature { file: self.path.clone(), feature });
+            }
         };
-        Block::parse(content).or_else(corrupt)
+        Block::parse(content.into()).or_else(corrupt)
     }
 
     pub(super) fn corrupt(&self, offset: u64, found: impl Into<String>) -> StorageError {

@@ -8,6 +8,7 @@
 mod key_hash;
 mod row;
 mod summary;
+mod compression;
 mod column;
 mod block;
 mod block_builder;

@@ -215,3 +215,87 @@ impl IndexBuilder {
         out
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// An index of blocks with one key each.
+    fn index_of(keys: &[Vec<u8>]) -> Vec<u8> {
+        let mut builder = IndexBuilder::default();
+        let mut before = None;
+        for (number, key) in keys.iter().enumerate() {
+            builder.push(PROLOGUE_BYTES as u64 + number as u64 * 10, before, key);
+            before = Some(key.as_slice());
+        }
+        let end = PROLOGUE_BYTES as u64 + keys.len() as u64 * 10;
+        builder.finish(end, &keys[0], &keys[keys.len() - 1])
+    }
+
+    fn parse(bytes: Vec<u8>, keys: usize) -> Result<SparseIndex, &'static str> {
+        SparseIndex::parse(bytes, (PROLOGUE_BYTES + keys * 10) as u64)
+    }
+
+    fn keys() -> impl Strategy<Value = Vec<Vec<u8>>> {
+        let letter = prop_oneof![Just(0_u8), Just(b'a'), Just(0xff)];
+        let end = proptest::collection::vec(letter, 0..12);
+        let keys = proptest::collection::btree_set(end, 1..60);
+        (keys, any::<bool>()).prop_map(|(keys, long)| {
+            let prefix: &[u8] = if long { b"a long prefix" } else { b"" };
+            keys.into_iter().map(|key| [prefix, &key].concat()).collect()
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn a_key_is_looked_for_where_it_is(keys in keys(), probes in keys()) {
+            let index = parse(index_of(&keys), keys.len()).unwrap();
+            prop_assert_eq!(index.blocks(), keys.len());
+            prop_assert_eq!(index.first_key(), &keys[0][..]);
+            prop_assert_eq!(index.last_key(), &keys[keys.len() - 1][..]);
+            for (number, key) in keys.iter().enumerate() {
+                prop_assert_eq!(index.find(key), number);
+                let start = (PROLOGUE_BYTES + number * 10) as u64;
+                prop_assert_eq!(index.place(number..number + 1), start..start + 10);
+            }
+            for probe in probes.iter().filter(|p| **p >= keys[0] && **p <= keys[keys.len() - 1]) {
+                let (_, rest) = split_at_most(probe, index.shared());
+                let number = index.find(probe);
+                prop_assert!(index.separator(number) <= rest);
+                prop_assert!(number + 1 == keys.len() || rest < index.separator(number + 1));
+            }
+        }
+
+        #[test]
+        fn mutated_indexes_are_refused_or_harmless(
+            changes in proptest::collection::vec(
+                (any::<prop::sample::Index>(), prop_oneof![0..9_u8, any::<u8>()]), 1..4
+            ),
+        ) {
+            let keys: Vec<Vec<u8>> = (0..20).map(|n| format!("k{n:02}").into_bytes()).collect();
+            let mut bytes = index_of(&keys);
+            for (at, byte) in changes {
+                let at = at.index(bytes.len());
+                bytes[at] = byte;
+            }
+            if let Ok(index) = parse(bytes, 20) {
+                let end = PROLOGUE_BYTES as u64 + 200;
+                for key in &keys {
+                    let number = index.find(key);
+                    prop_assert!(number < index.blocks());
+                    prop_assert!(index.place(number..number + 1).end <= end);
+                }
+            }
+        }
+
+        #[test]
+        fn any_bytes_are_refused_or_an_index(
+            bytes in proptest::collection::vec(prop_oneof![3 => 0..4_u8, 1 => any::<u8>()], 0..200),
+        ) {
+            if let Ok(index) = SparseIndex::parse(bytes, 100) {
+                prop_assert!(index.find(b"key") < index.blocks());
+            }
+        }
+    }
+}

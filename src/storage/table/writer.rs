@@ -6,8 +6,9 @@ use std::path::Path;
 use bytes::Bytes;
 
 use super::block_builder::BlockBuilder;
-use super::block_file::{STORED_RAW, block_header, part_crc};
+use super::block_file::{block_header, part_crc};
 use super::bloom::Filter;
+use super::compression::{self, Compressor};
 use super::footer::Footer;
 use super::key_hash::KeyHash;
 use super::sparse_index::IndexBuilder;
@@ -34,6 +35,7 @@ pub(crate) struct TableWriter<'a> {
     salt: Salt,
     options: TableOptions,
     builder: BlockBuilder,
+    compressor: Compressor,
     index: IndexBuilder,
     hashes: Vec<u64>,
     /// What the summary will say; its hash and keys only at the end.
@@ -48,7 +50,8 @@ impl<'a> TableWriter<'a> {
     /// Begins table `id` in a new, empty file.
     ///
     /// # Errors
-    /// `Io` when the operating system gives no random bytes.
+    /// `MissingFeature` when this build leaves the compression out; `Io` when the operating system
+    /// gives no random bytes; `DiskFull`.
     pub(crate) fn new(
         context: &Context,
         id: TableId,
@@ -62,6 +65,12 @@ impl<'a> TableWriter<'a> {
             salt: context.salt()?,
             tag: context.identity.tag(),
         };
+        let compressor = Compressor::new(options.compression)
+            .map_err(StorageError::wrap("compress", path))?
+            .ok_or_else(|| StorageError::MissingFeature {
+                file: path.to_owned(),
+                feature: compression::FEATURE,
+            })?;
         let mut out = Output::new(file, path);
         out.push(&[&prologue.encode()])?;
         Ok(Self {
@@ -69,6 +78,7 @@ impl<'a> TableWriter<'a> {
             salt: prologue.salt(),
             options,
             builder: BlockBuilder::new(options.block_bytes),
+            compressor,
             index: IndexBuilder::default(),
             hashes: Vec::new(),
             counts: TableSummary {
@@ -133,8 +143,9 @@ impl<'a> TableWriter<'a> {
     fn write_block(&mut self) -> Result<(), StorageError> {
         let content = self.builder.finish();
         let offset = self.out.end();
-        let header = block_header(self.salt, offset, STORED_RAW, content.len(), content);
-        self.out.push(&[&header, content])?;
+        let (method, stored) = self.compressor.compress(content);
+        let header = block_header(self.salt, offset, method, content.len(), stored);
+        self.out.push(&[&header, stored])?;
         self.builder.clear();
         self.last_of_block.clone_from(&self.last_key);
         Ok(())
