@@ -86,10 +86,9 @@ impl StateView {
         if self.base.is_empty() {
             return Resident::Known(None);
         }
-        match self.base.get_cached(key) {
-            Cached::Hit(found) => {
-                Resident::Known(found.and_then(|record| record.value).map(Value::from))
-            }
+        match self.base.cached_value(key) {
+            Cached::Value(value) => Resident::Known(Some(Value::from(value))),
+            Cached::Removed | Cached::Absent => Resident::Known(None),
             Cached::NeedsRead => Resident::InTables(Arc::clone(&self.base)),
         }
     }

@@ -90,12 +90,23 @@ impl Run {
         }
     }
 
-    /// As [`Self::get`], as far as that can be said without the disk.
+    /// The value of `key`, as far as it can be told without the disk.
     #[must_use]
-    pub fn get_cached(&self, key: &[u8], hash: KeyHash) -> Cached {
+    pub fn cached_value(&self, key: &[u8], hash: KeyHash) -> Cached {
         match self.table_of(key).filter(|table| table.may_contain(hash)) {
-            Some(table) => table.get_cached(key),
-            None => Cached::Hit(None),
+            Some(table) => table.cached_value(key),
+            None => Cached::Absent,
+        }
+    }
+
+    /// As [`Self::cached_value`], where a key that is asked for is likely to be here: the filter,
+    /// which costs a wait for memory, is asked only where it saves reading a block.
+    #[must_use]
+    pub fn likely_cached_value(&self, key: &[u8], hash: KeyHash) -> Cached {
+        let Some(table) = self.table_of(key) else { return Cached::Absent };
+        match table.cached_value(key) {
+            Cached::NeedsRead if !table.may_contain(hash) => Cached::Absent,
+            answer => answer,
         }
     }
 }
