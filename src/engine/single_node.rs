@@ -185,9 +185,9 @@ impl SingleNodeEngine {
         self.inner.committer.store.log().segments()
     }
 
-    /// Stops the threads, writes what is only in the log to a table so that the next opening replays
-    /// nothing, syncs and releases the directory. Dropping does the same, but cannot tell what
-    /// failed.
+    /// Stops the threads, writes what is only in the log to a table so that the next opening
+    /// replays nothing, syncs and releases the directory. Dropping does the same, but cannot tell
+    /// what failed.
     ///
     /// # Errors
     /// `Poisoned`: what was not synced before may be lost. That the tail could not be written is no

@@ -156,8 +156,8 @@ impl Store {
     /// After a crash: the old manifest and tables, or the new ones.
     ///
     /// # Errors
-    /// `DiskFull`, after the reserve was given back and did not suffice; `Io`, `Corrupt`: the tables
-    /// are as before. `SyncFailed`: the store is poisoned.
+    /// `DiskFull`, after the reserve was given back and did not suffice; `Io`, `Corrupt`: the
+    /// tables are as before. `SyncFailed`: the store is poisoned.
     pub fn add_run(
         &self,
         head: &ManifestHead,
