@@ -2,7 +2,7 @@
 //! damaged (rows S9 to S11, S15 to S17 and S20 of `docs/testing.md`).
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -300,7 +300,7 @@ fn damaged() -> (SimFs, SingleNodeEngine, PathBuf) {
     (fs.clone(), open_sim_with(&fs, &config).unwrap(), table)
 }
 
-fn names(error: &Error, table: &PathBuf) -> bool {
+fn names(error: &Error, table: &Path) -> bool {
     matches!(error, Error::Corrupt(_)) && error.to_string().contains(&*table.to_string_lossy())
 }
 
