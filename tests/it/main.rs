@@ -16,6 +16,8 @@
 #![expect(clippy::disallowed_methods, reason = "locks, modes and threads need the real machine")]
 
 mod support;
+mod backup;
+mod backup_crash;
 mod bad_input;
 #[cfg(feature = "cli")]
 mod cli;
