@@ -22,6 +22,8 @@ mod bad_input;
 #[cfg(feature = "cli")]
 mod cli;
 #[cfg(feature = "cli")]
+mod cli_backup;
+#[cfg(feature = "cli")]
 mod cli_import;
 mod concurrency;
 mod disk_full;
