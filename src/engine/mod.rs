@@ -23,12 +23,14 @@ pub(crate) mod committer;
 pub(crate) mod compaction;
 pub(crate) mod maintenance;
 pub mod read_only;
+pub mod backup;
 pub mod single_node;
 
 pub use self::api::{KvEngine, SnapshotEngine};
+pub use self::backup::{BackupOptions, BackupReport, Links};
 pub use self::log_record::{LogContent, LogRecord};
 pub use self::read_context::ReadContext;
 pub use self::read_only::ReadOnlyEngine;
 pub use self::single_node::SingleNodeEngine;
-pub use self::stats::{CompactionReport, EngineStats};
+pub use self::stats::{CompactionReport, EngineStats, TableStats};
 pub use self::submission::Submission;

@@ -96,6 +96,14 @@ pub struct TableStore {
     head: RwLock<Option<ManifestHead>>,
 }
 
+/// The tables as one manifest names them. Until this is dropped no manifest follows, and none of
+/// their files is removed.
+#[derive(Debug)]
+pub(crate) struct KeptTables<'a> {
+    pub(crate) set: Arc<TableSet>,
+    _names: MutexGuard<'a, Names>,
+}
+
 /// What stands in the directory.
 #[derive(Debug)]
 struct Names {
@@ -180,6 +188,12 @@ impl TableStore {
     #[must_use]
     pub fn set(&self) -> Arc<TableSet> {
         Arc::clone(&self.set.read())
+    }
+
+    /// Keeps the files of the tables as they are now. Waits for a change that is under way.
+    pub(crate) fn keep_files(&self) -> KeptTables<'_> {
+        let names = self.names.lock();
+        KeptTables { set: self.set(), _names: names }
     }
 
     /// Which state they hold; `None` before the first manifest.

@@ -44,9 +44,30 @@ use crate::types::{LogIndex, LogPosition, NodeId, SegmentId};
 /// `Locked` beside a writer; `NoStore`, `UnusableDirectory`; `UnsupportedFormat` when a newer
 /// release wrote the directory; `Io` when a directory cannot be listed.
 pub fn verify(env: &Env, directory: &Path) -> Result<VerifyReport, StorageError> {
-    let gate = SyncGate::new(env.fs.clone());
+    verify_with(env, directory, &mut |_| ())
+}
+
+/// As [`verify`]; `on_read` is told after each file how many bytes were read so far.
+///
+/// # Errors
+/// Those of [`verify`].
+pub fn verify_with(
+    env: &Env,
+    directory: &Path,
+    on_read: &mut dyn FnMut(u64),
+) -> Result<VerifyReport, StorageError> {
     prepare_directory(env, directory, Absent::Refuse)?;
     let _lock = take_shared_lock(env, directory)?;
+    verify_files(env, directory, on_read)
+}
+
+/// What [`verify_with`] does, also where the directory is not finished yet.
+pub(crate) fn verify_files(
+    env: &Env,
+    directory: &Path,
+    on_read: &mut dyn FnMut(u64),
+) -> Result<VerifyReport, StorageError> {
+    let gate = SyncGate::new(env.fs.clone());
     let mut report = VerifyReport::default();
     let names = Names::of(env, directory, &mut report)?;
     if names.segments.is_empty() && names.manifests.is_empty() && !names.has_identity {
@@ -57,8 +78,8 @@ pub fn verify(env: &Env, directory: &Path) -> Result<VerifyReport, StorageError>
         None => stand_in(env, directory, &names),
     };
     let context = Context::new(env.clone(), gate, directory, identity);
-    let purged = check_log(&context, &names, &mut report);
-    check_tables(&context, &names, purged, &mut report);
+    let purged = check_log(&context, &names, &mut report, on_read);
+    check_tables(&context, &names, purged, &mut report, on_read);
     Ok(report)
 }
 
@@ -180,7 +201,12 @@ struct LogWalk<'a> {
 }
 
 /// Checks watermark and segments. Returns up to which entry the log says it was purged.
-fn check_log(context: &Context, names: &Names, report: &mut VerifyReport) -> Option<LogIndex> {
+fn check_log(
+    context: &Context,
+    names: &Names,
+    report: &mut VerifyReport,
+    on_read: &mut dyn FnMut(u64),
+) -> Option<LogIndex> {
     let synced = check_watermark(context, names, report).unwrap_or_default();
     let (stale, segments) = split_at_gap(&names.segments);
     let Some(&first) = segments.first() else {
@@ -196,6 +222,7 @@ fn check_log(context: &Context, names: &Names, report: &mut VerifyReport) -> Opt
             walk.sealed(&before, current.as_ref());
         }
         walk.enter(current.as_ref());
+        on_read(walk.report.bytes);
         previous = current;
     }
     if let Some(last) = previous {

@@ -18,6 +18,7 @@ pub(super) fn check_tables(
     names: &Names,
     purged: Option<LogIndex>,
     report: &mut VerifyReport,
+    on_read: &mut dyn FnMut(u64),
 ) {
     let newest = names.manifests.last().copied();
     for &older in names.manifests.iter().filter(|&&number| Some(number) < newest) {
@@ -56,6 +57,7 @@ pub(super) fn check_tables(
         if let Err(error) = check_table(context, entry, report) {
             report.refused(&context.table_path(entry.summary.id), error);
         }
+        on_read(report.bytes);
     }
     let live: Vec<TableId> = manifest.tables().map(|entry| entry.summary.id).collect();
     check_leftovers(context, names, &live, report);
