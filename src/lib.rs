@@ -39,8 +39,8 @@
 //!
 //! # Caveats
 //!
-//! **One process** may open a directory at a time. A read may wait for the disk: values that are not
-//! cached are in tables.
+//! **One process** may open a directory at a time. A read may wait for the disk: values that are
+//! not cached are in tables.
 //!
 //! # Features
 //!
