@@ -5,8 +5,9 @@ use std::fmt::Write;
 
 use crate::line::{Goal, Measured};
 use crate::stores::Contender;
+use crate::table::ratio_text;
 
-const LABEL_WIDTH: f64 = 290.0;
+const LABEL_WIDTH: f64 = 330.0;
 const PLOT_WIDTH: f64 = 560.0;
 const RATIO_WIDTH: f64 = 90.0;
 const HEAD_HEIGHT: f64 = 84.0;
@@ -16,21 +17,30 @@ const FOOT_HEIGHT: f64 = 34.0;
 const DECADES_LEFT: f64 = 2.0;
 const DECADES_RIGHT: f64 = 1.5;
 
-/// Colours for light and for dark pages; text says the same as colours do.
+/// Colours for light and for dark pages, written out because not every viewer knows variables; text
+/// says the same as colours do.
 const STYLE: &str = "\
-:root { color-scheme: light dark; --page: #ffffff; --ink: #1f2328; --faint: #6e7781;
-  --grid: #d8dee4; --ahead: #1a7f5a; --behind: #c2410c; }
-@media (prefers-color-scheme: dark) { :root { --page: #0d1117; --ink: #e6edf3; --faint: #9198a1;
-  --grid: #30363d; --ahead: #3fb98a; --behind: #f0883e; } }
-text { font: 13px system-ui, sans-serif; fill: var(--ink); }
+text { font: 13px system-ui, sans-serif; fill: #1f2328; }
 .title { font-size: 17px; font-weight: 600; }
-.faint { fill: var(--faint); font-size: 12px; }
-.grid { stroke: var(--grid); }
-.one { stroke: var(--faint); stroke-width: 1.5; }
-.ahead { fill: var(--ahead); }
-.behind { fill: var(--behind); }
-.goal { stroke: var(--ink); stroke-width: 2; stroke-dasharray: 3 2; }
-.mark { fill: var(--page); stroke: var(--ink); stroke-width: 1.4; }
+.faint { fill: #656d76; font-size: 12px; }
+.page { fill: #ffffff; }
+.grid { stroke: #d8dee4; }
+.one { stroke: #656d76; stroke-width: 1.5; }
+.ahead { fill: #1a7f5a; }
+.behind { fill: #c2410c; }
+.goal { stroke: #1f2328; stroke-width: 2; stroke-dasharray: 3 2; }
+.mark { fill: #ffffff; stroke: #1f2328; stroke-width: 1.4; }
+@media (prefers-color-scheme: dark) {
+  text { fill: #e6edf3; }
+  .faint { fill: #9198a1; }
+  .page { fill: #0d1117; }
+  .grid { stroke: #30363d; }
+  .one { stroke: #9198a1; }
+  .ahead { fill: #3fb98a; }
+  .behind { fill: #f0883e; }
+  .goal { stroke: #e6edf3; }
+  .mark { fill: #0d1117; stroke: #e6edf3; }
+}
 ";
 
 /// The chart as SVG.
@@ -44,7 +54,7 @@ pub(crate) fn svg(all: &[Measured], subtitle: &str) -> String {
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width} {height}\" \
          width=\"{width}\" height=\"{height}\" role=\"img\">\n\
          <title>hightower-kv beside other stores</title>\n<style>\n{STYLE}</style>\n\
-         <rect width=\"100%\" height=\"100%\" fill=\"var(--page)\"/>\n"
+         <rect width=\"100%\" height=\"100%\" class=\"page\"/>\n"
     ));
     svg.text((14.0, 26.0), "title", "hightower-kv / best peer of each row");
     svg.text((14.0, 46.0), "faint", subtitle);
@@ -135,7 +145,7 @@ impl Svg {
                 self.mark(peer, (x_of(row.times(*value, best)), y));
             }
         }
-        let text = format!("{ratio:.2} x");
+        let text = format!("{} x", ratio_text(ratio));
         self.text((LABEL_WIDTH + PLOT_WIDTH + 14.0, y + 4.0), class, &text);
     }
 

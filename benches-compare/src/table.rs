@@ -30,7 +30,7 @@ pub(crate) fn line(measured: &Measured, all: &[Measured], stores: &[Contender]) 
         let strong = if is_best && *store != Contender::Ours { "**" } else { "" };
         add(&mut text, format_args!(" {strong}{}{strong} |", number(value, *unit)));
     }
-    let ratio = measured.ratio().map_or("-".to_owned(), |ratio| format!("{ratio:.2}"));
+    let ratio = measured.ratio().map_or("-".to_owned(), ratio_text);
     let goal: Vec<String> = goals.iter().map(|goal| goal_text(goal, *unit)).collect();
     let verdicts: Vec<&str> =
         goals.iter().map(|goal| verdict_text(measured.judge(goal, all))).collect();
@@ -68,6 +68,11 @@ fn goal_text(goal: &Goal, unit: Unit) -> String {
         Goal::AtLeast(least) => format!("{} {}", thousands(*least), unit.text()),
         Goal::AtMost(most) => format!("at most {most} {}", unit.text()),
     }
+}
+
+/// A ratio; one that would be shown as nothing is shown as small.
+pub(crate) fn ratio_text(ratio: f64) -> String {
+    if ratio < 0.01 { "< 0.01".to_owned() } else { format!("{ratio:.2}") }
 }
 
 const fn verdict_text(verdict: Verdict) -> &'static str {
@@ -116,6 +121,8 @@ mod tests {
         assert_eq!(number(Some(0.25), Unit::Milliseconds), "0.25");
         assert_eq!(number(Some(10_100.4), Unit::Milliseconds), "10,100");
         assert_eq!(number(None, Unit::PerSecond), "-");
+        assert_eq!(ratio_text(0.014), "0.01");
+        assert_eq!(ratio_text(0.0099), "< 0.01");
     }
 
     #[test]
