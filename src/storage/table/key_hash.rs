@@ -13,7 +13,7 @@ const LAST_FACTOR: u64 = 0x3f84_d5b5_b547_0917;
 pub struct KeyHash(pub(super) u64);
 
 impl KeyHash {
-    /// The hash of `key`. About one nanosecond for each eight bytes.
+    /// The hash of `key`. One multiplication for each eight bytes.
     #[must_use]
     #[inline]
     pub fn of(key: &[u8]) -> Self {
