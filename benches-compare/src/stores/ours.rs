@@ -40,15 +40,19 @@ impl Store for Ours {
 
     fn get_all(&self, keys: &[Vec<u8>]) -> Result<usize> {
         let view = self.0.view(ReadContext::default())?;
-        let there = keys.iter().filter(|key| view.get(key).is_some_and(|value| seen(&value) > 0));
-        Ok(there.count())
+        let mut there = 0;
+        for key in keys {
+            there += usize::from(view.get(key)?.is_some_and(|value| seen(&value) > 0));
+        }
+        Ok(there)
     }
 
     fn scan_prefix(&self, prefix: &[u8]) -> Result<Scanned> {
         let view = self.0.view(ReadContext::default())?;
         let mut scanned = Scanned::default();
-        for (key, value) in view.prefix(prefix) {
-            scanned.add(&key, &value);
+        let mut rows = view.cursor_prefix(prefix)?;
+        while let Some(row) = rows.next()? {
+            scanned.add(row.key, row.value);
         }
         Ok(scanned)
     }
