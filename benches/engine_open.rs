@@ -8,16 +8,21 @@
 
 #[path = "support/age.rs"]
 mod age;
+#[path = "support/child.rs"]
+mod child;
 #[path = "support/data.rs"]
 mod data;
 #[path = "support/opening.rs"]
 mod opening;
 #[path = "support/store.rs"]
 mod store;
+#[path = "support/system.rs"]
+mod system;
 
 use std::time::Duration;
 
-use crate::opening::{Directory, Ended, Opened};
+use crate::child::Ended;
+use crate::opening::{Directory, Opened};
 
 const SAMPLES: usize = 5;
 

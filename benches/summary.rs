@@ -11,25 +11,33 @@
 mod age;
 #[path = "support/bare.rs"]
 mod bare;
+#[path = "support/child.rs"]
+mod child;
 #[path = "support/data.rs"]
 mod data;
 #[path = "support/durable.rs"]
 mod durable;
+#[path = "support/numbers.rs"]
+mod numbers;
 #[path = "support/opening.rs"]
 mod opening;
 #[path = "support/reads.rs"]
 mod reads;
 #[path = "support/store.rs"]
 mod store;
+#[path = "support/system.rs"]
+mod system;
 #[path = "support/writes.rs"]
 mod writes;
 
 use std::cell::RefCell;
 use std::time::Duration;
 
+use crate::child::Ended;
 use crate::data::Shape;
 use crate::durable::LOADS;
-use crate::opening::{Directory, Ended};
+use crate::numbers::thousands;
+use crate::opening::Directory;
 use crate::reads::{BareMap, GET_4K, Store};
 use crate::writes::{PUT_1K, PUT_200K};
 
@@ -204,17 +212,4 @@ fn print_openings(name: &str, directory: &Directory, ended: Ended) {
 fn median(mut times: Vec<Duration>) -> Duration {
     times.sort_unstable();
     times.get(times.len() / 2).copied().expect("at least one repetition")
-}
-
-/// A number without its fraction, with a comma every three digits.
-fn thousands(number: f64) -> String {
-    let digits = format!("{number:.0}");
-    let mut text = String::new();
-    for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at) % 3 == 0 {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
 }

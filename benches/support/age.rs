@@ -4,8 +4,8 @@ use hightower_kv::KvEngine;
 use hightower_kv::state::Durability;
 
 use crate::data::Shape;
-use crate::opening::{files, status_kib};
 use crate::store::{open, scratch};
+use crate::system::{bytes_below, status_kib};
 
 /// What is overwritten, how often in all.
 const SHAPE: Shape = Shape { rows: 1_000, key: 16, value: 64 };
@@ -29,13 +29,8 @@ pub(crate) fn print_growth() {
                 store.put(key.clone(), value).expect("a put");
             }
         }
-        let bytes: u64 = files(directory.path()).iter().filter_map(|file| size(file)).sum();
-        let resident = status_kib("VmRSS:") / 1024;
+        let bytes = bytes_below(directory.path());
+        let resident = status_kib("VmRSS") / 1024;
         println!("| {} | {resident} | {} |", PUTS / QUARTERS * quarter, bytes >> 20);
     }
-}
-
-/// `None` for a file that compaction has deleted meanwhile.
-fn size(file: &std::path::Path) -> Option<u64> {
-    std::fs::metadata(file).ok().map(|metadata| metadata.len())
 }

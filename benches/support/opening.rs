@@ -1,31 +1,21 @@
-//! Opening a store of a million small keys, in a process of its own: so that it can be killed, and
-//! so that its memory is that of opening and nothing else.
+//! Opening a store of a million small keys.
 
 use std::fs;
-use std::io::{self, BufRead, BufReader};
+use std::io;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use hightower_kv::KvEngine;
 use hightower_kv::state::Durability;
-use hightower_kv::{KvEngine, SingleNodeEngine};
 use tempfile::TempDir;
 
+use crate::child::{self, Ended};
 use crate::data::Shape;
 use crate::store::{open, scratch};
+use crate::system::{files, status_kib};
 
 /// What the store holds.
 pub(crate) const MILLION: Shape = Shape { rows: 1_000_000, key: 16, value: 64 };
-
-/// The first argument of a process that does the work for another.
-const CHILD: &str = "child-of-a-bench";
-
-/// How a process that had the store open ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Ended {
-    Killed,
-    Closed,
-}
 
 /// What opening cost.
 #[derive(Clone, Copy, Debug)]
@@ -42,21 +32,20 @@ impl Directory {
     /// Written by a process that was killed behind the last put.
     pub(crate) fn written() -> Self {
         let directory = scratch();
-        run("write", directory.path(), Ended::Killed);
+        child::run("write", directory.path(), Ended::Killed);
         Self(directory)
     }
 
     /// Opens it in a new process, which then ends so: that is what the next opening finds.
     pub(crate) fn open(&self, ended: Ended) -> Opened {
-        let told = run("open", self.0.path(), ended);
-        let mut numbers = told.split(' ').map(|number| number.parse().expect("a number"));
-        let mut next = || numbers.next().expect("time and memory");
-        Opened { time: Duration::from_micros(next()), peak_mib: next() }
+        let told = child::run("open", self.0.path(), ended);
+        let [micros, kib] = told.try_into().expect("time and memory");
+        Opened { time: Duration::from_micros(micros), peak_mib: kib / 1024 }
     }
 
     /// Has a new process compact it and close it.
     pub(crate) fn compact(&self) {
-        run("compact", self.0.path(), Ended::Closed);
+        child::run("compact", self.0.path(), Ended::Closed);
     }
 
     /// How long it takes to read all files once and checksum them.
@@ -81,93 +70,37 @@ impl Directory {
 
 /// Runs what a parent asked for, when this process is a child. Whether it was.
 pub(crate) fn ran_as_child() -> bool {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let [child, task, directory] = arguments.as_slice() else { return false };
-    if child != CHILD {
-        return false;
+    let Some((task, directory)) = child::asked() else { return false };
+    match task.as_str() {
+        "write" => write(&directory),
+        "open" => time_opening(&directory),
+        _ => compact(&directory),
     }
-    let directory = Path::new(directory);
-    let store = match task.as_str() {
-        "write" => write(directory),
-        "open" => time_opening(directory),
-        _ => compact(directory),
-    };
-    // The parent closes the pipe, or kills this process, which then never gets behind this line.
-    let mut line = String::new();
-    io::stdin().read_line(&mut line).expect("a pipe");
-    drop(store);
     true
 }
 
-fn write(directory: &Path) -> SingleNodeEngine {
+fn write(directory: &Path) {
     let store = open(directory, Durability::Buffered);
     for (key, value) in MILLION.rows() {
         store.put(key, value).expect("a put");
     }
-    println!("written");
-    store
+    child::tell(&[]);
 }
 
-fn time_opening(directory: &Path) -> SingleNodeEngine {
+/// Until it has answered one get.
+fn time_opening(directory: &Path) {
+    let [(key, _)] = Shape { rows: 1, ..MILLION }.rows().try_into().expect("one row");
     let started = Instant::now();
     let store = open(directory, Durability::Buffered);
+    let found = store.get(&key).expect("a get");
     let time = started.elapsed();
-    assert_eq!(store.len().expect("a store that stands"), MILLION.rows);
-    println!("{} {}", time.as_micros(), status_kib("VmHWM:") / 1024);
-    store
+    assert!(found.is_some() && store.len().expect("a store that stands") == MILLION.rows);
+    let micros = u64::try_from(time.as_micros()).expect("a short time");
+    child::tell(&[micros, status_kib("VmHWM")]);
 }
 
-fn compact(directory: &Path) -> SingleNodeEngine {
+fn compact(directory: &Path) {
     let store = open(directory, Durability::Buffered);
     store.run_compaction_now().expect("a compaction");
-    println!("compacted");
-    store
-}
-
-/// Has a child do the task; returns the line that it printed.
-fn run(task: &str, directory: &Path, ended: Ended) -> String {
-    let program = std::env::current_exe().expect("the path of this program");
-    let mut command = Command::new(program);
-    command.arg(CHILD).arg(task).arg(directory);
-    let mut child = command
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .expect("this program starts once more");
-    let line = first_line(&mut child);
-    if ended == Ended::Killed {
-        child.kill().expect("a child of ours");
-    }
-    drop(child.stdin.take());
-    let status = child.wait().expect("a child of ours");
-    assert!(status.success() == (ended == Ended::Closed), "the child ended as {status}");
-    line
-}
-
-fn first_line(child: &mut Child) -> String {
-    let output = child.stdout.take().expect("a pipe");
-    let mut line = String::new();
-    BufReader::new(output).read_line(&mut line).expect("a line");
-    line.trim_end().to_owned()
-}
-
-/// A number of `/proc/self/status` in KiB; 0 where there is no such file.
-pub(crate) fn status_kib(name: &str) -> u64 {
-    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix(name));
-    line.and_then(|line| line.trim().trim_end_matches(" kB").parse().ok()).unwrap_or(0)
-}
-
-/// All files below a directory of a store.
-pub(crate) fn files(directory: &Path) -> Vec<std::path::PathBuf> {
-    let mut found = Vec::new();
-    for entry in fs::read_dir(directory).expect("a directory of the store") {
-        let path = entry.expect("an entry").path();
-        if path.is_dir() {
-            found.extend(files(&path));
-        } else {
-            found.push(path);
-        }
-    }
-    found
+    child::tell(&[]);
 }

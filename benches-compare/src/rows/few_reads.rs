@@ -1,0 +1,94 @@
+//! Gets of 4,096 keys: just written, and after the store was closed and opened again.
+
+use std::time::Duration;
+
+use super::{Group, Values, buffered, rate};
+use crate::data::{Row, Shape, keys_shuffled};
+use crate::failure::{Failure, Result};
+use crate::line::{Goal, Line, Unit};
+use crate::parallel;
+use crate::scratch::Scratch;
+use crate::store::{Opening, Store};
+use crate::stores::Contender;
+
+const SHAPE: Shape = Shape { rows: 4096, key: 16, value: 64 };
+/// How often a repetition gets every key.
+const PASSES: usize = 20;
+
+pub(super) struct FewReads {
+    rows: Vec<Row>,
+    /// The keys in another order than they are written.
+    keys: Vec<Vec<u8>>,
+    scratch: Scratch,
+}
+
+impl FewReads {
+    pub(super) fn new(scratch: &Scratch) -> Self {
+        let rows = SHAPE.rows();
+        let keys = keys_shuffled(&rows);
+        Self { rows, keys, scratch: scratch.clone() }
+    }
+
+    fn get(&self, store: &dyn Store, readers: usize, passes: usize) -> Result<f64> {
+        // Readers begin in different places: they do not ask for the same key at the same time.
+        let begins = (0..readers).map(|reader| self.keys.len() / readers * reader);
+        let time = parallel::timed(begins.collect(), |begin| {
+            let (later, sooner) = self.keys.split_at(begin);
+            (0..passes).try_for_each(|_| {
+                get_each(store, sooner)?;
+                get_each(store, later)
+            })
+        })?;
+        Ok(rate(SHAPE.rows * readers * passes, time))
+    }
+
+    fn get_by_view(&self, store: &dyn Store) -> Result<f64> {
+        let time: Duration = parallel::timed(vec![()], |()| {
+            for _ in 0..PASSES {
+                if store.get_all(&self.keys)? != self.keys.len() {
+                    return Err(Failure::new("a key is not there"));
+                }
+            }
+            Ok(())
+        })?;
+        Ok(rate(SHAPE.rows * PASSES, time))
+    }
+}
+
+/// Gets each key by itself; all are there.
+pub(super) fn get_each(store: &dyn Store, keys: &[Vec<u8>]) -> Result<()> {
+    for key in keys {
+        if store.get(key)?.is_none() {
+            return Err(Failure::new("a key is not there"));
+        }
+    }
+    Ok(())
+}
+
+impl Group for FewReads {
+    fn lines(&self) -> Vec<Line> {
+        let line = |name, goals| buffered(name, Unit::PerSecond, SHAPE, goals);
+        let two = vec![Goal::TimesLine("gets_4k/hot".to_owned(), 1.8)];
+        vec![
+            line("gets_4k/hot", vec![Goal::TimesBest(1.5)]),
+            line("gets_4k/hot_2_readers", two),
+            line("gets_4k/hot_view", vec![Goal::TimesBest(1.5)]),
+            line("gets_4k/reopened", vec![Goal::TimesBest(1.5)]),
+        ]
+    }
+
+    fn measure(&mut self, contender: Contender) -> Result<Values> {
+        let directory = self.scratch.new_directory()?;
+        let store = contender.open(directory.path(), Opening::BUFFERED)?;
+        for row in &mut self.rows.clone() {
+            store.put(row)?;
+        }
+        let one = self.get(&*store, 1, PASSES)?;
+        let two = self.get(&*store, 2, PASSES)?;
+        let view = self.get_by_view(&*store)?;
+        drop(store);
+        let store = contender.open(directory.path(), Opening::BUFFERED)?;
+        let reopened = self.get(&*store, 1, 1)?;
+        Ok([one, two, view, reopened].map(Some).into())
+    }
+}

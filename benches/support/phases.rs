@@ -1,0 +1,191 @@
+//! What is done to a store that is larger than its memory, each phase by a process of its own.
+
+use std::hint::black_box;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use hightower_kv::storage::record::Direction;
+use hightower_kv::{KvEngine, ReadContext, SingleNodeEngine, StoreConfig};
+
+use crate::child::{self, Ended};
+use crate::system::{number_of, status_kib};
+
+pub(crate) const KEY_BYTES: usize = 16;
+pub(crate) const VALUE_BYTES: usize = 100;
+/// Gets of a phase, or of each of its threads.
+pub(crate) const GETS: u64 = 200_000;
+
+/// How many keys the store has.
+pub(crate) fn keys() -> u64 {
+    setting("KEYS", 10_000_000).max(1)
+}
+
+/// What the store may keep in memory.
+pub(crate) fn budget_mib() -> u64 {
+    setting("BUDGET_MIB", 64)
+}
+
+fn setting(name: &str, default: u64) -> u64 {
+    let text = std::env::var(name).unwrap_or_default().replace(['_', ','], "");
+    if text.is_empty() { default } else { text.parse().expect("a number in the environment") }
+}
+
+/// What a phase tells of itself.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Told {
+    pub(crate) nanos: u64,
+    /// Most memory that the process had, and what it has behind the phase.
+    pub(crate) peak_kib: u64,
+    pub(crate) resident_kib: u64,
+    /// Read calls and their bytes, within the phase.
+    pub(crate) read_calls: u64,
+    pub(crate) read_bytes: u64,
+    /// Bytes handed to write calls, within the phase.
+    pub(crate) written_bytes: u64,
+    pub(crate) runs: u64,
+    pub(crate) tables: u64,
+}
+
+/// Has a child do a phase and end so.
+pub(crate) fn run(phase: &str, directory: &Path, ended: Ended) -> Told {
+    let told = child::run(phase, directory, ended).try_into().expect("eight numbers");
+    let [nanos, peak_kib, resident_kib, read_calls, read_bytes, written_bytes, runs, tables] = told;
+    Told { nanos, peak_kib, resident_kib, read_calls, read_bytes, written_bytes, runs, tables }
+}
+
+/// Does the phase that a parent asked for, when this process is a child. Whether it was.
+pub(crate) fn ran_as_child() -> bool {
+    let Some((phase, directory)) = child::asked() else { return false };
+    let begun = Begun::now();
+    let store = open(&directory);
+    match phase.as_str() {
+        "open" => {
+            assert!(store.get(&key(0)).expect("a get").is_some(), "the first key is there");
+            begun.tell(Some(&store));
+        }
+        "close" => {
+            let begun = Begun::now();
+            store.close().expect("closes");
+            begun.tell(None);
+        }
+        other => {
+            let begun = Begun::now();
+            do_phase(other, &store);
+            begun.tell(Some(&store));
+        }
+    }
+    true
+}
+
+fn do_phase(phase: &str, store: &SingleNodeEngine) {
+    match phase {
+        "load" => load(store),
+        "get" => get(store, Keys::There, 1),
+        "get-parallel" => std::thread::scope(|scope| {
+            scope.spawn(|| get(store, Keys::There, 1));
+            get(store, Keys::There, 2);
+        }),
+        "get-absent" => get(store, Keys::Absent, 1),
+        "scan" => scan(store),
+        "compact" => drop(store.run_compaction_now().expect("a compaction")),
+        other => unreachable!("no phase is called {other}"),
+    }
+}
+
+fn open(directory: &Path) -> SingleNodeEngine {
+    let mut config = StoreConfig::default();
+    config.data_dir = directory.join("data");
+    config.fsync_interval = Duration::from_millis(100);
+    config.memory_budget = budget_mib() << 20;
+    SingleNodeEngine::with_config(config).expect("the store opens")
+}
+
+fn load(store: &SingleNodeEngine) {
+    for number in 0..keys() {
+        store.put(key(number), value(number)).expect("a put");
+    }
+}
+
+/// Which keys are asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Keys {
+    There,
+    Absent,
+}
+
+fn get(store: &SingleNodeEngine, which: Keys, seed: u64) {
+    for drawn in 0..GETS {
+        let number = mix(drawn ^ (seed << 40)) % keys();
+        let number = if which == Keys::There { number } else { keys() + number };
+        let found = store.get(&key(number)).expect("a get");
+        assert!(found.is_some() == (which == Keys::There), "key {number}");
+        black_box(found.as_deref().and_then(<[u8]>::first));
+    }
+}
+
+fn scan(store: &SingleNodeEngine) {
+    let view = store.view(ReadContext::default()).expect("a view");
+    let mut rows = view.cursor::<&[u8]>(.., Direction::Forward).expect("a cursor");
+    let (mut count, mut bytes) = (0, 0);
+    while let Some(row) = rows.next().expect("a row") {
+        count += 1;
+        bytes += row.key.len() + row.value.len();
+    }
+    assert_eq!((count, bytes as u64), (keys(), keys() * (KEY_BYTES + VALUE_BYTES) as u64));
+}
+
+/// The key that is written as the so-manieth: their order has nothing to do with that of their
+/// numbers, and no two are the same.
+fn key(number: u64) -> Vec<u8> {
+    format!("{:0KEY_BYTES$x}", mix(number)).into_bytes()
+}
+
+fn value(number: u64) -> Vec<u8> {
+    let words = (0..).flat_map(|word| mix(number.wrapping_mul(31) + word).to_le_bytes());
+    words.take(VALUE_BYTES).collect()
+}
+
+/// One to one: other numbers give other numbers, which look random.
+const fn mix(number: u64) -> u64 {
+    let sum = number.wrapping_add(0x9E37_79B9_7F4A_7C15);
+    let mixed = (sum ^ (sum >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    mixed ^ (mixed >> 31)
+}
+
+/// Calls that read, the bytes that they read, and the bytes that were handed to calls that write.
+fn io_counters() -> [u64; 3] {
+    ["syscr", "rchar", "wchar"].map(|name| number_of("/proc/self/io", name))
+}
+
+/// Where the clock and the counters stood.
+struct Begun {
+    at: Instant,
+    read_calls: u64,
+    read_bytes: u64,
+    written_bytes: u64,
+}
+
+impl Begun {
+    fn now() -> Self {
+        let [read_calls, read_bytes, written_bytes] = io_counters();
+        Self { read_calls, read_bytes, written_bytes, at: Instant::now() }
+    }
+
+    /// Tells the parent what the phase took, and waits for it.
+    fn tell(self, store: Option<&SingleNodeEngine>) {
+        let nanos = u64::try_from(self.at.elapsed().as_nanos()).expect("a time");
+        let [read_calls, read_bytes, written_bytes] = io_counters();
+        let stats = store.map(SingleNodeEngine::stats).unwrap_or_default();
+        child::tell(&[
+            nanos,
+            status_kib("VmHWM"),
+            status_kib("VmRSS"),
+            read_calls - self.read_calls,
+            read_bytes - self.read_bytes,
+            written_bytes - self.written_bytes,
+            stats.runs as u64,
+            stats.tables as u64,
+        ]);
+    }
+}
