@@ -283,12 +283,11 @@ impl<'a> Rows<'a> {
             Direction::Forward => (&mut self.front, &self.back),
             Direction::Backward => (&mut self.back, &self.front),
         };
-        let cursor = match near {
-            Some(cursor) => cursor,
-            None => {
-                let bounds = (as_slice(&self.from), as_slice(&self.to));
-                near.insert(Cursor::new(self.view.layers(), bounds, direction)?)
-            }
+        let cursor = if let Some(cursor) = near {
+            cursor
+        } else {
+            let bounds = (as_slice(&self.from), as_slice(&self.to));
+            near.insert(Cursor::new(self.view.layers(), bounds, direction)?)
         };
         let row = cursor.next_shared()?;
         // The other end may have come here already.
