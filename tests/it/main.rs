@@ -21,6 +21,7 @@ mod bad_input;
 mod cli;
 #[cfg(feature = "cli")]
 mod cli_import;
+mod compaction_faults;
 mod concurrency;
 mod disk_full;
 mod files;
