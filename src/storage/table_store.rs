@@ -149,7 +149,12 @@ impl TableStore {
             }
         };
         let listed = table_dir::list(context)?.last().copied().unwrap_or_default();
-        let next_table = next_table.max(listed.next().ok_or(StorageError::TablesExhausted)?);
+        // The greatest number is never given, so such a file is not ours; but it has our name.
+        let behind_listed = listed.next().ok_or_else(|| {
+            let found = "no table ever gets this number: move the file away";
+            StorageError::corrupt(&context.table_path(listed), 0, found)
+        })?;
+        let next_table = next_table.max(behind_listed);
         let hot = Arc::new(HotMap::new(0, number));
         let set = Arc::new(TableSet::new(number, runs, Arc::clone(&cache), Arc::clone(&hot)));
         let store = Self {

@@ -25,6 +25,7 @@ mod cli;
 mod cli_backup;
 #[cfg(feature = "cli")]
 mod cli_import;
+mod compaction_faults;
 mod concurrency;
 mod disk_full;
 mod files;
