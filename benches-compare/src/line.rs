@@ -134,6 +134,12 @@ impl Measured {
     }
 }
 
+/// The one in the middle; `None` of nothing.
+pub(crate) fn median(mut values: Vec<f64>) -> Option<f64> {
+    values.sort_unstable_by(f64::total_cmp);
+    values.get(values.len() / 2).copied()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -184,5 +190,11 @@ mod tests {
         assert_eq!(one.judge(&Goal::OfBare(0.5), &all), Verdict::Unknown);
         one.bare = Some(40.0);
         assert_eq!(one.judge(&Goal::OfBare(0.5), &all), Verdict::Reached);
+    }
+
+    #[test]
+    fn a_median_stands_in_the_middle_whatever_the_order() {
+        assert_eq!(median(vec![3.0, 1.0, 2.0]), Some(2.0));
+        assert_eq!(median(Vec::new()), None);
     }
 }

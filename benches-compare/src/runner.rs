@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use crate::failure::{Result, While};
-use crate::line::{Line, Measured};
+use crate::line::{Line, Measured, median};
 use crate::rows::{Group, Values};
 use crate::settings::Settings;
 use crate::stores::Contender;
@@ -44,20 +44,4 @@ fn medians(line: Line, at: usize, values: &HashMap<Turn, Vec<Values>>) -> Measur
     let stores = Contender::ALL.into_iter();
     let stores = stores.filter_map(|store| Some((store, of(&Turn::Store(store))?))).collect();
     Measured { line, bare: of(&Turn::Bare), stores }
-}
-
-fn median(mut values: Vec<f64>) -> Option<f64> {
-    values.sort_unstable_by(f64::total_cmp);
-    values.get(values.len() / 2).copied()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_median_stands_in_the_middle_whatever_the_order() {
-        assert_eq!(median(vec![3.0, 1.0, 2.0]), Some(2.0));
-        assert_eq!(median(Vec::new()), None);
-    }
 }

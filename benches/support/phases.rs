@@ -114,9 +114,10 @@ enum Keys {
 }
 
 fn get(store: &SingleNodeEngine, which: Keys, seed: u64) {
+    let keys = keys();
     for drawn in 0..GETS {
-        let number = mix(drawn ^ (seed << 40)) % keys();
-        let number = if which == Keys::There { number } else { keys() + number };
+        let number = mix(drawn ^ (seed << 40)) % keys;
+        let number = if which == Keys::There { number } else { keys + number };
         let found = store.get(&key(number)).expect("a get");
         assert!(found.is_some() == (which == Keys::There), "key {number}");
         black_box(found.as_deref().and_then(<[u8]>::first));
