@@ -18,6 +18,7 @@ pub(crate) mod replay;
 pub(crate) mod commit_queue;
 pub(crate) mod pressure;
 pub(crate) mod throttle;
+pub(crate) mod shared;
 pub(crate) mod budget;
 pub(crate) mod committer;
 pub(crate) mod compaction;
