@@ -8,8 +8,8 @@ pub(crate) const OVERHEAD: Shape = Shape { rows: 10_000, key: 16, value: 64 };
 const PREFIX_BYTES: usize = 10;
 
 /// What the rows `write_overhead` compare: keys of which a thousand each share a prefix, and keys
-/// that share none, both in random order. Prefixes are the order of the keys and no index of their own, so the puts
-/// should take the same time.
+/// that share none, both in random order. Prefixes are the order of the keys and no index of their
+/// own, so the puts should take the same time.
 pub(crate) fn overhead_rows() -> [(&'static str, Rows); 2] {
     let mut random = Random(0x0FF5);
     let rows = OVERHEAD.rows();
