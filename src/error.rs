@@ -169,7 +169,9 @@ impl From<StorageError> for Error {
             }
             StorageError::Locked { .. } => Self::Locked(error),
             StorageError::NoStore { .. } => Self::NoStore(error),
-            StorageError::UnusableDirectory { .. } => Self::UnusableDirectory(error),
+            StorageError::UnusableDirectory { .. } | StorageError::UnfinishedCopy { .. } => {
+                Self::UnusableDirectory(error)
+            }
             StorageError::DiskFull { .. } => Self::DiskFull(error),
             StorageError::Overloaded { .. } => Self::Overloaded(error.to_string()),
             StorageError::Poisoned { cause } => Self::Poisoned { cause },

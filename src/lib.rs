@@ -25,7 +25,8 @@
 //! * [`SingleNodeEngine`] opens a directory; [`KvEngine`] is what it and later a cluster offer.
 //! * [`Command`] is what can be written: set, delete, delete a prefix, and batches of them with
 //!   guards, applied whole or not at all. [`ApplyOutcome`] says what happened.
-//! * [`StateView`] is one consistent state that never changes and costs no copy.
+//! * [`StateView`] is one consistent state that never changes and costs no copy. [`state::Cursor`]
+//!   lends its rows one by one.
 //! * [`StoreConfig`] is what can be set. [`Error`] says what to do.
 //!
 //! # Guarantees
@@ -38,12 +39,13 @@
 //!
 //! # Caveats
 //!
-//! **The whole state is in memory** in this release. **One process** may open a directory at a
-//! time.
+//! **One process** may open a directory at a time. A read may wait for the disk: values that are
+//! not cached are in tables.
 //!
 //! # Features
 //!
 //! * `cli` (default): the command line tool `htkvctl`.
+//! * `zstd` (default): tables compressed with Zstandard, whose library is C: it takes a C compiler.
 //! * `testing`: a simulated disk, clock and random source, to test an application against crashes.
 
 // Modules in dependency order: each may use only those above it (tests/tidy.rs checks).
@@ -60,7 +62,7 @@ pub mod replication;
 pub mod kv_store;
 
 pub use command::{Command, Condition, Guard};
-pub use config::StoreConfig;
+pub use config::{Compression, StoreConfig};
 pub use engine::{
     KvEngine, ReadContext, ReadOnlyEngine, SingleNodeEngine, SnapshotEngine, Submission,
 };

@@ -125,10 +125,7 @@ pub trait KvEngine: Send + Sync {
     /// # Errors
     /// Those of [`Self::view`].
     fn get_prefix(&self, prefix: &[u8]) -> Result<Vec<(Bytes, Value)>> {
-        Ok(self
-            .view(ReadContext::default())?
-            .prefix(prefix)
-            .collect::<std::result::Result<_, _>>()?)
+        Ok(self.view(ReadContext::default())?.rows_with_prefix(prefix)?)
     }
 
     /// The rows of a range in key order, or from its end with `.rev()`, as many as are taken. All

@@ -27,9 +27,10 @@ const fn tail_bytes(budget: u64) -> u64 {
 /// When the tail is written.
 ///
 /// The directory is to stay within twice what is live and three segments. A quarter of one gathers
-/// before the tail is frozen, twice that before writers wait, and of the segment that they are in up
-/// to all may be purged already; half a segment of useless bytes may be in tables, where that is
-/// more than half of what is live; and half a segment is the table that a merge is writing.
+/// before the tail is frozen, half as much again before writers wait; so the log that is needed,
+/// that of the frozen tail included, is less than a segment long, and lies in two files. Half a
+/// segment of useless bytes may be in tables, where that is more than half of what is live; and
+/// half a segment is the table that a merge is writing.
 pub(crate) const fn marks_of(config: &StoreConfig) -> Marks {
     Marks {
         behind: min(config.max_segment_size / 4, BEHIND_MAX),

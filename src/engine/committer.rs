@@ -12,11 +12,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use parking_lot::{Condvar, Mutex, MutexGuard, RwLock};
+use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use super::commit_queue::{Answer, Answering, CommitRules, Pending, Queue, answer_all, purpose_of};
 use super::pressure::Pressure;
 use super::replay::{Replica, stale_bytes};
+use super::shared::Shared;
 use super::submission::{Reply, Slot, Submission, Turn};
 use super::throttle::Throttle;
 use crate::command::Command;
@@ -69,7 +70,7 @@ impl Load {
 pub(crate) struct Committer {
     pub(crate) env: Env,
     pub(crate) store: Store,
-    pub(crate) replica: RwLock<Replica>,
+    pub(crate) replica: Shared<Replica>,
     rules: CommitRules,
     node: NodeId,
     /// Of this opening: with one voter it never changes.
@@ -109,7 +110,7 @@ impl Committer {
             node: store.identity().node,
             term,
             store,
-            replica: RwLock::new(replica),
+            replica: Shared::new(replica),
             rules,
             queue: Mutex::new(Queue::default()),
             room: Condvar::new(),

@@ -28,9 +28,9 @@ pub(crate) const fn is_due(pressure: Pressure, marks: Marks) -> bool {
 }
 
 /// Whether so much has gathered while the tail before is still being written that writers should
-/// wait. Pure.
+/// wait: half as much again as makes it due. Pure.
 pub(crate) const fn is_far_behind(pressure: Pressure, marks: Marks) -> bool {
-    pressure.behind / 2 >= marks.behind || pressure.tail / 2 >= marks.tail
+    pressure.behind / 3 * 2 >= marks.behind || pressure.tail / 3 * 2 >= marks.tail
 }
 
 #[cfg(test)]
@@ -51,10 +51,10 @@ mod tests {
     }
 
     #[test]
-    fn writers_wait_at_twice_what_makes_it_due() {
+    fn writers_wait_at_half_as_much_again_as_makes_it_due() {
         let far = |behind, tail| is_far_behind(Pressure { behind, tail, stale: 0 }, MARKS);
-        assert!(!far(199, 1999));
-        assert!(far(200, 0));
-        assert!(far(0, 2000));
+        assert!(!far(149, 1499));
+        assert!(far(150, 0));
+        assert!(far(0, 1500));
     }
 }

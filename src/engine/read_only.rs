@@ -5,7 +5,7 @@ use std::path::Path;
 use super::budget::table_options;
 use super::log_record::LogRecord;
 use super::replay::{ReadAhead, Replayed, replay};
-use super::stats::EngineStats;
+use super::stats::{EngineStats, TableStats};
 use crate::command::membership::Membership;
 use crate::config::StoreConfig;
 use crate::env::Env;
@@ -99,6 +99,12 @@ impl ReadOnlyEngine {
     #[must_use]
     pub fn segments(&self) -> Vec<(SegmentId, u64)> {
         self.store.segments()
+    }
+
+    /// The files of tables, newest run first.
+    #[must_use]
+    pub fn tables(&self) -> Vec<TableStats> {
+        TableStats::of(&self.store.tables().set())
     }
 
     /// How many entries a segment holds, without those that were truncated or purged.

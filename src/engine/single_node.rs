@@ -7,6 +7,7 @@ use std::thread::JoinHandle;
 use parking_lot::Mutex;
 
 use super::api::{KvEngine, SnapshotEngine};
+use super::backup::{BackupOptions, BackupReport, Progress};
 use super::budget::{marks_of, table_options};
 use super::commit_queue::CommitRules;
 use super::committer::Committer;
@@ -15,7 +16,7 @@ use super::maintenance::{Maintenance, Schedule};
 use super::pressure::Pressure;
 use super::read_context::ReadContext;
 use super::replay::{ReadAhead, Replayed, replay};
-use super::stats::{CompactionReport, EngineStats};
+use super::stats::{CompactionReport, EngineStats, TableStats};
 use super::submission::{Callback, Reply, Submission};
 use crate::command::Command;
 use crate::command::codec;
@@ -153,6 +154,44 @@ impl SingleNodeEngine {
         self.inner.compact_now()
     }
 
+    /// Copies the store into a directory that does not exist yet or is empty, and checks every byte
+    /// of the copy. Writes go on meanwhile; compaction waits for a moment at the beginning.
+    ///
+    /// The copy is a store by itself, at one version: it holds everything that was acknowledged
+    /// before the call. It has the identity of the original, so it may take its place and never
+    /// stand beside it in one cluster. Files that never change are shared with the original where
+    /// the file system can do that: neither ever writes to them, but what damages one damages both.
+    /// [`Self::backup_with`] can copy instead.
+    ///
+    /// After a crash at any moment the store is untouched, and the directory is the whole backup or
+    /// refused as unfinished. Cost: reading everything once, and writing what is not shared, which
+    /// is the last file of the log and little more.
+    ///
+    /// # Errors
+    /// `UnusableDirectory`: it is not empty, or the one above it is missing. `Corrupt` with a file
+    /// of this store that is damaged. `Io`, also for a sync of the copy that failed; `DiskFull`.
+    /// After an error the directory is as before; where what was made could not be removed, it is
+    /// refused as unfinished. `Poisoned`: this store has stopped.
+    pub fn backup(&self, directory: impl AsRef<Path>) -> Result<BackupReport> {
+        self.backup_with(directory, BackupOptions::default(), &mut |_| ())
+    }
+
+    /// As [`Self::backup`]; `on_progress` is told how far it is.
+    ///
+    /// # Errors
+    /// Those of [`Self::backup`].
+    pub fn backup_with(
+        &self,
+        directory: impl AsRef<Path>,
+        options: BackupOptions,
+        on_progress: &mut dyn FnMut(Progress),
+    ) -> Result<BackupReport> {
+        let Committer { env, store, .. } = &self.inner.committer;
+        let started = env.clock.elapsed();
+        let summary = store.backup(directory.as_ref(), options.links, on_progress)?;
+        Ok(BackupReport::new(summary, env.clock.elapsed().saturating_sub(started)))
+    }
+
     /// Changes [`StoreConfig::compaction_threshold`] of the open store.
     pub fn set_compaction_threshold(&self, bytes: u64) {
         self.inner.set_threshold(bytes);
@@ -185,9 +224,15 @@ impl SingleNodeEngine {
         self.inner.committer.store.log().segments()
     }
 
-    /// Stops the threads, writes what is only in the log to a table so that the next opening replays
-    /// nothing, syncs and releases the directory. Dropping does the same, but cannot tell what
-    /// failed.
+    /// The files of tables, newest run first.
+    #[must_use]
+    pub fn tables(&self) -> Vec<TableStats> {
+        TableStats::of(&self.inner.committer.store.tables().set())
+    }
+
+    /// Stops the threads, writes what is only in the log to a table so that the next opening
+    /// replays nothing, syncs and releases the directory. Dropping does the same, but cannot tell
+    /// what failed.
     ///
     /// # Errors
     /// `Poisoned`: what was not synced before may be lost. That the tail could not be written is no

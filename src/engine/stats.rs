@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use crate::state::StateView;
+use crate::storage::table_set::TableSet;
 use crate::storage::table_store::TableStore;
-use crate::types::{Term, Timestamp, Version};
+use crate::types::{TableId, Term, Timestamp, Version};
 
 /// Counts and sizes of an open store, all of one moment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -17,6 +18,8 @@ pub struct EngineStats {
     /// Bytes that a compaction would free: in the log what overwriting, removing and refusing have
     /// left since the last snapshot, and in the tables what their rows have more than is live.
     pub stale_bytes: u64,
+    /// How many of the stale bytes are in tables.
+    pub stale_table_bytes: u64,
     /// Version of the last entry applied.
     pub latest_version: Version,
     /// Stamp of the last entry applied.
@@ -59,12 +62,48 @@ impl EngineStats {
         let set = tables.set();
         let head = tables.manifest_head();
         let live_there = head.as_ref().map_or(0, |head| head.live_bytes);
-        self.stale_bytes += set.data_bytes().saturating_sub(live_there);
+        self.stale_table_bytes = set.data_bytes().saturating_sub(live_there);
+        self.stale_bytes += self.stale_table_bytes;
         self.snapshot_version = head.map(|head| head.last.index.into());
         self.tables = set.tables().count();
         self.table_bytes = set.bytes();
         self.runs = set.runs().len();
         self.cache_bytes = tables.memory_bytes();
+    }
+}
+
+/// One file of tables.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct TableStats {
+    /// Its number.
+    pub table: TableId,
+    /// Which sorted sequence it is a part of, counted from 1, the newest.
+    pub run: usize,
+    /// Its rows, those that a newer run or a removal hides included.
+    pub rows: u64,
+    /// How many of its rows say that a key was removed.
+    pub removals: u64,
+    /// Length of the file.
+    pub bytes: u64,
+}
+
+impl TableStats {
+    /// All tables, newest run first, each run in the order of its keys.
+    pub(crate) fn of(set: &TableSet) -> Vec<Self> {
+        let runs = set.runs().iter().zip(1..);
+        let tables = runs.flat_map(|(run, number)| run.tables().iter().map(move |t| (number, t)));
+        let stats = tables.map(|(run, table)| {
+            let summary = &table.entry.summary;
+            Self {
+                table: summary.id,
+                run,
+                rows: summary.rows,
+                removals: summary.tombstones,
+                bytes: summary.bytes,
+            }
+        });
+        stats.collect()
     }
 }
 

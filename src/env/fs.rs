@@ -81,11 +81,27 @@ pub trait Fs: Send + Sync + fmt::Debug {
     /// Those of the platform; then both names are as before.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
 
+    /// Gives the file `from` a second name `to`, which must not be there yet: the same bytes under
+    /// two names, each of which can be removed by itself. No byte is copied or synced; the new name
+    /// is durable when its directory is synced. A symbolic link is never followed.
+    ///
+    /// # Errors
+    /// `AlreadyExists`, `NotFound`; `Unsupported` when such a file can have no second name there:
+    /// the file system has none, or it is another one than that of `from`, or it allows no more of
+    /// them for this file. Then copying is what is left. Others of the platform.
+    fn hard_link(&self, from: &Path, to: &Path) -> io::Result<()>;
+
     /// Removes the name of a file. Who has it open keeps reading it.
     ///
     /// # Errors
     /// `NotFound` and those of the platform.
     fn remove(&self, path: &Path) -> io::Result<()>;
+
+    /// Removes a directory that holds no name.
+    ///
+    /// # Errors
+    /// `NotFound`, `DirectoryNotEmpty`, `NotADirectory` and those of the platform.
+    fn remove_dir(&self, path: &Path) -> io::Result<()>;
 
     /// Makes durable which names the directory holds.
     ///

@@ -122,6 +122,76 @@ fn rename_replaces_and_the_old_file_stays_readable() {
 }
 
 #[test]
+fn a_second_name_is_the_same_file_until_one_of_them_is_removed() {
+    on_both(|fs, dir| {
+        let (one, other) = (dir.join("one"), dir.join("other"));
+        let file = create(fs, &one, b"abc");
+        fs.hard_link(&one, &other).unwrap();
+        assert_eq!(fs.kind(&other).unwrap(), Some(FileKind::File));
+        write_all_at(&*file, &mut [IoSlice::new(b"x")], 1).unwrap();
+        assert_eq!(content_of(fs, &other), b"axc");
+        fs.remove(&one).unwrap();
+        fs.sync_dir(dir).unwrap();
+        assert_eq!(content_of(fs, &other), b"axc");
+        assert_eq!(fs.kind(&one).unwrap(), None);
+    });
+}
+
+#[test]
+fn a_second_name_stays_when_the_first_is_renamed_or_replaced() {
+    on_both(|fs, dir| {
+        let (one, other, third) = (dir.join("one"), dir.join("other"), dir.join("third"));
+        create(fs, &one, b"abc");
+        create(fs, &third, b"new");
+        fs.hard_link(&one, &other).unwrap();
+        fs.rename(&one, &dir.join("moved")).unwrap();
+        fs.rename(&third, &dir.join("moved")).unwrap();
+        fs.sync_dir(dir).unwrap();
+        assert_eq!(content_of(fs, &other), b"abc");
+        assert_eq!(content_of(fs, &dir.join("moved")), b"new");
+        assert_eq!(fs.list(dir).unwrap().len(), 2);
+    });
+}
+
+#[test]
+fn a_second_name_replaces_nothing_and_needs_a_file() {
+    on_both(|fs, dir| {
+        let (one, other, sub) = (dir.join("one"), dir.join("other"), dir.join("sub"));
+        create(fs, &one, b"abc");
+        create(fs, &other, b"def");
+        fs.create_dir(&sub).unwrap();
+        let taken = io::ErrorKind::AlreadyExists;
+        assert_eq!(kind_of(fs.hard_link(&one, &other)), taken);
+        assert_eq!(kind_of(fs.hard_link(&one, &one)), taken);
+        assert_eq!(kind_of(fs.hard_link(&one, &sub)), taken);
+        assert_eq!(kind_of(fs.hard_link(&dir.join("none"), &sub.join("f"))), missing());
+        assert_eq!(kind_of(fs.hard_link(&one, &dir.join("none").join("f"))), missing());
+        let unsupported = io::ErrorKind::Unsupported;
+        assert_eq!(kind_of(fs.hard_link(&sub, &dir.join("sub2"))), unsupported);
+        assert_eq!(content_of(fs, &other), b"def");
+    });
+}
+
+#[test]
+fn a_directory_is_removed_once_it_is_empty() {
+    on_both(|fs, dir| {
+        let (sub, file) = (dir.join("sub"), dir.join("sub").join("f"));
+        fs.create_dir(&sub).unwrap();
+        create(fs, &file, b"");
+        assert_eq!(kind_of(fs.remove_dir(&sub)), io::ErrorKind::DirectoryNotEmpty);
+        assert_eq!(kind_of(fs.remove_dir(&file)), io::ErrorKind::NotADirectory);
+        fs.remove(&file).unwrap();
+        fs.remove_dir(&sub).unwrap();
+        assert_eq!(kind_of(fs.remove_dir(&sub)), missing());
+        assert_eq!(fs.list(dir).unwrap(), []);
+    });
+}
+
+fn missing() -> io::ErrorKind {
+    io::ErrorKind::NotFound
+}
+
+#[test]
 fn a_removed_file_stays_readable_for_who_has_it_open() {
     on_both(|fs, dir| {
         let path = dir.join("f");

@@ -11,7 +11,7 @@ use std::os::unix::fs::{DirBuilderExt, FileExt};
 use std::path::Path;
 use std::sync::Arc;
 
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 use rustix::io::{Errno, retry_on_intr};
 
 use super::fs::{DirEntry, FileKind, Fs, FsFile, LockKind, OpenHow};
@@ -64,8 +64,23 @@ impl Fs for DiskFs {
         fs::rename(from, to)
     }
 
+    fn hard_link(&self, from: &Path, to: &Path) -> io::Result<()> {
+        // Without flags `linkat` follows no link.
+        let linked = retry_on_intr(|| rustix::fs::linkat(CWD, from, CWD, to, AtFlags::empty()));
+        linked.map_err(|errno| match errno {
+            // EPERM is what Linux says where the file system has no hard links, or a setting of the
+            // machine allows none to this file. EACCES is what says that access is denied.
+            Errno::XDEV | Errno::PERM | Errno::MLINK | Errno::NOSYS => Errno::OPNOTSUPP.into(),
+            other => other.into(),
+        })
+    }
+
     fn remove(&self, path: &Path) -> io::Result<()> {
         fs::remove_file(path)
+    }
+
+    fn remove_dir(&self, path: &Path) -> io::Result<()> {
+        fs::remove_dir(path)
     }
 
     fn sync_dir(&self, path: &Path) -> io::Result<()> {
@@ -230,18 +245,44 @@ mod tests {
         assert_eq!(created.kind(), io::ErrorKind::AlreadyExists);
     }
 
+    #[test]
+    fn a_second_name_of_a_link_is_not_one_of_what_it_leads_to() {
+        let dir = tempfile::tempdir().unwrap();
+        let (target, link, second) =
+            (dir.path().join("target"), dir.path().join("link"), dir.path().join("second"));
+        let fs = DiskFs::new();
+        fs.open(&target, OpenHow::CreateNew).unwrap();
+        symlink(&target, &link).unwrap();
+        // Where links cannot have two names, an error is right too.
+        if fs.hard_link(&link, &second).is_ok() {
+            assert_eq!(fs.kind(&second).unwrap(), Some(FileKind::Symlink));
+        }
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_second_name_on_another_device_is_unsupported() {
+        use std::os::unix::fs::MetadataExt;
+        let here = tempfile::tempdir().unwrap();
+        let Ok(there) = tempfile::tempdir_in("/dev/shm") else { return };
+        let device = |dir: &tempfile::TempDir| fs::metadata(dir.path()).unwrap().dev();
+        let fs = DiskFs::new();
+        let (from, to) = (here.path().join("f"), there.path().join("f"));
+        fs.open(&from, OpenHow::CreateNew).unwrap();
+        // Where both are one device there is nothing to see.
+        if device(&here) != device(&there) {
+            let error = fs.hard_link(&from, &to).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::Unsupported);
+        }
+    }
+
     #[cfg(target_os = "linux")]
     #[test]
     fn pipes_are_refused_without_waiting() {
         let dir = tempfile::tempdir().unwrap();
         let pipe = dir.path().join("pipe");
-        let made = rustix::fs::mknodat(
-            rustix::fs::CWD,
-            &pipe,
-            rustix::fs::FileType::Fifo,
-            Mode::RUSR | Mode::WUSR,
-            0,
-        );
+        let made =
+            rustix::fs::mknodat(CWD, &pipe, rustix::fs::FileType::Fifo, Mode::RUSR | Mode::WUSR, 0);
         made.unwrap();
         assert_eq!(open_error(&pipe).kind(), io::ErrorKind::InvalidInput);
         assert_eq!(DiskFs::new().kind(&pipe).unwrap(), Some(FileKind::Other));

@@ -6,7 +6,7 @@ use super::outcome::{Applied, Outcome};
 use super::view::StateView;
 use crate::command::{Command, Condition, Guard};
 use crate::storage::error::StorageError;
-use crate::storage::index::Inserted;
+use crate::storage::index::{Index, Inserted};
 use crate::storage::prefix_index::{as_slice, prefix_range};
 use crate::storage::record::{Direction, Record};
 use crate::types::{Timestamp, Version};
@@ -135,12 +135,11 @@ impl<'a> Changes<'a> {
                     None => None,
                     Some((key, value)) => {
                         let old = self.now.below(&key);
-                        if !matches!(&old, Ok(Some(old)) if old.value == value) {
-                            old?
-                        } else {
+                        if matches!(&old, Ok(Some(old)) if old.value == value) {
                             self.forget(&key);
                             return old;
                         }
+                        old?
                     }
                 }
             }
@@ -181,7 +180,7 @@ impl<'a> Changes<'a> {
         self.retire(bytes);
         self.now.keys -= removed;
         if removed > 0 && self.now.keys == 0 && self.now.is_tail_only() {
-            self.now.tail = Default::default();
+            self.now.tail = Index::default();
             *self.tail_bytes = 0;
         } else {
             for key in keys {

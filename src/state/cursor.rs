@@ -120,6 +120,11 @@ impl RowCursor for TreeCursor<'_> {
         Some(RowRef { key, value: value.as_deref(), version, timestamp })
     }
 
+    #[inline]
+    fn key(&self) -> Option<&[u8]> {
+        self.here.map(|(key, _)| key.as_ref())
+    }
+
     fn shared_row(&self) -> Option<(Bytes, Record)> {
         self.here.map(|(key, record)| (key.clone(), record.clone()))
     }
@@ -135,6 +140,14 @@ impl RowCursor for Source<'_> {
         match self {
             Self::Tree(cursor) => cursor.row(),
             Self::Run(cursor) => cursor.row(),
+        }
+    }
+
+    #[inline]
+    fn key(&self) -> Option<&[u8]> {
+        match self {
+            Self::Tree(cursor) => cursor.key(),
+            Self::Run(cursor) => cursor.key(),
         }
     }
 
@@ -158,6 +171,14 @@ impl RowCursor for Rows<'_> {
         match self {
             Self::Tail(cursor) => cursor.row(),
             Self::Merged(cursor) => cursor.row(),
+        }
+    }
+
+    #[inline]
+    fn key(&self) -> Option<&[u8]> {
+        match self {
+            Self::Tail(cursor) => cursor.key(),
+            Self::Merged(cursor) => cursor.key(),
         }
     }
 
@@ -244,6 +265,11 @@ impl<'a> Cursor<'a> {
         Ok(self.rows.row().and_then(|RowRef { key, value, version, timestamp }| {
             Some(Row { key, value: value?, version, timestamp })
         }))
+    }
+
+    /// The key of the row that was given last.
+    pub(super) fn key_given(&self) -> Option<&[u8]> {
+        if self.given { self.rows.key() } else { None }
     }
 
     /// As [`Self::next`], sharing the buffers of the row.

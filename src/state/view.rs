@@ -86,10 +86,9 @@ impl StateView {
         if self.base.is_empty() {
             return Resident::Known(None);
         }
-        match self.base.get_cached(key) {
-            Cached::Hit(found) => {
-                Resident::Known(found.and_then(|record| record.value).map(Value::from))
-            }
+        match self.base.cached_value(key) {
+            Cached::Value(value) => Resident::Known(Some(Value::from(value))),
+            Cached::Removed | Cached::Absent => Resident::Known(None),
             Cached::NeedsRead => Resident::InTables(Arc::clone(&self.base)),
         }
     }
@@ -222,6 +221,19 @@ impl StateView {
         Cursor::new(self.layers(), (from, to), direction)
     }
 
+    /// All rows whose keys begin with `prefix`, in key order. The fastest way to have them all.
+    ///
+    /// # Errors
+    /// `Corrupt`, `Io` when a table cannot be read.
+    pub fn rows_with_prefix(&self, prefix: &[u8]) -> Result<Vec<(Bytes, Value)>, StorageError> {
+        let mut cursor = self.cursor_prefix(prefix)?;
+        let mut rows = Vec::new();
+        while let Some(row) = cursor.next_shared()? {
+            rows.push(row);
+        }
+        Ok(rows)
+    }
+
     /// The rows whose keys begin with `prefix`, in key order, each lent where it stands.
     ///
     /// # Errors
@@ -252,10 +264,9 @@ impl<'a> IntoIterator for &'a StateView {
 #[derive(Debug)]
 pub struct Rows<'a> {
     view: &'a StateView,
-    /// What was not given lies within `from` and `to`.
     from: Bound<Bytes>,
     to: Bound<Bytes>,
-    /// Made when an end is first asked for a row.
+    /// Made when an end is first asked for a row; each stays on the row that it gave last.
     front: Option<Cursor<'a>>,
     back: Option<Cursor<'a>>,
     is_over: bool,
@@ -268,25 +279,24 @@ impl<'a> Rows<'a> {
     }
 
     fn fetch(&mut self, direction: Direction) -> Result<Option<(Bytes, Value)>, StorageError> {
-        let bounds = (as_slice(&self.from), as_slice(&self.to));
-        let end = match direction {
-            Direction::Forward => &mut self.front,
-            Direction::Backward => &mut self.back,
+        let (near, far) = match direction {
+            Direction::Forward => (&mut self.front, &self.back),
+            Direction::Backward => (&mut self.back, &self.front),
         };
-        let cursor = match end {
-            Some(cursor) => cursor,
-            None => end.insert(Cursor::new(self.view.layers(), bounds, direction)?),
+        let cursor = if let Some(cursor) = near {
+            cursor
+        } else {
+            let bounds = (as_slice(&self.from), as_slice(&self.to));
+            near.insert(Cursor::new(self.view.layers(), bounds, direction)?)
         };
-        let Some((key, value)) = cursor.next_shared()? else { return Ok(None) };
+        let row = cursor.next_shared()?;
         // The other end may have come here already.
-        if is_outside(&key, &self.from, &self.to) {
-            return Ok(None);
-        }
-        match direction {
-            Direction::Forward => self.from = Bound::Excluded(key.clone()),
-            Direction::Backward => self.to = Bound::Excluded(key.clone()),
-        }
-        Ok(Some((key, value)))
+        let met = match (&row, far.as_ref().and_then(Cursor::key_given)) {
+            (Some((key, _)), Some(other)) if direction == Direction::Forward => **key >= *other,
+            (Some((key, _)), Some(other)) => **key <= *other,
+            _ => false,
+        };
+        Ok(row.filter(|_| !met))
     }
 
     fn give(&mut self, direction: Direction) -> Option<Result<(Bytes, Value), StorageError>> {
@@ -307,10 +317,6 @@ fn is_empty(from: &Bound<Bytes>, to: &Bound<Bytes>) -> bool {
         | (Bound::Excluded(from), Bound::Included(to)) => from >= to,
         _ => false,
     }
-}
-
-fn is_outside(key: &[u8], from: &Bound<Bytes>, to: &Bound<Bytes>) -> bool {
-    !RangeBounds::<[u8]>::contains(&(as_slice(from), as_slice(to)), key)
 }
 
 impl Iterator for Rows<'_> {

@@ -126,6 +126,17 @@ pub enum StorageError {
         reason: String,
     },
 
+    /// A backup or a restore into the directory was interrupted. It is no store, and never becomes
+    /// one: remove it, and make the copy anew.
+    #[error(
+        "{} holds a copy of a store that was not finished: remove the directory and copy again",
+        directory.display()
+    )]
+    UnfinishedCopy {
+        /// The directory.
+        directory: PathBuf,
+    },
+
     /// A sync failed. Nothing is known of what the device holds of the bytes that it should have
     /// covered, so none of them is acknowledged and the store stops.
     #[error("cannot sync {}: {source}", path.display())]

@@ -50,6 +50,8 @@ pub const TABLE_MAGIC: [u8; 8] = *b"HTKVTABL";
 pub const LOCK_NAME: &str = "LOCK";
 /// Name of the identity file.
 pub const IDENTITY_NAME: &str = "IDENTITY";
+/// Name of the file that a copy of a store holds until it is whole.
+pub const UNFINISHED_NAME: &str = "UNFINISHED";
 /// Name of the reserve file.
 pub const RESERVE_NAME: &str = "RESERVE";
 /// Name of the folder of segments.

@@ -62,6 +62,17 @@ pub(crate) struct LogLimits {
     pub(crate) wait_max: Duration,
 }
 
+/// The files of the log at one moment, all of it synced. Until this is dropped none of them is
+/// deleted, and what stands before their ends never changes.
+#[derive(Debug)]
+pub(crate) struct KeptLog<'a> {
+    /// The last entry.
+    pub(crate) last: Option<LogId>,
+    /// Numbers and ends of the segments, oldest first. All but the last are sealed.
+    pub(crate) segments: Vec<(SegmentId, u64)>,
+    _deleting: MutexGuard<'a, ()>,
+}
+
 /// The log of an open store. All methods take `&self` and may be called from any thread; all of
 /// them block on the disk, so an async runtime calls them from threads of its own.
 ///
@@ -348,12 +359,24 @@ impl Log {
     /// Numbers and lengths of the segments, oldest first.
     #[must_use]
     pub fn segments(&self) -> Vec<(SegmentId, u64)> {
-        let writer = self.writer.lock();
-        let mut sizes: Vec<_> = writer.segments.iter().map(|info| (info.id, info.end)).collect();
-        if let Some(active) = sizes.last_mut() {
-            active.1 = writer.active.end;
-        }
-        sizes
+        self.writer.lock().segment_ends()
+    }
+
+    /// Syncs the log and keeps its files as they are now: everything acknowledged so far is in
+    /// them. Appending goes on; only deleting waits.
+    ///
+    /// # Errors
+    /// Those of [`Self::sync`].
+    pub(crate) fn keep_files(&self) -> Result<KeptLog<'_>, StorageError> {
+        let deleting = self.deleting.lock();
+        // Rolling waits for the syncer too: what is active now is so until the sync has returned.
+        let syncer = self.syncer.lock();
+        let (last, segments) = {
+            let writer = self.writer.lock();
+            (writer.contents.hard.last, writer.segment_ends())
+        };
+        self.sync_locked(&syncer)?;
+        Ok(KeptLog { last, segments, _deleting: deleting })
     }
 
     /// Gives the reserve back, so that what relieves a full disk finds room. Returns whether there

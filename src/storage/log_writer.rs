@@ -245,6 +245,15 @@ impl LogWriter {
         self.segments.retain(|info| info.id != id);
     }
 
+    /// Numbers and ends of the segments, oldest first.
+    pub(crate) fn segment_ends(&self) -> Vec<(SegmentId, u64)> {
+        let mut ends: Vec<_> = self.segments.iter().map(|info| (info.id, info.end)).collect();
+        if let Some(active) = ends.last_mut() {
+            active.1 = self.active.end;
+        }
+        ends
+    }
+
     /// Bytes that the log's segments hold.
     pub(crate) fn log_bytes(&self) -> u64 {
         let (_, sealed) = self.segments.split_last().unzip();

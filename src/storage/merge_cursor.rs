@@ -14,6 +14,9 @@ pub trait RowCursor {
     /// The row here; `None` behind the last one. Copies nothing.
     fn row(&self) -> Option<RowRef<'_>>;
 
+    /// The key of the row here; `None` behind the last one.
+    fn key(&self) -> Option<&[u8]>;
+
     /// The row here, sharing the buffers it stands in.
     fn shared_row(&self) -> Option<(Bytes, Record)>;
 
@@ -30,6 +33,11 @@ impl RowCursor for RunCursor {
         Self::row(self)
     }
 
+    #[inline]
+    fn key(&self) -> Option<&[u8]> {
+        Self::key(self)
+    }
+
     fn shared_row(&self) -> Option<(Bytes, Record)> {
         Self::shared_row(self)
     }
@@ -43,16 +51,16 @@ impl RowCursor for RunCursor {
 /// The rows of several sources in key order: of a key that several have, the newest record, which
 /// may be a tombstone.
 ///
-/// A row costs one comparison with the runner-up, and one for each source where the lead changes.
+/// The sources are kept in the order of their rows, so a row costs one comparison where its source
+/// goes on leading, and half as many as there are sources where keys come from all of them in turn.
 #[derive(Debug)]
 pub struct MergeCursor<C> {
-    /// Newest first. Invariant: no other source has the leader's key.
+    /// Newest first.
     sources: Vec<C>,
     direction: Direction,
-    /// Which source has the row.
-    leader: Option<usize>,
-    /// Which source has the next one, as long as the leader does not have it.
-    runner_up: Option<usize>,
+    /// Places in `sources`: those that are on a row, in the order of their rows, and of one key the
+    /// newest first.
+    order: Vec<usize>,
 }
 
 impl<C: RowCursor> MergeCursor<C> {
@@ -61,91 +69,81 @@ impl<C: RowCursor> MergeCursor<C> {
     /// # Errors
     /// Those of [`RowCursor::advance`].
     pub fn new(sources: Vec<C>, direction: Direction) -> Result<Self, StorageError> {
-        let mut merge = Self { sources, direction, leader: None, runner_up: None };
-        merge.settle()?;
+        let mut order: Vec<usize> = (0..sources.len()).collect();
+        order.retain(|&at| sources.get(at).is_some_and(|source| source.key().is_some()));
+        let mut merge = Self { sources, direction, order: Vec::new() };
+        // Stable: of one key the newest stays first.
+        order.sort_by(|&a, &b| merge.compare(a, b));
+        merge.order = order;
         Ok(merge)
     }
 
-    /// How many sources there are.
-    #[must_use]
-    pub fn width(&self) -> usize {
-        self.sources.len()
-    }
-
     fn key_of(&self, source: usize) -> Option<&[u8]> {
-        self.sources.get(source)?.row().map(|row| row.key)
+        self.sources.get(source)?.key()
     }
 
-    fn step(&mut self, source: usize) -> Result<(), StorageError> {
-        self.sources.get_mut(source).map_or(Ok(()), C::advance)
-    }
-
-    /// Which of two keys comes first.
-    fn order(&self, a: &[u8], b: &[u8]) -> Ordering {
+    /// Which of two sources has the row that comes first.
+    #[inline]
+    fn compare(&self, a: usize, b: usize) -> Ordering {
+        let (a, b) = (self.key_of(a), self.key_of(b));
         match self.direction {
-            Direction::Forward => a.cmp(b),
-            Direction::Backward => b.cmp(a),
+            Direction::Forward => a.cmp(&b),
+            Direction::Backward => b.cmp(&a),
         }
     }
 
-    /// Finds the leader and the runner-up, and moves older records of the leader's key, and of each
-    /// other's, out of the way.
-    fn settle(&mut self) -> Result<(), StorageError> {
-        (self.leader, self.runner_up) = (None, None);
-        for at in 0..self.sources.len() {
-            self.place(at)?;
+    /// Moves the source at `place` of the order on, and to where it then belongs.
+    #[inline]
+    fn step(&mut self, place: usize) -> Result<(), StorageError> {
+        let Some(&source) = self.order.get(place) else { return Ok(()) };
+        if let Some(cursor) = self.sources.get_mut(source) {
+            cursor.advance()?;
+        }
+        if self.key_of(source).is_none() {
+            self.order.remove(place);
+            return Ok(());
+        }
+        let mut place = place;
+        while let Some(&next) = self.order.get(place + 1) {
+            // Of one key the newer source, which has the smaller number, stays first.
+            if self.compare(source, next).then(source.cmp(&next)) == Ordering::Less {
+                break;
+            }
+            self.order.swap(place, place + 1);
+            place += 1;
         }
         Ok(())
     }
 
-    /// Compares source `at` with those before it, which are newer.
-    fn place(&mut self, at: usize) -> Result<(), StorageError> {
-        loop {
-            let Some(key) = self.key_of(at) else { return Ok(()) };
-            let against = |source: Option<usize>| {
-                let key_there = source.and_then(|source| self.key_of(source));
-                key_there.map_or(Ordering::Less, |there| self.order(key, there))
-            };
-            match against(self.leader) {
-                Ordering::Equal => self.step(at)?,
-                Ordering::Less => {
-                    self.runner_up = self.leader;
-                    self.leader = Some(at);
-                    return Ok(());
-                }
-                // An equal runner-up is newer; it is met again when it leads.
-                Ordering::Greater => {
-                    if against(self.runner_up) == Ordering::Less {
-                        self.runner_up = Some(at);
-                    }
-                    return Ok(());
-                }
-            }
-        }
+    /// Whether the second source is on the key of the first.
+    #[inline]
+    fn second_is_older_record(&self) -> bool {
+        let [first, second, ..] = *self.order else { return false };
+        self.key_of(first) == self.key_of(second)
     }
 }
 
 impl<C: RowCursor> RowCursor for MergeCursor<C> {
+    #[inline]
     fn row(&self) -> Option<RowRef<'_>> {
-        self.sources.get(self.leader?)?.row()
+        self.sources.get(*self.order.first()?)?.row()
+    }
+
+    #[inline]
+    fn key(&self) -> Option<&[u8]> {
+        self.key_of(*self.order.first()?)
     }
 
     fn shared_row(&self) -> Option<(Bytes, Record)> {
-        self.sources.get(self.leader?)?.shared_row()
+        self.sources.get(*self.order.first()?)?.shared_row()
     }
 
+    #[inline]
     fn advance(&mut self) -> Result<(), StorageError> {
-        let Some(leader) = self.leader else { return Ok(()) };
-        let Some(runner_up) = self.runner_up else {
-            // Every other source is at its end.
-            return self.step(leader);
-        };
-        self.step(leader)?;
-        // All others are at or behind the runner-up, so one comparison tells.
-        let still_first = match (self.key_of(leader), self.key_of(runner_up)) {
-            (Some(key), Some(next)) => self.order(key, next) == Ordering::Less,
-            _ => false,
-        };
-        if still_first { Ok(()) } else { self.settle() }
+        // Older records of the key are passed over while the newest still says which key it is.
+        while self.second_is_older_record() {
+            self.step(1)?;
+        }
+        self.step(0)
     }
 }

@@ -51,6 +51,8 @@ pub(crate) mod table_dir;
 pub mod table_store;
 pub mod store;
 pub mod inspect;
+pub(crate) mod copy_target;
+pub mod backup;
 
 #[cfg(test)]
 mod tests;

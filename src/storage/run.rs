@@ -90,12 +90,23 @@ impl Run {
         }
     }
 
-    /// As [`Self::get`], as far as that can be said without the disk.
+    /// The value of `key`, as far as it can be told without the disk.
     #[must_use]
-    pub fn get_cached(&self, key: &[u8], hash: KeyHash) -> Cached {
+    pub fn cached_value(&self, key: &[u8], hash: KeyHash) -> Cached {
         match self.table_of(key).filter(|table| table.may_contain(hash)) {
-            Some(table) => table.get_cached(key),
-            None => Cached::Hit(None),
+            Some(table) => table.cached_value(key),
+            None => Cached::Absent,
+        }
+    }
+
+    /// As [`Self::cached_value`], where a key that is asked for is likely to be here: the filter,
+    /// which costs a wait for memory, is asked only where it saves reading a block.
+    #[must_use]
+    pub fn likely_cached_value(&self, key: &[u8], hash: KeyHash) -> Cached {
+        let Some(table) = self.table_of(key) else { return Cached::Absent };
+        match table.cached_value(key) {
+            Cached::NeedsRead if !table.may_contain(hash) => Cached::Absent,
+            answer => answer,
         }
     }
 }
@@ -152,6 +163,13 @@ impl RunCursor {
         self.cursor.as_ref()?.row()
     }
 
+    /// The key of the row it is on; `None` behind the last one. Less work than [`Self::row`].
+    #[must_use]
+    #[inline]
+    pub fn key(&self) -> Option<&[u8]> {
+        self.cursor.as_ref()?.key()
+    }
+
     /// Key and record of the row it is on, sharing the buffer of the block; `None` behind the last
     /// one. Whoever keeps one keeps the whole block in memory.
     #[must_use]
@@ -173,14 +191,17 @@ impl RunCursor {
             self.cursor = None;
         }
         moved?;
-        self.settle()
+        // Forward, the rows that do not count are behind it.
+        let is_settled = self.direction == Direction::Forward
+            && self.cursor.as_ref().is_some_and(|cursor| cursor.key().is_some());
+        if is_settled { Ok(()) } else { self.settle() }
     }
 
     /// Goes on to the next table while the one it is in has no more rows that count.
     #[inline]
     fn settle(&mut self) -> Result<(), StorageError> {
         while let Some(cursor) = &self.cursor {
-            let counts = |table: &RunTable| cursor.row().is_some_and(|row| table.admits(row.key));
+            let counts = |table: &RunTable| cursor.key().is_some_and(|key| table.admits(key));
             if self.run.tables.get(self.at).is_some_and(counts) {
                 return Ok(());
             }

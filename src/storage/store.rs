@@ -9,7 +9,7 @@ use super::context::Context;
 use super::error::StorageError;
 use super::format::{
     FRAME_ALIGN, IDENTITY_BYTES, IDENTITY_NAME, LOCK_NAME, LOG_NAME, SEGMENT_BYTES_CEILING,
-    parse_manifest_name, parse_segment_name,
+    UNFINISHED_NAME, parse_manifest_name, parse_segment_name,
 };
 use super::identity::Identity;
 use super::index::Index;
@@ -132,6 +132,11 @@ impl Store {
         &self.context.identity
     }
 
+    /// Where it is, through which doors.
+    pub(crate) const fn context(&self) -> &Context {
+        &self.context
+    }
+
     /// The data directory.
     #[must_use]
     pub fn directory(&self) -> &Path {
@@ -156,8 +161,8 @@ impl Store {
     /// After a crash: the old manifest and tables, or the new ones.
     ///
     /// # Errors
-    /// `DiskFull`, after the reserve was given back and did not suffice; `Io`, `Corrupt`: the tables
-    /// are as before. `SyncFailed`: the store is poisoned.
+    /// `DiskFull`, after the reserve was given back and did not suffice; `Io`, `Corrupt`: the
+    /// tables are as before. `SyncFailed`: the store is poisoned.
     pub fn add_run(
         &self,
         head: &ManifestHead,
@@ -270,7 +275,7 @@ impl ReadOnlyStore {
 }
 
 /// Scans the log and reads the newest manifest: what is purged must be in it.
-fn scan(
+pub(crate) fn scan(
     context: &Context,
     tail: TailPolicy,
 ) -> Result<(ScannedLog, Option<Manifest>), StorageError> {
@@ -319,7 +324,7 @@ pub(crate) fn prepare_directory(
         })
     };
     match env.fs.kind(root).map_err(StorageError::wrap("look at", root))? {
-        Some(FileKind::Directory) => Ok(()),
+        Some(FileKind::Directory) => refuse_unfinished(env, root),
         Some(FileKind::File) => unusable("it is a file; name a directory"),
         Some(FileKind::Symlink) => {
             unusable("it is a symbolic link, which is not followed; name the directory itself")
@@ -329,6 +334,15 @@ pub(crate) fn prepare_directory(
             Err(StorageError::NoStore { directory: root.to_owned() })
         }
         None => create_directories(env, root),
+    }
+}
+
+/// Refuses a directory that a copy of a store is being made in, or was.
+fn refuse_unfinished(env: &Env, root: &Path) -> Result<(), StorageError> {
+    let path = root.join(UNFINISHED_NAME);
+    match env.fs.kind(&path).map_err(StorageError::wrap("look at", &path))? {
+        None => Ok(()),
+        Some(_) => Err(StorageError::UnfinishedCopy { directory: root.to_owned() }),
     }
 }
 
@@ -432,7 +446,7 @@ pub(crate) fn read_identity(env: &Env, root: &Path) -> Result<Option<Identity>, 
 }
 
 /// The identity, judged: `None` where the directory is to be created.
-fn identity_of(env: &Env, root: &Path) -> Result<Option<Identity>, StorageError> {
+pub(crate) fn identity_of(env: &Env, root: &Path) -> Result<Option<Identity>, StorageError> {
     let found = read_identity(env, root);
     let needed = if holds_entries(env, root)? { Needed::Yes } else { Needed::No };
     judge(Part::Identity, needed, &root.join(IDENTITY_NAME), found)

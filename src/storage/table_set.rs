@@ -116,25 +116,23 @@ impl TableSet {
         Ok(None)
     }
 
-    /// As [`Self::get`], as far as that can be said without the disk.
+    /// The value of `key`, as far as it can be told without the disk.
     #[must_use]
-    pub fn get_cached(&self, key: &[u8]) -> Cached {
-        if self.runs.is_empty() {
-            return Cached::Hit(None);
-        }
+    pub fn cached_value(&self, key: &[u8]) -> Cached {
+        let Some((oldest, newer)) = self.runs.split_last() else { return Cached::Absent };
         let hash = KeyHash::of(key);
         if self.cache.is_full()
             && let Some(record) = self.hot.get(self.number, hash, key)
         {
-            return Cached::Hit(Some(record));
+            return record.value.into();
         }
-        for run in &self.runs {
-            match run.get_cached(key, hash) {
-                Cached::Hit(None) => {}
+        for run in newer {
+            match run.cached_value(key, hash) {
+                Cached::Absent => {}
                 answer => return answer,
             }
         }
-        Cached::Hit(None)
+        oldest.likely_cached_value(key, hash)
     }
 
     /// Whether any run may have a record of `key`: always when one has, seldom when none has.

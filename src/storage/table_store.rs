@@ -96,6 +96,14 @@ pub struct TableStore {
     head: RwLock<Option<ManifestHead>>,
 }
 
+/// The tables as one manifest names them. Until this is dropped no manifest follows, and none of
+/// their files is removed.
+#[derive(Debug)]
+pub(crate) struct KeptTables<'a> {
+    pub(crate) set: Arc<TableSet>,
+    _names: MutexGuard<'a, Names>,
+}
+
 /// What stands in the directory.
 #[derive(Debug)]
 struct Names {
@@ -141,7 +149,12 @@ impl TableStore {
             }
         };
         let listed = table_dir::list(context)?.last().copied().unwrap_or_default();
-        let next_table = next_table.max(listed.next().ok_or(StorageError::TablesExhausted)?);
+        // The greatest number is never given, so such a file is not ours; but it has our name.
+        let behind_listed = listed.next().ok_or_else(|| {
+            let found = "no table ever gets this number: move the file away";
+            StorageError::corrupt(&context.table_path(listed), 0, found)
+        })?;
+        let next_table = next_table.max(behind_listed);
         let hot = Arc::new(HotMap::new(0, number));
         let set = Arc::new(TableSet::new(number, runs, Arc::clone(&cache), Arc::clone(&hot)));
         let store = Self {
@@ -180,6 +193,12 @@ impl TableStore {
     #[must_use]
     pub fn set(&self) -> Arc<TableSet> {
         Arc::clone(&self.set.read())
+    }
+
+    /// Keeps the files of the tables as they are now. Waits for a change that is under way.
+    pub(crate) fn keep_files(&self) -> KeptTables<'_> {
+        let names = self.names.lock();
+        KeptTables { set: self.set(), _names: names }
     }
 
     /// Which state they hold; `None` before the first manifest.

@@ -52,6 +52,7 @@ fn check_reopened(fs: &SimFs, acknowledged: &Pairs, what: &str) {
 #[test]
 fn with_any_amount_of_room_nothing_is_lost_and_writes_resume() {
     let (mut full, mut refused_to_open) = (0, 0);
+    let (mut with_tables, mut closed_full) = (0, 0);
     for budget in (0..PLENTY).step_by(usize::try_from(STEP).unwrap()) {
         let fs = SimFs::new(1);
         fs.set_space(Some(budget));
@@ -69,6 +70,7 @@ fn with_any_amount_of_room_nothing_is_lost_and_writes_resume() {
         let was_full = fill(&engine, &mut acknowledged);
         if was_full {
             full += 1;
+            with_tables += u64::from(engine.stats().tables > 1);
             check_full(&engine, &mut acknowledged, budget);
         }
         let image = fs.image();
@@ -83,7 +85,17 @@ fn with_any_amount_of_room_nothing_is_lost_and_writes_resume() {
         let still_full = image.kill();
         still_full.set_space(Some(budget));
         match open_sim(&still_full) {
-            Ok(engine) => assert!(pairs(&engine.snapshot_state()) == acknowledged),
+            Ok(engine) => {
+                assert!(pairs(&engine.snapshot_state()) == acknowledged);
+                closed_full += 1;
+                engine.close().unwrap_or_else(|error| panic!("budget {budget}: close: {error}"));
+                still_full.set_space(None);
+                check_reopened(
+                    &still_full,
+                    &acknowledged,
+                    &format!("budget {budget}, closed full"),
+                );
+            }
             Err(error) => {
                 assert!(matches!(error, Error::DiskFull(_)), "budget {budget}: {error}");
                 still_full.set_space(None);
@@ -100,6 +112,8 @@ fn with_any_amount_of_room_nothing_is_lost_and_writes_resume() {
     }
     assert!(full > 40, "the disk was full for {full} budgets");
     assert!(refused_to_open > 3, "{refused_to_open}");
+    assert!(with_tables > 20, "there were tables for {with_tables} budgets");
+    assert!(closed_full > 60, "{closed_full} were closed while the disk was full");
 }
 
 #[test]

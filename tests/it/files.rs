@@ -103,8 +103,10 @@ fn other_names(path: &Path) -> Vec<PathBuf> {
     };
     if path.extension().is_some_and(|extension| extension == "seg") {
         digits(10, &[0, 1, 2, 3, 20, 21, 22, 99, u64::from(u32::MAX)], "", ".seg")
-    } else if name.starts_with("SNAPSHOT") {
-        digits(20, &[0, 1, 5, 31, 40, 60, 70, 75, 1000, u64::MAX], "SNAPSHOT-", "")
+    } else if path.extension().is_some_and(|extension| extension == "tbl") {
+        digits(10, &[0, 1, 2, 3, 20, 21, 22, 99, u64::from(u32::MAX)], "", ".tbl")
+    } else if name.starts_with("MANIFEST") {
+        digits(20, &[0, 1, 5, 31, 40, 60, 70, 75, 1000, u64::MAX], "MANIFEST-", "")
     } else {
         vec![path.with_extension("tmp"), path.with_extension("bak")]
     }
@@ -128,13 +130,14 @@ fn a_copy_under_another_name_is_named_or_not_needed() {
 #[test]
 fn files_that_changed_places_are_named() {
     let (store, state) = closed_store();
-    let segments: Vec<PathBuf> = paths(&store)
+    let places: Vec<PathBuf> = paths(&store)
         .into_iter()
-        .filter(|path| path.extension().is_some_and(|extension| extension == "seg"))
+        .filter(|path| path.extension().is_some_and(|end| end == "seg" || end == "tbl"))
         .collect();
-    assert!(segments.len() >= 3, "{segments:?}");
-    for first in &segments {
-        for second in segments.iter().filter(|&second| second != first) {
+    let count = |end: &str| places.iter().filter(|path| path.extension().unwrap() == end).count();
+    assert!(count("seg") >= 3 && count("tbl") >= 3, "{places:?}");
+    for first in &places {
+        for second in places.iter().filter(|&second| second != first) {
             let fs = store.kill();
             fs.copy_file(second, first).unwrap();
             let what = format!("{} in place of {}", second.display(), first.display());
@@ -181,9 +184,13 @@ fn foreign_files_are_left_alone() {
         "log/1.seg",
         "log/00000000001.seg",
         "log/0000000001.seg.bak",
-        "SNAPSHOT-5",
+        "MANIFEST-5",
+        "SNAPSHOT-00000000000000000001",
         "log/old.torn",
-        "log/SNAPSHOT-00000000000000000001",
+        "log/MANIFEST-00000000000000000001",
+        "tables/1.tbl",
+        "tables/0000000001.tbl.bak",
+        "tables/0000000001.seg",
         ".hidden",
     ] {
         let fs = store.kill();

@@ -16,11 +16,16 @@
 #![expect(clippy::disallowed_methods, reason = "locks, modes and threads need the real machine")]
 
 mod support;
+mod backup;
+mod backup_crash;
 mod bad_input;
 #[cfg(feature = "cli")]
 mod cli;
 #[cfg(feature = "cli")]
+mod cli_backup;
+#[cfg(feature = "cli")]
 mod cli_import;
+mod compaction_faults;
 mod concurrency;
 mod disk_full;
 mod files;

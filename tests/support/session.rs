@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use hightower_kv::env::Simulated;
 use hightower_kv::env::clock::Clock;
-use hightower_kv::{KvEngine, SingleNodeEngine, SnapshotEngine, StoreConfig, Timestamp};
+use hightower_kv::{KvEngine, SingleNodeEngine, SnapshotEngine, StoreConfig, Timestamp, Version};
 
 use crate::model::Model;
 use crate::workload::Step;
@@ -20,6 +20,8 @@ pub(crate) fn small_config(fsync_interval: Duration) -> StoreConfig {
     let mut config = StoreConfig::default();
     config.data_dir = DIRECTORY.into();
     config.max_segment_size = 4096;
+    // A tail becomes a table every kibibyte of log, tables end at two, and half a segment of
+    // useless bytes is merged: some merges take several steps.
     config.compaction_threshold = 12_000;
     config.compaction_interval = Duration::from_secs(20);
     config.disk_reserve = 8192;
@@ -54,7 +56,19 @@ pub(crate) struct Session {
     pub(crate) promises: Vec<Promise>,
     /// The promise in force.
     pub(crate) now: Promise,
+    pub(crate) tally: Tally,
     interval_synced: Duration,
+}
+
+/// How much was done.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Tally {
+    pub(crate) steps: u64,
+    /// Tails that became a run.
+    pub(crate) compactions: u64,
+    /// Steps of merges.
+    pub(crate) merge_steps: u64,
+    pub(crate) reopenings: u64,
 }
 
 impl Session {
@@ -67,6 +81,7 @@ impl Session {
             states: Vec::new(),
             promises: vec![Promise::default()],
             now: Promise::default(),
+            tally: Tally::default(),
             interval_synced: Duration::ZERO,
         };
         // The first entry of all is the membership.
@@ -121,6 +136,23 @@ impl Session {
 
     /// Does one step and checks the answer.
     pub(crate) fn perform(&mut self, step: &Step) {
+        let before = self.tables();
+        self.tally.steps += 1;
+        self.perform_uncounted(step);
+        let after = self.tables();
+        // Each manifest is that of a new run, or of a step of a merge.
+        let compactions = u64::from(before.1 != after.1);
+        self.tally.compactions += compactions;
+        self.tally.merge_steps += (after.0 - before.0).saturating_sub(compactions);
+    }
+
+    /// Number of the manifest, and which state it holds.
+    fn tables(&self) -> (u64, Option<Version>) {
+        let engine = self.engine();
+        (engine.snapshot_state().tables().number(), engine.stats().snapshot_version)
+    }
+
+    fn perform_uncounted(&mut self, step: &Step) {
         match step {
             Step::Submit(command) => {
                 let index = self.states.len() as u64;
@@ -148,9 +180,11 @@ impl Session {
                 self.engine().run_compaction_now().unwrap();
                 self.note();
             }
-            Step::Reopen => {
+            Step::Reopen(compression) => {
                 self.engine.take().unwrap().close().unwrap();
                 self.note_synced();
+                self.tally.reopenings += 1;
+                self.config.compression = *compression;
                 self.open();
             }
         }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use hightower_kv::config::Compression;
 use hightower_kv::env::rng::SeededRng;
 use hightower_kv::{Command, Guard, Version};
 
@@ -17,11 +18,23 @@ pub(crate) enum Step {
     ClockBack(Duration),
     Sync,
     Compact,
-    Reopen,
+    /// Close, and open with tables that are compressed in this way from now on.
+    Reopen(Compression),
 }
 
 /// Keys are few, so that most are overwritten and removed again and again.
 const KEYS: u64 = 24;
+/// And some are many, so that tables have rows that stay.
+const COLD_KEYS: u64 = 60;
+
+/// Any of the ways to compress.
+pub(crate) fn any_compression(rng: &SeededRng) -> Compression {
+    match rng.up_to(2) {
+        0 => Compression::Off,
+        1 => Compression::Lz4,
+        _ => Compression::Zstd,
+    }
+}
 
 /// A source of steps.
 #[derive(Debug)]
@@ -47,11 +60,14 @@ impl Workload {
             89..=90 => Step::ClockBack(Duration::from_millis(self.rng.up_to(5000))),
             91..=93 => Step::Sync,
             94..=96 => Step::Compact,
-            _ => Step::Reopen,
+            _ => Step::Reopen(any_compression(&self.rng)),
         }
     }
 
     fn key(&self) -> Bytes {
+        if self.rng.up_to(5) == 0 {
+            return format!("m{:02}", self.rng.up_to(COLD_KEYS)).into();
+        }
         // Keys of two groups, and one that is long.
         match self.rng.up_to(KEYS) {
             0 => vec![b'z'; 700].into(),
@@ -75,7 +91,7 @@ impl Workload {
         let mut value = format!("{:06};", self.written).into_bytes();
         let start = value.len();
         value.resize(start + usize::try_from(len).unwrap_or(0), 0);
-        // Some values are mostly zero, as an unwritten sector is.
+        // Some values are mostly zero, as an unwritten sector is; those can be compressed, too.
         if self.rng.up_to(5) > 0 {
             self.rng.fill_bytes(value.get_mut(start..).unwrap_or_default());
         }
@@ -96,7 +112,8 @@ impl Workload {
     fn delete_prefix(&self) -> Command {
         match self.rng.up_to(9) {
             0 => Command::delete_prefix(""),
-            1..=5 => Command::delete_prefix("group/"),
+            1..=4 => Command::delete_prefix("group/"),
+            5 => Command::delete_prefix("m1"),
             _ => Command::delete_prefix("k1"),
         }
     }

@@ -34,6 +34,7 @@ const RAFT: &str = "only src/raft/ is async and names openraft (R3)";
 const DOOR: &str = "only src/env/ touches disk, clock and randomness: take an `Env` (R4)";
 const PURE: &str = "state is a function of (state, index, command) and iterates in order (R1)";
 const PUBLISH: &str = "src/storage/atomic_file.rs gives a file its final name (R8)";
+const SHARE: &str = "only src/storage/copy_target.rs shares files, with a copy that is checked";
 const CODEC: &str = "only src/command/codec names the encoding";
 
 const BANS: &[Ban] = &[
@@ -61,6 +62,12 @@ const BANS: &[Ban] = &[
         "src/",
         &["src/env/", "src/storage/atomic_file.rs"],
         PUBLISH,
+    ),
+    ban(
+        Word::Tokens(&[".", "hard_link", "("]),
+        "src/",
+        &["src/env/", "src/storage/copy_target.rs"],
+        SHARE,
     ),
     ban(Word::Path(&["Unimplemented"]), "src/", &[], "nothing here is: finish it or leave it out"),
     ban(Word::Tokens(&["unsafe"]), "", &[], "there is a safe way, or it is not done here (R15)"),

@@ -76,9 +76,9 @@ pub(crate) enum Command {
         /// What the keys begin with.
         prefix: Option<OsString>,
     },
-    /// Write a snapshot of the state and delete the log behind it.
+    /// Write the state to tables, merge those into one sequence, and delete the log behind them.
     Compact,
-    /// List the files of the log, and how much in them is live.
+    /// List the files of the log and the tables, and how much in them is live.
     Segments,
     /// Print counts, sizes and versions.
     Stats,
@@ -90,6 +90,20 @@ pub(crate) enum Command {
     },
     /// Check every checksum of every file and name everything that is damaged.
     Verify,
+    /// Copy the store into another directory as a store by itself, and check the copy.
+    Backup {
+        /// The directory: it must not exist yet or be empty, and the one above it must exist.
+        directory: PathBuf,
+        /// Copy all files. Otherwise those that never change are shared with the store where the
+        /// file system can do that: then what damages such a file damages both.
+        #[arg(long)]
+        copy: bool,
+    },
+    /// Check a backup and copy it to --data-dir, which must not exist yet or be empty.
+    Restore {
+        /// The directory of the backup.
+        backup: PathBuf,
+    },
     /// Make a store usable again that cannot be opened.
     Repair {
         /// Cut the end of the log where it may be damage or a write that was never synced. The

@@ -10,6 +10,7 @@ mod text;
 mod rows;
 mod lines;
 mod console;
+mod progress;
 mod commands;
 
 use std::io::Write;

@@ -56,6 +56,28 @@ pub(crate) fn as_plain_text(bytes: &[u8]) -> Option<&str> {
     text.chars().all(is_plain).then_some(text)
 }
 
+/// Bytes as their number, and from 1 KiB on also shortened.
+pub(crate) struct Size(pub(crate) u64);
+
+impl fmt::Display for Size {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const UNITS: [&str; 6] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
+        let mut tenths = u128::from(self.0) * 10;
+        let mut unit = None;
+        for next in UNITS {
+            if tenths < 10_240 {
+                break;
+            }
+            tenths /= 1024;
+            unit = Some(next);
+        }
+        match unit {
+            None => write!(f, "{}", self.0),
+            Some(unit) => write!(f, "{} ({}.{} {unit})", self.0, tenths / 10, tenths % 10),
+        }
+    }
+}
+
 /// A moment in UTC, as RFC 3339 has it, with microseconds.
 pub(crate) struct Utc(pub(crate) Timestamp);
 
@@ -116,6 +138,16 @@ mod tests {
         for bad in ["0", "0g", "+1", "0x", " 00"] {
             assert_eq!(parse_hex(bad.as_bytes()), None, "{bad}");
         }
+    }
+
+    #[test]
+    fn sizes_are_exact_and_from_a_kibibyte_on_short_too() {
+        let show = |bytes| Size(bytes).to_string();
+        assert_eq!((show(0), show(1023)), ("0".to_owned(), "1023".to_owned()));
+        assert_eq!(show(1024), "1024 (1.0 KiB)");
+        assert_eq!(show(1_048_575), "1048575 (1023.9 KiB)");
+        assert_eq!(show(5 << 20), "5242880 (5.0 MiB)");
+        assert_eq!(show(u64::MAX), "18446744073709551615 (15.9 EiB)");
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! A directory of the simulated disk: names on the medium, names that are shown, and the changes
 //! between them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// Names a file or a directory for the life of a disk; never used twice.
@@ -12,12 +12,17 @@ pub(super) type Names = BTreeMap<Arc<str>, NodeId>;
 /// One change of the names in one directory.
 #[derive(Clone, Debug)]
 pub(super) enum NameChange {
-    /// A file or directory was made.
+    /// A file or directory was made, or a file got a second name.
     Add { name: Arc<str>, node: NodeId },
     /// A file was removed.
     Remove { name: Arc<str>, node: NodeId },
     /// A rename: file systems do this in one step, so a power cut does, too.
-    Rename { to: Arc<str>, node: NodeId },
+    Rename {
+        to: Arc<str>,
+        node: NodeId,
+        /// Names of the same file in the directory that were not renamed.
+        others: BTreeSet<Arc<str>>,
+    },
 }
 
 impl NameChange {
@@ -39,8 +44,8 @@ impl NameChange {
                     names.remove(name);
                 }
             }
-            Self::Rename { to, node } => {
-                names.retain(|_, named| named != node);
+            Self::Rename { to, node, others } => {
+                names.retain(|name, named| named != node || others.contains(name));
                 names.insert(Arc::clone(to), *node);
             }
         }

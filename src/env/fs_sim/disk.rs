@@ -131,6 +131,30 @@ impl Disk {
         Ok(node)
     }
 
+    /// Gives a file a second name, which must not be there yet.
+    pub(super) fn hard_link(&mut self, from: &Path, to: &Path) -> io::Result<()> {
+        let node = self.find(from)?;
+        if self.dir(node).is_ok() {
+            return Err(Errno::OPNOTSUPP.into());
+        }
+        let (parent, name) = self.find_parent(to)?;
+        if self.dir(parent)?.cache.contains_key(name) {
+            return Err(Errno::EXIST.into());
+        }
+        let name = name.into();
+        self.change_names(parent, NameChange::Add { name, node })
+    }
+
+    pub(super) fn remove_dir(&mut self, path: &Path) -> io::Result<()> {
+        let node = self.find(path)?;
+        if !self.dir(node)?.cache.is_empty() {
+            return Err(Errno::NOTEMPTY.into());
+        }
+        let (parent, name) = self.find_parent(path)?;
+        let name = name.into();
+        self.change_names(parent, NameChange::Remove { name, node })
+    }
+
     pub(super) fn remove(&mut self, path: &Path) -> io::Result<()> {
         let node = self.find(path)?;
         if self.dir(node).is_ok() {
@@ -143,7 +167,7 @@ impl Disk {
 
     pub(super) fn rename(&mut self, from: &Path, to: &Path) -> io::Result<()> {
         let node = self.find(from)?;
-        let (from_dir, _) = self.find_parent(from)?;
+        let (from_dir, from_name) = self.find_parent(from)?;
         let (to_dir, to_name) = self.find_parent(to)?;
         // What a power cut may make of such a rename is no promise of any file system.
         if from_dir != to_dir {
@@ -155,8 +179,11 @@ impl Disk {
             }
             self.check_replace(node, replaced)?;
         }
+        let names = &self.dir(from_dir)?.cache;
+        let kept = |(name, named): &(&Arc<str>, &NodeId)| **named == node && &***name != from_name;
+        let others = names.iter().filter(kept).map(|(name, _)| Arc::clone(name)).collect();
         let to = to_name.into();
-        self.change_names(to_dir, NameChange::Rename { to, node })
+        self.change_names(to_dir, NameChange::Rename { to, node, others })
     }
 
     fn check_replace(&self, node: NodeId, replaced: NodeId) -> io::Result<()> {

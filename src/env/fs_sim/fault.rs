@@ -25,6 +25,8 @@ pub enum SimError {
     ReadOnly,
     /// EACCES: not allowed.
     Access,
+    /// EOPNOTSUPP: there is no such thing here.
+    Unsupported,
 }
 
 impl From<SimError> for io::Error {
@@ -36,6 +38,7 @@ impl From<SimError> for io::Error {
             SimError::Interrupted => Errno::INTR,
             SimError::ReadOnly => Errno::ROFS,
             SimError::Access => Errno::ACCESS,
+            SimError::Unsupported => Errno::OPNOTSUPP,
         };
         errno.into()
     }
@@ -70,6 +73,7 @@ pub(super) struct Faults {
     pub(super) stalls: BTreeMap<u64, Duration>,
     pub(super) denied: BTreeSet<PathBuf>,
     pub(super) read_only: bool,
+    pub(super) no_hard_links: bool,
     pub(super) handles_max: Option<usize>,
     pub(super) space_bytes: Option<u64>,
     pub(super) hiccups: Hiccups,
@@ -100,6 +104,9 @@ impl Faults {
         }
         if self.read_only && operation.is_change() {
             return Verdict::Fail(SimError::ReadOnly);
+        }
+        if self.no_hard_links && operation == Operation::HardLink {
+            return Verdict::Fail(SimError::Unsupported);
         }
         let interruptible = matches!(operation, Operation::Read | Operation::Write);
         if interruptible && one_in(self.hiccups.interrupted_one_in, rng) {

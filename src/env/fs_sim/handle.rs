@@ -83,15 +83,24 @@ impl Fs for SimFs {
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         self.run_on_path(Operation::Rename, to, |state| {
-            if state.faults.denied.iter().any(|denied| from.starts_with(denied)) {
-                return Err(SimError::Access.into());
-            }
+            state.check_permitted(from)?;
             state.disk.rename(from, to)
+        })
+    }
+
+    fn hard_link(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.run_on_path(Operation::HardLink, to, |state| {
+            state.check_permitted(from)?;
+            state.disk.hard_link(from, to)
         })
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {
         self.run_on_path(Operation::Remove, path, |state| state.disk.remove(path))
+    }
+
+    fn remove_dir(&self, path: &Path) -> io::Result<()> {
+        self.run_on_path(Operation::RemoveDir, path, |state| state.disk.remove_dir(path))
     }
 
     fn sync_dir(&self, path: &Path) -> io::Result<()> {

@@ -20,6 +20,8 @@
 //!   lost still gives the file its new name; a removal removes only the file that it was meant for.
 //! * A rename is one change, as every journal has it: the file has its old name or its new one. A
 //!   rename across directories is refused with EXDEV, since it would need more than these promises.
+//! * A second name of a file is pending like a first one, and may be lost by itself. Bytes, and
+//!   what is unsynced of them, are the file's, whichever name it was opened by.
 //! * A file that no surviving name leads to is gone, whatever was synced of it.
 //! * Syncing a file says nothing of its name. A directory sync that fails is as a failed file sync.
 //!
@@ -34,7 +36,7 @@
 //! # What is not simulated
 //!
 //! The page cache writes nothing by itself: what a cut may keep is decided only when it happens.
-//! Access rights are by path. There are no hard links, and symbolic links lead nowhere.
+//! Access rights are by path. Symbolic links lead nowhere.
 
 mod content;
 mod directory;
@@ -215,6 +217,11 @@ impl SimFs {
     /// Undoes [`SimFs::make_read_only`].
     pub fn make_writable(&self) {
         self.state.lock().faults.read_only = false;
+    }
+
+    /// From now on no file gets a second name: `hard_link` fails with EOPNOTSUPP.
+    pub fn forbid_hard_links(&self) {
+        self.state.lock().faults.no_hard_links = true;
     }
 
     /// From now on calls that name `path`, or anything below it, fail with EACCES.

@@ -155,6 +155,12 @@ impl State {
         }
     }
 
+    /// For a call that names a second path.
+    pub(super) fn check_permitted(&self, path: &Path) -> io::Result<()> {
+        let is_denied = self.faults.denied.iter().any(|denied| path.starts_with(denied));
+        if is_denied { Err(SimError::Access.into()) } else { Ok(()) }
+    }
+
     pub(super) fn used_bytes(&self) -> u64 {
         self.disk.used_bytes(&self.opened())
     }

@@ -15,8 +15,12 @@ pub enum Operation {
     CreateNew,
     /// `Fs::rename`; the path is the new one.
     Rename,
+    /// `Fs::hard_link`; the path is the new one.
+    HardLink,
     /// `Fs::remove`.
     Remove,
+    /// `Fs::remove_dir`.
+    RemoveDir,
     /// `Fs::sync_dir`.
     SyncDir,
     /// `Fs::list`.
@@ -54,7 +58,9 @@ impl Operation {
             Self::CreateDir
                 | Self::CreateNew
                 | Self::Rename
+                | Self::HardLink
                 | Self::Remove
+                | Self::RemoveDir
                 | Self::Write
                 | Self::Allocate
                 | Self::SetLen

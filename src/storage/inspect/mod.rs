@@ -4,12 +4,14 @@
 //! decide what to do wants to see all of it. The judgement is the same: what opening would refuse
 //! is a damage here, what it would cut or remove is a leftover.
 
+mod report;
 mod names;
 mod tables;
 
 use std::path::{Path, PathBuf};
 
 use self::names::Names;
+pub use self::report::{Damage, Leftover, VerifyReport};
 use self::tables::check_tables;
 use super::context::Context;
 use super::error::StorageError;
@@ -32,68 +34,6 @@ use crate::env::Env;
 use crate::env::fs::{OpenHow, read_up_to_at};
 use crate::types::{LogIndex, LogPosition, NodeId, SegmentId};
 
-/// Something in a file that is not what was written, or a file that is not there.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Damage {
-    /// The file.
-    pub file: PathBuf,
-    /// Where the damage begins, in bytes.
-    pub offset: u64,
-    /// What was found.
-    pub found: String,
-}
-
-/// A file, or the end of one, that is not part of the store and does no harm.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Leftover {
-    /// The file.
-    pub file: PathBuf,
-    /// What it is.
-    pub what: &'static str,
-}
-
-/// What all files of a directory turned out to be.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct VerifyReport {
-    /// Files that were read.
-    pub files: u64,
-    /// Bytes that were read.
-    pub bytes: u64,
-    /// Frames that check.
-    pub frames: u64,
-    /// Checksums that were compared: of each frame its own and its header's, of each file's head.
-    pub checksums: u64,
-    /// Everything that is damaged, file by file. Empty: the store opens.
-    pub damages: Vec<Damage>,
-    /// Everything that is there and is not part of the store.
-    pub leftovers: Vec<Leftover>,
-}
-
-impl VerifyReport {
-    fn damage(&mut self, file: &Path, offset: u64, found: impl Into<String>) {
-        self.damages.push(Damage { file: file.to_owned(), offset, found: found.into() });
-    }
-
-    fn leftover(&mut self, file: PathBuf, what: &'static str) {
-        self.leftovers.push(Leftover { file, what });
-    }
-
-    /// Takes an error that concerns one file as a damage of it: the walk goes on with the next.
-    fn refused(&mut self, file: &Path, error: StorageError) {
-        match error {
-            StorageError::Corrupt { file, offset, found, .. } => self.damage(&file, offset, found),
-            other => self.damage(file, 0, other.to_string()),
-        }
-    }
-
-    fn read(&mut self, bytes: u64, checksums: u64) {
-        self.files += 1;
-        self.bytes += bytes;
-        self.checksums += checksums;
-    }
-}
-
 /// Reads every file of a store and compares every checksum. A file that cannot be read counts as
 /// damaged. Of a manifest and of a table only the first damage is named.
 ///
@@ -104,9 +44,30 @@ impl VerifyReport {
 /// `Locked` beside a writer; `NoStore`, `UnusableDirectory`; `UnsupportedFormat` when a newer
 /// release wrote the directory; `Io` when a directory cannot be listed.
 pub fn verify(env: &Env, directory: &Path) -> Result<VerifyReport, StorageError> {
-    let gate = SyncGate::new(env.fs.clone());
+    verify_with(env, directory, &mut |_| ())
+}
+
+/// As [`verify`]; `on_read` is told after each file how many bytes were read so far.
+///
+/// # Errors
+/// Those of [`verify`].
+pub fn verify_with(
+    env: &Env,
+    directory: &Path,
+    on_read: &mut dyn FnMut(u64),
+) -> Result<VerifyReport, StorageError> {
     prepare_directory(env, directory, Absent::Refuse)?;
     let _lock = take_shared_lock(env, directory)?;
+    verify_files(env, directory, on_read)
+}
+
+/// What [`verify_with`] does, also where the directory is not finished yet.
+pub(crate) fn verify_files(
+    env: &Env,
+    directory: &Path,
+    on_read: &mut dyn FnMut(u64),
+) -> Result<VerifyReport, StorageError> {
+    let gate = SyncGate::new(env.fs.clone());
     let mut report = VerifyReport::default();
     let names = Names::of(env, directory, &mut report)?;
     if names.segments.is_empty() && names.manifests.is_empty() && !names.has_identity {
@@ -117,8 +78,8 @@ pub fn verify(env: &Env, directory: &Path) -> Result<VerifyReport, StorageError>
         None => stand_in(env, directory, &names),
     };
     let context = Context::new(env.clone(), gate, directory, identity);
-    let purged = check_log(&context, &names, &mut report);
-    check_tables(&context, &names, purged, &mut report);
+    let purged = check_log(&context, &names, &mut report, on_read);
+    check_tables(&context, &names, purged, &mut report, on_read);
     Ok(report)
 }
 
@@ -240,7 +201,12 @@ struct LogWalk<'a> {
 }
 
 /// Checks watermark and segments. Returns up to which entry the log says it was purged.
-fn check_log(context: &Context, names: &Names, report: &mut VerifyReport) -> Option<LogIndex> {
+fn check_log(
+    context: &Context,
+    names: &Names,
+    report: &mut VerifyReport,
+    on_read: &mut dyn FnMut(u64),
+) -> Option<LogIndex> {
     let synced = check_watermark(context, names, report).unwrap_or_default();
     let (stale, segments) = split_at_gap(&names.segments);
     let Some(&first) = segments.first() else {
@@ -256,6 +222,7 @@ fn check_log(context: &Context, names: &Names, report: &mut VerifyReport) -> Opt
             walk.sealed(&before, current.as_ref());
         }
         walk.enter(current.as_ref());
+        on_read(walk.report.bytes);
         previous = current;
     }
     if let Some(last) = previous {

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::VerifyReport;
+use super::report::VerifyReport;
 use crate::env::Env;
 use crate::env::fs::{DirEntry, FileKind};
 use crate::storage::error::StorageError;

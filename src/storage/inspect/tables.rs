@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use super::VerifyReport;
 use super::names::Names;
+use super::report::VerifyReport;
 use crate::storage::context::Context;
 use crate::storage::error::StorageError;
 use crate::storage::manifest::{Manifest, TableEntry};
@@ -18,17 +18,18 @@ pub(super) fn check_tables(
     names: &Names,
     purged: Option<LogIndex>,
     report: &mut VerifyReport,
+    on_read: &mut dyn FnMut(u64),
 ) {
     let newest = names.manifests.last().copied();
     for &older in names.manifests.iter().filter(|&&number| Some(number) < newest) {
         let what = "a replaced manifest; removed when the store is opened";
         report.leftover(manifest_file::path_of(context, older), what);
     }
-    let next = manifest_file::path_of(context, newest.map_or(1, |number| number + 1));
+    let missing = manifest_file::path_of(context, newest.map_or(1, |number| number + 1));
     let Some(number) = newest else {
         if purged.is_some() {
             report.damage(
-                &next,
+                &missing,
                 0,
                 "it is missing: the log is purged, and no manifest says what \
                                      was in it",
@@ -47,7 +48,7 @@ pub(super) fn check_tables(
     };
     if purged > Some(manifest.head.last.index) {
         report.damage(
-            &next,
+            &missing,
             0,
             "it is missing: the log is purged further than the newest manifest",
         );
@@ -56,9 +57,10 @@ pub(super) fn check_tables(
         if let Err(error) = check_table(context, entry, report) {
             report.refused(&context.table_path(entry.summary.id), error);
         }
+        on_read(report.bytes);
     }
-    let named: Vec<TableId> = manifest.tables().map(|entry| entry.summary.id).collect();
-    check_leftovers(context, names, &named, report);
+    let live: Vec<TableId> = manifest.tables().map(|entry| entry.summary.id).collect();
+    check_leftovers(context, names, &live, report);
 }
 
 fn count_manifest(manifest: &Manifest, bytes: u64, report: &mut VerifyReport) {
@@ -80,8 +82,8 @@ fn check_table(
     Ok(())
 }
 
-fn check_leftovers(context: &Context, names: &Names, named: &[TableId], report: &mut VerifyReport) {
-    for &id in names.tables.iter().filter(|id| !named.contains(id)) {
+fn check_leftovers(context: &Context, names: &Names, live: &[TableId], report: &mut VerifyReport) {
+    for &id in names.tables.iter().filter(|id| !live.contains(id)) {
         let what = "a table that no manifest names; removed when the store is opened";
         report.leftover(context.table_path(id), what);
     }

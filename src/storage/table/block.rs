@@ -21,7 +21,7 @@ pub(super) const TRAILER_BYTES: usize = COLUMNS * HEAD_BYTES + 4;
 pub(super) const KIND_VALUE: u64 = 0;
 /// Kind of a row that is a tombstone.
 pub(super) const KIND_TOMBSTONE: u64 = 1;
-/// What a block takes in memory beside its content and heads: itself, its place in its table and
+/// What a block takes in memory beside its content and places: itself, its place in its table and
 /// in the queue of the cache, and what the allocator adds to three allocations.
 const FIXED_BYTES: usize = size_of::<Block>() + 96;
 
@@ -29,12 +29,13 @@ const FIXED_BYTES: usize = size_of::<Block>() + 96;
 ///
 /// Invariants: every column has as many numbers as there are rows, starts one more; every row and
 /// key is within the content; a tombstone has no value; keys ascend strictly and share their first
-/// `shared` bytes; `heads` has the four bytes behind those of every key.
+/// `shared` bytes.
 #[derive(Debug)]
 pub(super) struct Block {
     content: Bytes,
-    heads: Box<[u32]>,
-    starts: Column,
+    places: Box<[Place]>,
+    /// Where the last row ends.
+    end: u32,
     key_lens: Column,
     shared: usize,
     kinds: Column,
@@ -42,6 +43,16 @@ pub(super) struct Block {
     stamps: Column,
     /// Whether somebody looked into it since the cache last went by.
     referenced: AtomicBool,
+}
+
+/// What a search in memory needs of a row. Taken out of the columns when the block is read: then a
+/// look-up waits for these few lines of memory and for the row itself, and not for the columns.
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    /// The four bytes of the key behind those that all keys share.
+    head: u32,
+    /// Where the row begins.
+    start: u32,
 }
 
 impl Block {
@@ -78,18 +89,26 @@ impl Block {
             column.ok_or(TRAILER)
         };
         let [starts, key_lens, kinds, versions, stamps] = heads;
+        let starts = next(starts, rows + 1)?;
         let mut block = Self {
-            starts: next(starts, rows + 1)?,
             key_lens: next(key_lens, rows)?,
             kinds: next(kinds, rows)?,
             versions: next(versions, rows)?,
             stamps: next(stamps, rows)?,
-            heads: Box::default(),
+            places: Box::default(),
+            end: u32::try_from(rows_end).map_err(|_| "a block is longer than any can be")?,
             shared: 0,
             referenced: AtomicBool::new(false),
             content,
         };
-        block.check_places(rows, rows_end)?;
+        let places = (0..=rows).map(|row| starts.get(&block.content, row));
+        if !column::ascends(places.clone(), 0, rows_end as u64, 0) {
+            return Err("the rows of a block do not fill it");
+        }
+        // They are at most `end`, which fits.
+        let place = |start| Place { head: 0, start: u32::try_from(start).unwrap_or(block.end) };
+        block.places = places.take(rows).map(place).collect();
+        block.check_rows(rows)?;
         block.take_heads(rows)?;
         // The first clone of a buffer allocates its count of owners. Made now, the count lies
         // beside what a look touches anyway.
@@ -97,11 +116,7 @@ impl Block {
         Ok(block)
     }
 
-    fn check_places(&self, rows: usize, rows_end: usize) -> Result<(), &'static str> {
-        let starts = (0..=rows).map(|row| self.starts.get(&self.content, row));
-        if !column::ascends(starts, 0, rows_end as u64, 0) {
-            return Err("the rows of a block do not fill it");
-        }
+    fn check_rows(&self, rows: usize) -> Result<(), &'static str> {
         for row in 0..rows {
             let key_bytes = self.key_lens.get(&self.content, row);
             let row_bytes = self.start(row + 1) - self.start(row);
@@ -120,20 +135,22 @@ impl Block {
 
     fn take_heads(&mut self, rows: usize) -> Result<(), &'static str> {
         let shared = shared_bytes(self.key(0), self.key(rows - 1));
-        let mut heads = Vec::with_capacity(rows);
-        let mut before = None;
-        for row in 0..rows {
-            let key = self.key(row);
-            let head = head(key, shared);
+        let mut places = std::mem::take(&mut self.places);
+        let mut before: Option<Range<usize>> = None;
+        for (row, place) in places.iter_mut().enumerate() {
+            let start = place.start as usize;
+            let range = start..start + self.key_lens.place(&self.content, row);
+            let key = self.content.get(range.clone()).unwrap_or_default();
             // Equal heads say nothing of the order, smaller ones that it is wrong, and of greater
             // ones the keys may still differ before the head.
-            if before.is_some_and(|before| before >= key) {
+            let key_before = before.map(|range| self.content.get(range).unwrap_or_default());
+            if key_before.is_some_and(|before| before >= key) {
                 return Err("the keys of a block do not ascend");
             }
-            before = Some(key);
-            heads.push(head);
+            place.head = head(key, shared);
+            before = Some(range);
         }
-        self.heads = heads.into_boxed_slice();
+        self.places = places;
         self.shared = shared;
         Ok(())
     }
@@ -141,17 +158,17 @@ impl Block {
     /// How many rows there are; at least one.
     #[inline]
     pub(super) fn rows(&self) -> usize {
-        self.heads.len()
+        self.places.len()
     }
 
     /// Bytes of memory that it takes while it is cached.
     pub(super) fn memory_bytes(&self) -> u64 {
-        (FIXED_BYTES + self.content.len() + self.heads.len() * size_of::<u32>()) as u64
+        (FIXED_BYTES + self.content.len() + size_of_val::<[_]>(&self.places)) as u64
     }
 
     #[inline]
     fn start(&self, row: usize) -> usize {
-        self.starts.place(&self.content, row)
+        self.places.get(row).map_or(self.end, |place| place.start) as usize
     }
 
     #[inline]
@@ -194,11 +211,17 @@ impl Block {
         })
     }
 
+    /// The value of a row, sharing the block's buffer; `None` for a tombstone.
+    #[inline]
+    pub(super) fn value(&self, row: usize) -> Option<Bytes> {
+        self.value_range(row).map(|range| self.content.slice(range))
+    }
+
     /// What the key of a row has; its value shares the block's buffer.
     #[inline]
     pub(super) fn record(&self, row: usize) -> Record {
         Record {
-            value: self.value_range(row).map(|range| self.content.slice(range)),
+            value: self.value(row),
             version: self.version(row),
             timestamp: self.timestamp(row),
         }
@@ -213,13 +236,13 @@ impl Block {
     /// key has the front part that all share.
     #[inline]
     fn candidates(&self, wanted: u32) -> Range<usize> {
-        let start = self.heads.partition_point(|&head| head < wanted);
-        let rest = self.heads.get(start..).unwrap_or_default();
+        let start = self.places.partition_point(|place| place.head < wanted);
+        let rest = self.places.get(start..).unwrap_or_default();
         let equal = match rest {
-            [first, second, ..] if *first == wanted && *second == wanted => {
-                rest.partition_point(|&head| head == wanted)
+            [first, second, ..] if first.head == wanted && second.head == wanted => {
+                rest.partition_point(|place| place.head == wanted)
             }
-            [first, ..] => usize::from(*first == wanted),
+            [first, ..] => usize::from(first.head == wanted),
             [] => 0,
         };
         start..start + equal
@@ -228,9 +251,6 @@ impl Block {
     /// The row with exactly this key.
     #[inline]
     pub(super) fn find(&self, key: &[u8]) -> Option<usize> {
-        // Read before it is needed: where the rows are comes from memory together with the heads,
-        // not after them.
-        std::hint::black_box(self.starts.get(&self.content, self.rows() / 2));
         // A key without the shared front part may lead to any row; the comparison tells.
         let candidates = self.candidates(head(key, self.shared));
         if candidates.len() == 1 {

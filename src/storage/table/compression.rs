@@ -44,6 +44,10 @@ impl Compressor {
     ///
     /// # Errors
     /// What the library says when it cannot start.
+    #[cfg_attr(
+        not(feature = "zstd"),
+        expect(clippy::unnecessary_wraps, reason = "only the library in C can fail to start")
+    )]
     pub(super) fn new(compression: Compression) -> io::Result<Option<Self>> {
         let with = match compression {
             Compression::Off => With::Nothing,

@@ -145,6 +145,14 @@ impl TableCursor {
         self.block.as_ref()?.row(self.row)
     }
 
+    /// The key of the row it is on; `None` behind the last one. Less work than [`Self::row`].
+    #[must_use]
+    #[inline]
+    pub fn key(&self) -> Option<&[u8]> {
+        // On a row, or without a block: the row is never behind the last one of its block.
+        Some(self.block.as_ref()?.key(self.row))
+    }
+
     /// Key and record of the row it is on, sharing the buffer of the block; `None` behind the last
     /// one. Whoever keeps one keeps the whole block in memory.
     #[must_use]

@@ -1,6 +1,7 @@
 //! What a table hands out.
 
-use crate::storage::record::Record;
+use bytes::Bytes;
+
 use crate::types::{Timestamp, Version};
 
 /// One row, borrowed from the block that it stands in.
@@ -19,8 +20,19 @@ pub struct RowRef<'a> {
 /// What can be said without asking the disk.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Cached {
-    /// The whole answer; `None`: the key is not there.
-    Hit(Option<Record>),
+    /// The key has this value.
+    Value(Bytes),
+    /// The key was removed: older tables do not count.
+    Removed,
+    /// The key is not there.
+    Absent,
     /// The block that the key would stand in is not in memory.
     NeedsRead,
+}
+
+impl From<Option<Bytes>> for Cached {
+    /// What a record says.
+    fn from(value: Option<Bytes>) -> Self {
+        value.map_or(Self::Removed, Self::Value)
+    }
 }

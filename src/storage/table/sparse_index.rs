@@ -107,7 +107,8 @@ impl SparseIndex {
         self.shared
     }
 
-    /// The only block that `key` can stand in, which must be from the first to the last key.
+    /// The only block that `key` can stand in; any block where it is before the first or behind the
+    /// last key.
     #[inline]
     pub(super) fn find(&self, key: &[u8]) -> usize {
         let (_, rest) = split_at_most(key, self.shared);

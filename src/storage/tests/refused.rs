@@ -98,7 +98,7 @@ fn a_missing_manifest_is_named_once_the_log_is_purged_and_ignored_before() {
     drop(store);
     fs.remove_file(&manifest(&fs)).unwrap();
     assert_eq!(indexes(open(&fs).log()).len(), 40);
-    assert_eq!(tables(&fs), [PathBuf::new(); 0], "nothing names them any more");
+    assert!(tables(&fs).is_empty(), "nothing names them any more");
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use hightower_kv::env::Env;
-use hightower_kv::storage::format::{LOG_NAME, TORN_SUFFIX};
+use hightower_kv::storage::format::{LOG_NAME, TABLES_NAME, TORN_SUFFIX};
 use hightower_kv::storage::inspect::{self, VerifyReport};
 use hightower_kv::storage::log_scan::TailPolicy;
 use hightower_kv::storage::store::{Absent, Store, StoreOptions};
@@ -15,9 +15,14 @@ use serde_json::json;
 use crate::args::Args;
 use crate::console::output;
 use crate::failure::{Failure, Result};
+use crate::progress;
 
 pub(crate) fn verify(args: &Args) -> Result<()> {
-    let report = inspect::verify(&Env::system(), &args.data_dir)?;
+    let env = Env::system();
+    let bar = progress::bytes("verifying", Some(bytes_in(&env, &args.data_dir)));
+    let report = inspect::verify_with(&env, &args.data_dir, &mut |read| bar.set_position(read));
+    bar.finish_and_clear();
+    let report = report?;
     let mut out = output();
     if args.json {
         writeln!(out, "{}", as_json(&report))?;
@@ -69,6 +74,16 @@ fn as_json(report: &VerifyReport) -> serde_json::Value {
         "damages": damages,
         "leftovers": leftovers,
     })
+}
+
+/// How much there is to read, roughly: only a bar depends on it.
+fn bytes_in(env: &Env, directory: &Path) -> u64 {
+    let folders = [directory.to_owned(), directory.join(LOG_NAME), directory.join(TABLES_NAME)];
+    let sizes = folders.iter().flat_map(|folder| {
+        let files = env.fs.list(folder).unwrap_or_default().into_iter();
+        files.map(|entry| len_of(env, &folder.join(entry.name)).unwrap_or_default())
+    });
+    sizes.sum()
 }
 
 /// Opens the store once with leave to cut the end of its log, and closes it again.

@@ -4,11 +4,12 @@ use std::ffi::OsStr;
 use std::io::{IsTerminal, Write};
 
 use hightower_kv::env::Env;
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::ProgressBar;
 
 use crate::args::Args;
 use crate::console::output;
 use crate::failure::Result;
+use crate::progress;
 use crate::rows::JsonRow;
 
 pub(crate) fn export(args: &Args, prefix: Option<&OsStr>) -> Result<()> {
@@ -21,9 +22,7 @@ pub(crate) fn export(args: &Args, prefix: Option<&OsStr>) -> Result<()> {
     let bar = if std::io::stdout().is_terminal() || !prefix.is_empty() {
         ProgressBar::hidden()
     } else {
-        let style = ProgressStyle::with_template("{bar:40} {pos}/{len} rows {per_sec}");
-        let bar = ProgressBar::new(view.len() as u64);
-        style.map_or_else(|_| ProgressBar::hidden(), |style| bar.with_style(style))
+        progress::rows(view.len() as u64)
     };
     let mut out = output();
     let mut rows: u64 = 0;

@@ -11,13 +11,14 @@ use hightower_kv::command::limits::{Limits, validate_command};
 use hightower_kv::engine::single_node::limits_of;
 use hightower_kv::env::Env;
 use hightower_kv::{Command, KvEngine, SingleNodeEngine, StoreConfig};
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::ProgressBar;
 use serde_json::json;
 
 use crate::args::Args;
 use crate::console::output;
 use crate::failure::{Failure, Result};
 use crate::lines::{LineError, Lines};
+use crate::progress;
 use crate::rows::JsonRow;
 
 /// A batch is committed at so many rows,
@@ -38,7 +39,7 @@ pub(crate) fn import(args: &Args, file: &Path) -> Result<()> {
         imported: 0,
         unchanged: 0,
     };
-    let bar = bar(len);
+    let bar = progress::bytes("importing", len);
     let mut lines = Lines::new(reader, line_bytes_max(&config));
     let done = import.all(&mut lines, file, &bar);
     // What stands before a line that is refused is committed.
@@ -69,20 +70,6 @@ fn open(path: &Path) -> Result<(Box<dyn BufRead>, Option<u64>)> {
 /// The longest line that `export` writes: JSON has six characters for a control character.
 const fn line_bytes_max(config: &StoreConfig) -> usize {
     6 * (config.key_bytes_max + config.value_bytes_max) + 64
-}
-
-/// A bar on a terminal, nothing elsewhere.
-fn bar(len: Option<u64>) -> ProgressBar {
-    let (bar, template) = match len {
-        Some(len) => {
-            (ProgressBar::new(len), "{bar:40} {bytes}/{total_bytes} {bytes_per_sec} {eta}")
-        }
-        None => (ProgressBar::new_spinner(), "{spinner} {bytes} {bytes_per_sec}"),
-    };
-    match ProgressStyle::with_template(template) {
-        Ok(style) => bar.with_style(style),
-        Err(_) => ProgressBar::hidden(),
-    }
 }
 
 #[derive(Default)]

@@ -6,6 +6,9 @@ mod export;
 mod sizes;
 mod log;
 mod check;
+mod backup;
+
+use hightower_kv::engine::backup::Links;
 
 use crate::args::{Args, Command};
 use crate::failure::Result;
@@ -27,6 +30,10 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         Command::Stats => sizes::stats(args),
         Command::Log { from } => log::log(args, *from),
         Command::Verify => check::verify(args),
+        Command::Backup { directory, copy } => {
+            backup::backup(args, directory, if *copy { Links::Copy } else { Links::Allowed })
+        }
+        Command::Restore { backup } => backup::restore(args, backup),
         // The only repair there is; clap has seen to it that it was asked for by name.
         Command::Repair { .. } => check::truncate_tail(args),
     }

@@ -2,12 +2,15 @@
 
 use std::io::{IsTerminal, Write};
 
+use hightower_kv::engine::stats::TableStats;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::json;
 
 use crate::args::Args;
 use crate::console::output;
 use crate::failure::Result;
-use crate::text::Utc;
+use crate::progress;
+use crate::text::{Size, Utc};
 
 pub(crate) fn stats(args: &Args) -> Result<()> {
     let engine = args.look()?;
@@ -34,6 +37,7 @@ pub(crate) fn stats(args: &Args) -> Result<()> {
             "tables": stats.tables,
             "table_bytes": stats.table_bytes,
             "runs": stats.runs,
+            "stale_table_bytes": stats.stale_table_bytes,
         });
         writeln!(out, "{line}")?;
         return Ok(out.flush()?);
@@ -45,17 +49,19 @@ pub(crate) fn stats(args: &Args) -> Result<()> {
     writeln!(out, "node            {}", identity.node)?;
     writeln!(out, "voters          {:?}", voters.unwrap_or_default())?;
     writeln!(out, "keys            {}", stats.keys)?;
-    writeln!(out, "live bytes      {}", stats.live_bytes)?;
-    writeln!(out, "stale bytes     {}", stats.stale_bytes)?;
+    writeln!(out, "live bytes      {}", Size(stats.live_bytes))?;
+    writeln!(out, "stale bytes     {}", Size(stats.stale_bytes))?;
     writeln!(out, "latest version  {}", stats.latest_version)?;
     writeln!(out, "last write      {}", Utc(stats.last_timestamp))?;
     writeln!(out, "term            {}", stats.term)?;
-    writeln!(out, "log             {} bytes in {} segments", stats.log_bytes, stats.segments)?;
+    writeln!(out, "log bytes       {} in {} segments", Size(stats.log_bytes), stats.segments)?;
     writeln!(out, "snapshot        {snapshot}")?;
     writeln!(
         out,
-        "tables          {} bytes in {} tables, {} runs",
-        stats.table_bytes, stats.tables, stats.runs
+        "table bytes     {} in {} tables of {} runs",
+        Size(stats.table_bytes),
+        stats.tables,
+        stats.runs
     )?;
     Ok(out.flush()?)
 }
@@ -66,17 +72,20 @@ pub(crate) fn segments(args: &Args) -> Result<()> {
     let segments = engine.segments();
     let mut out = output();
     if args.json {
-        let rows: Vec<_> = segments
+        let segments: Vec<_> = segments
             .iter()
             .map(|&(id, bytes)| {
                 json!({"segment": id.0, "entries": engine.entries_in(id), "bytes": bytes})
             })
             .collect();
+        let tables: Vec<_> = engine.tables().iter().map(table_as_json).collect();
         let line = json!({
-            "segments": rows,
+            "segments": segments,
+            "tables": tables,
             "table_bytes": stats.table_bytes,
             "live_bytes": stats.live_bytes,
             "stale_bytes": stats.stale_bytes,
+            "stale_table_bytes": stats.stale_table_bytes,
         });
         writeln!(out, "{line}")?;
         return Ok(out.flush()?);
@@ -84,27 +93,46 @@ pub(crate) fn segments(args: &Args) -> Result<()> {
     for &(id, bytes) in &segments {
         writeln!(out, "segment-{id} entries:{} bytes:{bytes}", engine.entries_in(id))?;
     }
+    for TableStats { table, run, rows, bytes, .. } in engine.tables() {
+        writeln!(out, "table-{table} rows:{rows} bytes:{bytes} run:{run}")?;
+    }
     writeln!(out, "tables:{} bytes:{}", stats.tables, stats.table_bytes)?;
     writeln!(out, "live bytes:{} stale bytes:{}", stats.live_bytes, stats.stale_bytes)?;
-    if std::io::stdout().is_terminal() {
-        writeln!(out, "{}", bar(stats.live_bytes, stats.stale_bytes))?;
-    }
-    Ok(out.flush()?)
+    out.flush()?;
+    let in_log = stats.stale_bytes.saturating_sub(stats.stale_table_bytes);
+    map_of("log", stats.log_bytes, in_log)?;
+    map_of("tables", stats.table_bytes, stats.stale_table_bytes)
 }
 
-/// Which part is live, as a bar.
-fn bar(live: u64, stale: u64) -> String {
-    const CELLS: u8 = 40;
-    let all = u128::from(live) + u128::from(stale);
-    let part = |of: u64| (u128::from(live) * u128::from(of)).checked_div(all).unwrap_or(0);
-    let full = usize::try_from(part(u64::from(CELLS))).unwrap_or(0);
-    let rest = usize::from(CELLS).saturating_sub(full);
-    format!("[{}{}] {}% live", "#".repeat(full), ".".repeat(rest), part(100))
+fn table_as_json(table: &TableStats) -> serde_json::Value {
+    let TableStats { table, run, rows, removals, bytes, .. } = *table;
+    json!({"table": table.0, "run": run, "rows": rows, "removals": removals, "bytes": bytes})
+}
+
+/// On a terminal a line as wide as it: the part of some files that is live, and the part that a
+/// compaction would free.
+fn map_of(files: &'static str, bytes: u64, useless: u64) -> Result<()> {
+    let live = bytes.saturating_sub(useless);
+    let percent = (u128::from(live) * 100).checked_div(u128::from(bytes)).unwrap_or(100);
+    let style = ProgressStyle::with_template("{prefix:6} [{wide_bar}] {msg:36}");
+    let (true, Ok(style)) = (std::io::stdout().is_terminal(), style) else {
+        return Ok(());
+    };
+    let bar = ProgressBar::with_draw_target(Some(bytes.max(1)), ProgressDrawTarget::stdout())
+        .with_style(style.progress_chars("#."))
+        .with_prefix(files)
+        .with_message(format!("{percent}% live of {}", Size(bytes)))
+        .with_position(live);
+    bar.abandon();
+    Ok(writeln!(std::io::stdout().lock())?)
 }
 
 pub(crate) fn compact(args: &Args) -> Result<()> {
     let engine = args.open()?;
-    let report = engine.run_compaction_now()?;
+    let bar = progress::waiting("compacting");
+    let report = engine.run_compaction_now();
+    bar.finish_and_clear();
+    let report = report?;
     engine.close()?;
     let seconds = report.elapsed.as_secs_f64();
     let mut out = output();
@@ -124,24 +152,12 @@ pub(crate) fn compact(args: &Args) -> Result<()> {
         writeln!(out, "{line}")?;
         return Ok(out.flush()?);
     }
-    writeln!(out, "bytes before      {}", report.bytes_before)?;
-    writeln!(out, "bytes after       {}", report.bytes_after)?;
+    writeln!(out, "bytes before      {}", Size(report.bytes_before))?;
+    writeln!(out, "bytes after       {}", Size(report.bytes_after))?;
     writeln!(out, "segments removed  {}", report.segments_removed)?;
     writeln!(out, "rows              {}, {} newly written", report.rows, report.rows_written)?;
     writeln!(out, "merges            {}", report.merges)?;
-    writeln!(out, "tables            {}, {} bytes", report.tables, report.table_bytes)?;
+    writeln!(out, "tables            {}, bytes {}", report.tables, Size(report.table_bytes))?;
     writeln!(out, "took              {seconds:.3} s")?;
     Ok(out.flush()?)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_bar_shows_the_part_that_is_live() {
-        assert!(bar(0, 0).ends_with("0% live"));
-        assert!(bar(1, 1).starts_with("[####################....................] 50%"));
-        assert!(bar(u64::MAX, 0).contains("] 100%"));
-    }
 }

@@ -137,3 +137,31 @@ fn operations_take_time_and_stall() {
     file.sync().unwrap();
     assert_eq!(clock.elapsed(), Duration::from_millis(1002));
 }
+
+#[test]
+fn where_files_have_one_name_only_a_second_one_is_unsupported() {
+    let (fs, _file) = with_file(b"x");
+    fs.fail_operation(fs.operations() + 1, SimError::Unsupported);
+    let once = fs.hard_link(at("/f"), at("/g")).unwrap_err();
+    assert_eq!(once.kind(), io::ErrorKind::Unsupported);
+    fs.hard_link(at("/f"), at("/g")).unwrap();
+    fs.forbid_hard_links();
+    let always = fs.hard_link(at("/f"), at("/h")).unwrap_err();
+    assert_eq!(always.kind(), io::ErrorKind::Unsupported);
+    assert_eq!(names(&fs), ["f", "g"]);
+}
+
+#[test]
+fn a_second_name_needs_leave_for_both_paths_and_is_a_change() {
+    let (fs, _file) = with_file(b"x");
+    for denied in ["/f", "/g"] {
+        fs.deny(at(denied));
+        let error = fs.hard_link(at("/f"), at("/g")).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::PermissionDenied, "{denied}");
+        fs.permit(at(denied));
+    }
+    fs.make_read_only();
+    let error = fs.hard_link(at("/f"), at("/g")).unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::ReadOnlyFilesystem);
+    assert_eq!(names(&fs), ["f"]);
+}

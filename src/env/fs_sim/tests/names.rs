@@ -129,3 +129,55 @@ fn a_removal_never_takes_the_file_that_was_there_before() {
     fs.remove(at("/f")).unwrap();
     assert_eq!(names_after_cuts(&fs, NameLoss::Subset), set(&["f t", "f", ""]));
 }
+
+#[test]
+fn a_second_name_may_vanish_until_its_directory_is_synced() {
+    let (fs, _file) = with_file(b"x");
+    fs.hard_link(at("/f"), at("/g")).unwrap();
+    assert_eq!(names_after_cuts(&fs, NameLoss::Subset), set(&["f", "f g"]));
+    fs.sync_dir(at("/")).unwrap();
+    fs.remove(at("/f")).unwrap();
+    assert_eq!(names_after_cuts(&fs, NameLoss::Subset), set(&["g", "f g"]));
+}
+
+#[test]
+fn a_second_name_in_another_directory_is_pending_there() {
+    let (fs, _file) = with_file(b"x");
+    fs.create_dir(at("/d")).unwrap();
+    fs.sync_dir(at("/")).unwrap();
+    fs.hard_link(at("/f"), at("/d/g")).unwrap();
+    fs.sync_dir(at("/")).unwrap();
+    assert!(fs.power_cut(PowerCut::Nothing).read_file(at("/d/g")).is_err());
+    fs.sync_dir(at("/d")).unwrap();
+    fs.remove(at("/f")).unwrap();
+    fs.sync_dir(at("/")).unwrap();
+    assert_eq!(fs.power_cut(PowerCut::Nothing).read_file(at("/d/g")).unwrap(), b"x");
+}
+
+#[test]
+fn a_renamed_file_keeps_its_second_name_also_where_that_was_lost() {
+    let (fs, _file) = with_file(b"x");
+    fs.hard_link(at("/f"), at("/g")).unwrap();
+    fs.rename(at("/g"), at("/h")).unwrap();
+    assert_eq!(names_after_cuts(&fs, NameLoss::Subset), set(&["f", "f g", "f h"]));
+}
+
+#[test]
+fn unsynced_bytes_are_the_files_whatever_the_name() {
+    let (fs, file) = with_file(b"old");
+    fs.hard_link(at("/f"), at("/g")).unwrap();
+    fs.sync_dir(at("/")).unwrap();
+    write(&file, b"new", 0);
+    fs.open(at("/g"), OpenHow::ReadWrite).unwrap().sync().unwrap();
+    assert_eq!(bytes_of(&fs.power_cut(PowerCut::Nothing)), b"new");
+    assert_eq!(fs.used_bytes(), SECTOR_BYTES as u64, "the bytes are there once");
+}
+
+#[test]
+fn a_removed_directory_comes_back_when_the_removal_is_lost() {
+    let fs = SimFs::new(0);
+    fs.create_dir(at("/d")).unwrap();
+    fs.sync_dir(at("/")).unwrap();
+    fs.remove_dir(at("/d")).unwrap();
+    assert_eq!(names_after_cuts(&fs, NameLoss::Subset), set(&["", "d"]));
+}

@@ -196,12 +196,12 @@ fn what_is_cached_is_told_without_the_disk() {
     store.add(&rows([("a", put(1, "1")), ("b", put(1, "1"))]));
     let set = store.tables.set();
     let before = fs.operations();
-    assert_eq!(set.get_cached(b"zzz"), Cached::Hit(None));
-    assert_eq!(set.get_cached(b"a"), Cached::NeedsRead);
+    assert_eq!(set.cached_value(b"zzz"), Cached::Absent);
+    assert_eq!(set.cached_value(b"a"), Cached::NeedsRead);
     assert_eq!(fs.operations(), before);
     let record = set.get(b"a").unwrap();
     let before = fs.operations();
-    assert_eq!(set.get_cached(b"a"), Cached::Hit(record));
+    assert_eq!(set.cached_value(b"a"), Cached::from(record.unwrap().value));
     assert_eq!(fs.operations(), before);
 }
 

@@ -168,3 +168,28 @@ fn a_sync_that_fails_stops_the_store_and_costs_no_table_of_either_manifest() {
         }
     }
 }
+
+/// Where the name of a manifest could be neither synced nor taken back, whoever opens the store
+/// next finds it, and needs its tables.
+#[test]
+fn tables_stay_where_the_name_of_their_manifest_may_have_come_to_stay() {
+    use crate::env::fs_sim::SimError;
+    let mut was_seen = false;
+    for operation in 1..60 {
+        let fs = SimFs::new(operation);
+        let mut store = Modelled::new(&fs);
+        store.add(&rows([("a", put(1, "1"))]));
+        let mut after = store.state.clone();
+        let new = rows([("a", put(2, "2"))]);
+        apply(&mut after, &new);
+        // Those of table and folder, of manifest and data directory.
+        fs.fail_sync(fs.syncs() + 4);
+        fs.fail_operation(fs.operations() + operation, SimError::Io);
+        let added = add(&store.tables, 2, &new, &after);
+        fs.clear_plan();
+        let found = state_of(&tables(&fs.kill()));
+        assert!(found == after || found == store.state, "operation {operation}");
+        was_seen |= added.is_err() && found == after;
+    }
+    assert!(was_seen, "no operation was the one that takes the name back");
+}

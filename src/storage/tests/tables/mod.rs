@@ -19,6 +19,7 @@ use crate::storage::identity::{Identity, RandomId};
 use crate::storage::manifest::ManifestHead;
 use crate::storage::manifest_file;
 use crate::storage::record::{Direction, Record};
+use crate::storage::run::RunCursor;
 use crate::storage::sync_gate::SyncGate;
 use crate::storage::table::TableOptions;
 use crate::storage::table_set::TableSet;
@@ -73,6 +74,7 @@ fn record(version: u64, value: Option<Vec<u8>>) -> Record {
     Record { value, version: Version(version), timestamp: Timestamp(version * 3) }
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "a row that is no tombstone")]
 fn put(version: u64, value: &str) -> Option<Record> {
     Some(record(version, Some(value.as_bytes().to_vec())))
 }
@@ -148,7 +150,7 @@ fn read(set: &TableSet, direction: Direction) -> Result<Vec<(Vec<u8>, Record)>, 
     let mut cursors = set.cursors(direction, Bound::Unbounded)?;
     let mut found: Vec<(Vec<u8>, Record)> = Vec::new();
     loop {
-        let rows = cursors.iter().filter_map(|cursor| cursor.row());
+        let rows = cursors.iter().filter_map(RunCursor::row);
         let keys = rows.map(|row| row.key);
         let next = match direction {
             Direction::Forward => keys.min(),

@@ -1,0 +1,251 @@
+//! A directory that becomes a copy of a store: empty at first, then marked as unfinished, at last a
+//! store.
+//!
+//! The mark is the file `UNFINISHED`. It is on the device before anything else is in the directory,
+//! and goes when everything else is there, synced and checked. While it is there nobody opens the
+//! directory, so whatever a crash leaves of a copy is never taken for a store, nor for an empty
+//! directory in which one may be created.
+//!
+//! Syncs do not go through the latch of the original: where the copy's device fails the copy is
+//! given up at once, and the original goes on.
+
+use std::io::IoSlice;
+use std::path::{Path, PathBuf};
+
+use super::error::StorageError;
+use super::format::{IDENTITY_NAME, LOG_NAME, TABLES_NAME, UNFINISHED_NAME};
+use super::identity::Identity;
+use crate::env::Env;
+use crate::env::fs::{FileKind, Fs, FsFile, OpenHow, read_exact_at, write_all_at};
+
+/// How much is copied at once.
+const CHUNK_BYTES: u64 = 1 << 20;
+
+/// What a person reads who wonders what the mark is.
+const MARK: &[u8] =
+    b"A copy of a store that was not finished. Remove the directory and copy again.\n";
+
+/// The directory and what was made in it.
+#[derive(Debug)]
+pub(crate) struct CopyTarget {
+    env: Env,
+    root: PathBuf,
+    /// Whether the directory was made here.
+    is_new: bool,
+    /// Files in the order in which they were made; the first is the mark.
+    made: Vec<PathBuf>,
+}
+
+impl CopyTarget {
+    /// Takes a directory that does not exist yet or is empty, and marks it.
+    ///
+    /// # Errors
+    /// `UnusableDirectory` for any other, or where the directory above it is missing: nothing was
+    /// changed. `Io`, `DiskFull`: what was made is removed again.
+    pub(crate) fn create(env: &Env, root: &Path) -> Result<Self, StorageError> {
+        let is_new = check_free(&*env.fs, root)?;
+        let mut target = Self { env: env.clone(), root: root.to_owned(), is_new, made: Vec::new() };
+        if is_new {
+            env.fs.create_dir(root).map_err(StorageError::wrap("create", root))?;
+        }
+        match target.mark() {
+            Ok(()) => Ok(target),
+            Err(error) => {
+                target.abandon();
+                Err(error)
+            }
+        }
+    }
+
+    fn mark(&mut self) -> Result<(), StorageError> {
+        if self.is_new {
+            self.sync_dir(above(&self.root))?;
+        }
+        self.write(Path::new(UNFINISHED_NAME), MARK)?;
+        // Before anything else is there: what comes now may survive a power cut in any combination.
+        self.sync_dir(&self.root)?;
+        for folder in [LOG_NAME, TABLES_NAME] {
+            let path = self.root.join(folder);
+            self.env.fs.create_dir(&path).map_err(StorageError::wrap("create", &path))?;
+        }
+        Ok(())
+    }
+
+    /// The directory.
+    pub(crate) fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Gives a file of the original, all of it on the device, a second name here. `false` where
+    /// files cannot have one.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub(crate) fn link(&mut self, from: &Path, name: &Path) -> Result<bool, StorageError> {
+        let path = self.root.join(name);
+        match self.env.fs.hard_link(from, &path) {
+            Err(error) if error.kind() == std::io::ErrorKind::Unsupported => Ok(false),
+            linked => {
+                linked.map_err(StorageError::wrap("link", &path))?;
+                self.made.push(path);
+                Ok(true)
+            }
+        }
+    }
+
+    /// Copies the first `bytes` of a file and syncs them; tells `on_copied` how many each time.
+    ///
+    /// # Errors
+    /// `Corrupt` when the file is shorter; `Io`, `DiskFull`.
+    pub(crate) fn copy(
+        &mut self,
+        from: (&dyn FsFile, &Path),
+        bytes: u64,
+        name: &Path,
+        on_copied: &mut dyn FnMut(u64),
+    ) -> Result<(), StorageError> {
+        let (source, from) = from;
+        let (file, path) = self.open_new(name)?;
+        let mut buffer = vec![0; usize::try_from(bytes.min(CHUNK_BYTES)).unwrap_or_default()];
+        let mut at = 0;
+        while at < bytes {
+            let wanted = usize::try_from(bytes - at).unwrap_or(usize::MAX).min(buffer.len());
+            let chunk = buffer.get_mut(..wanted).unwrap_or_default();
+            read_exact_at(source, chunk, at).map_err(|error| match error.kind() {
+                std::io::ErrorKind::UnexpectedEof => {
+                    StorageError::corrupt(from, at, format!("expected {bytes} bytes in the file"))
+                }
+                _ => StorageError::io("read", from, error),
+            })?;
+            write_all_at(&*file, &mut [IoSlice::new(chunk)], at)
+                .map_err(StorageError::wrap("write", &path))?;
+            at += wanted as u64;
+            on_copied(wanted as u64);
+        }
+        file.sync().map_err(StorageError::wrap("sync", &path))
+    }
+
+    /// Writes a small file and syncs it.
+    ///
+    /// # Errors
+    /// `Io`, `DiskFull`.
+    pub(crate) fn write(&mut self, name: &Path, bytes: &[u8]) -> Result<(), StorageError> {
+        let (file, path) = self.open_new(name)?;
+        write_all_at(&*file, &mut [IoSlice::new(bytes)], 0)
+            .map_err(StorageError::wrap("write", &path))?;
+        file.sync().map_err(StorageError::wrap("sync", &path))
+    }
+
+    fn open_new(
+        &mut self,
+        name: &Path,
+    ) -> Result<(std::sync::Arc<dyn FsFile>, PathBuf), StorageError> {
+        let path = self.root.join(name);
+        let opened = self.env.fs.open(&path, OpenHow::CreateNew);
+        let file = opened.map_err(StorageError::wrap("create", &path))?;
+        self.made.push(path.clone());
+        Ok((file, path))
+    }
+
+    /// Says who the store is, once all of its files are there: makes their names durable first.
+    ///
+    /// # Errors
+    /// `Io`, `DiskFull`.
+    pub(crate) fn identify(&mut self, identity: &Identity) -> Result<(), StorageError> {
+        for folder in [LOG_NAME, TABLES_NAME] {
+            self.sync_dir(&self.root.join(folder))?;
+        }
+        self.write(Path::new(IDENTITY_NAME), &identity.encode())?;
+        self.sync_dir(&self.root)
+    }
+
+    fn sync_dir(&self, path: &Path) -> Result<(), StorageError> {
+        self.env.fs.sync_dir(path).map_err(StorageError::wrap("sync", path))
+    }
+
+    /// Takes the mark away: everything is there and was checked.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub(crate) fn finish(&mut self) -> Result<(), StorageError> {
+        let mark = self.root.join(UNFINISHED_NAME);
+        self.env.fs.remove(&mark).map_err(StorageError::wrap("remove", &mark))?;
+        // Until this returns a power cut may bring the mark back, and then it is no store.
+        self.sync_dir(&self.root)
+    }
+
+    /// Removes what was made, as far as that is possible. What stays is refused as unfinished.
+    pub(crate) fn abandon(&self) {
+        if let Err(error) = self.remove_all() {
+            let directory = self.root.display();
+            tracing::warn!(%error, %directory, "an unfinished copy of a store stays: remove it");
+        }
+    }
+
+    /// The mark goes last, when everything else is gone for good: a power cut must not leave a part
+    /// that looks like a store. Where only the last step failed, it is put back first.
+    fn remove_all(&self) -> std::io::Result<()> {
+        let fs = &*self.env.fs;
+        let remove = |path: &Path| match fs.remove(path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        };
+        let (mark, others) = self.made.split_first().unzip();
+        if let Some(mark) = mark
+            && fs.kind(mark)?.is_none()
+        {
+            fs.open(mark, OpenHow::CreateNew)?;
+            fs.sync_dir(&self.root)?;
+        }
+        for path in others.into_iter().flatten() {
+            remove(path)?;
+        }
+        for folder in [LOG_NAME, TABLES_NAME].map(|folder| self.root.join(folder)) {
+            if fs.kind(&folder)?.is_some() {
+                fs.sync_dir(&folder)?;
+                fs.remove_dir(&folder)?;
+            }
+        }
+        fs.sync_dir(&self.root)?;
+        if let Some(mark) = mark {
+            remove(mark)?;
+        }
+        if self.is_new {
+            fs.remove_dir(&self.root)?;
+            fs.sync_dir(above(&self.root))?;
+        }
+        Ok(())
+    }
+}
+
+/// Whether a directory is to be made. Refuses what cannot become a copy.
+fn check_free(fs: &dyn Fs, root: &Path) -> Result<bool, StorageError> {
+    let unusable = |reason: &str| {
+        let (directory, reason) = (root.to_owned(), reason.to_owned());
+        Err(StorageError::UnusableDirectory { directory, reason })
+    };
+    let kind_of = |path: &Path| fs.kind(path).map_err(StorageError::wrap("look at", path));
+    match kind_of(root)? {
+        None if kind_of(above(root))?.is_none() => {
+            unusable("the directory above it does not exist; create that first")
+        }
+        None => Ok(true),
+        Some(FileKind::Directory) => {
+            if fs.list(root).map_err(StorageError::wrap("list", root))?.is_empty() {
+                Ok(false)
+            } else {
+                unusable("it is not empty, and nothing is overwritten; name a new directory")
+            }
+        }
+        Some(_) => unusable("it is not a directory; name a new one"),
+    }
+}
+
+/// The directory that holds the name of another.
+fn above(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        Some(_) => Path::new("."),
+        None => path,
+    }
+}

@@ -1,0 +1,67 @@
+//! What a check of a whole directory found.
+
+use std::path::{Path, PathBuf};
+
+use crate::storage::error::StorageError;
+
+/// Something in a file that is not what was written, or a file that is not there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Damage {
+    /// The file.
+    pub file: PathBuf,
+    /// Where the damage begins, in bytes.
+    pub offset: u64,
+    /// What was found.
+    pub found: String,
+}
+
+/// A file, or the end of one, that is not part of the store and does no harm.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Leftover {
+    /// The file.
+    pub file: PathBuf,
+    /// What it is.
+    pub what: &'static str,
+}
+
+/// What all files of a directory turned out to be.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct VerifyReport {
+    /// Files that were read.
+    pub files: u64,
+    /// Bytes that were read.
+    pub bytes: u64,
+    /// Frames that check.
+    pub frames: u64,
+    /// Checksums that were compared: of each frame its own and its header's, of each file's head.
+    pub checksums: u64,
+    /// Everything that is damaged, file by file. Empty: the store opens.
+    pub damages: Vec<Damage>,
+    /// Everything that is there and is not part of the store.
+    pub leftovers: Vec<Leftover>,
+}
+
+impl VerifyReport {
+    pub(super) fn damage(&mut self, file: &Path, offset: u64, found: impl Into<String>) {
+        self.damages.push(Damage { file: file.to_owned(), offset, found: found.into() });
+    }
+
+    pub(super) fn leftover(&mut self, file: PathBuf, what: &'static str) {
+        self.leftovers.push(Leftover { file, what });
+    }
+
+    /// Takes an error that concerns one file as a damage of it: the walk goes on with the next.
+    pub(super) fn refused(&mut self, file: &Path, error: StorageError) {
+        match error {
+            StorageError::Corrupt { file, offset, found, .. } => self.damage(&file, offset, found),
+            other => self.damage(file, 0, other.to_string()),
+        }
+    }
+
+    pub(super) fn read(&mut self, bytes: u64, checksums: u64) {
+        self.files += 1;
+        self.bytes += bytes;
+        self.checksums += checksums;
+    }
+}
