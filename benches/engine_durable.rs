@@ -10,6 +10,8 @@ mod bare;
 mod data;
 #[path = "support/durable.rs"]
 mod durable;
+#[path = "support/parallel.rs"]
+mod parallel;
 #[path = "support/store.rs"]
 mod store;
 

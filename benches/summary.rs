@@ -13,6 +13,8 @@ mod age;
 mod bare;
 #[path = "support/child.rs"]
 mod child;
+#[path = "support/compaction.rs"]
+mod compaction;
 #[path = "support/data.rs"]
 mod data;
 #[path = "support/durable.rs"]
@@ -21,6 +23,10 @@ mod durable;
 mod numbers;
 #[path = "support/opening.rs"]
 mod opening;
+#[path = "support/parallel.rs"]
+mod parallel;
+#[path = "support/prefixes.rs"]
+mod prefixes;
 #[path = "support/reads.rs"]
 mod reads;
 #[path = "support/store.rs"]
@@ -33,17 +39,14 @@ mod writes;
 use std::cell::RefCell;
 use std::time::Duration;
 
-use crate::child::Ended;
 use crate::data::Shape;
 use crate::durable::LOADS;
 use crate::numbers::thousands;
-use crate::opening::Directory;
+use crate::prefixes::{MATCHES, Prefixed, STORED};
 use crate::reads::{BareMap, GET_4K, Store};
-use crate::writes::{PUT_1K, PUT_200K};
+use crate::writes::{PARALLEL, PARALLEL_THREADS, PUT_1K, PUT_200K};
 
 const REPETITIONS: usize = 7;
-/// Opening takes a second each time.
-const OPEN_REPETITIONS: usize = 3;
 /// How often a repetition of a hot row gets every key.
 const GET_PASSES: u64 = 50;
 /// How often a repetition of a short row is run; what counts is the sum.
@@ -79,18 +82,20 @@ fn main() {
     println!("| row | engine | bare loop | engine / bare | durability | data size |");
     println!("|---|--:|--:|--:|---|---|");
     measure(write_rows());
+    measure(parallel_rows());
     let durable = measure(durable_rows());
     let store = RefCell::new(Store::new());
     let map = BareMap::new();
     let hot = measure(read_rows(&store, &map));
     measure(vec![cold_row(&store, &map)]);
+    measure(prefix_rows(&Prefixed::new()));
+    measure(vec![compaction_row()]);
     println!();
     print_ratio("durable puts, 16 threads / 1 thread", &durable, (1, 0));
     print_ratio("durable puts, 64 threads / 1 thread", &durable, (2, 0));
     print_ratio("hot gets, 2 threads / 1 thread", &hot, (1, 0));
-    println!("\n| opening | engine, s | read and checksum alone, s | peak memory, MiB |");
-    println!("|---|--:|--:|--:|");
-    print_opening();
+    println!();
+    opening::print_openings();
 }
 
 fn print_ratio(name: &str, rates: &[Rates], (of, to): (usize, usize)) {
@@ -143,6 +148,26 @@ fn write_rows() -> Vec<Row<'static>> {
     rows.collect()
 }
 
+fn parallel_rows() -> Vec<Row<'static>> {
+    let rows = PARALLEL_THREADS.map(|threads| {
+        let data = PARALLEL.rows();
+        let same = data.clone();
+        Row {
+            name: format!("engine_writes_parallel/{threads}"),
+            durability: "buffered",
+            shape: PARALLEL,
+            operations: PARALLEL.rows as f64 * f64::from(SHORT_RUNS),
+            engine: Box::new(move || {
+                let runs = (0..SHORT_RUNS).map(|_| writes::engine_parallel(data.clone(), threads));
+                runs.sum()
+            }),
+            // One thread, whatever the engine has.
+            bare: Box::new(move || (0..SHORT_RUNS).map(|_| writes::bare(PARALLEL, &same)).sum()),
+        }
+    });
+    rows.into()
+}
+
 fn durable_rows() -> Vec<Row<'static>> {
     let alone = LOADS[0].shape();
     let rows = LOADS.map(|load| Row {
@@ -187,26 +212,34 @@ fn cold_row<'a>(store: &'a RefCell<Store>, map: &'a BareMap) -> Row<'a> {
     }
 }
 
-fn print_opening() {
-    let directory = Directory::written();
-    print_openings("after a kill", &directory, Ended::Killed);
-    // The first of these still finds what the kill left.
-    directory.open(Ended::Closed);
-    print_openings("after a clean close", &directory, Ended::Closed);
-    directory.compact();
-    print_openings("after a compaction", &directory, Ended::Closed);
+fn compaction_row() -> Row<'static> {
+    Row {
+        name: "compaction/run_compaction_now".to_owned(),
+        durability: "synced",
+        shape: compaction::PUTS,
+        operations: (compaction::PUTS.rows + compaction::DELETES) as f64,
+        engine: Box::new(compaction::engine),
+        bare: Box::new(compaction::bare),
+    }
 }
 
-fn print_openings(name: &str, directory: &Directory, ended: Ended) {
-    let (mut engine, mut bare, mut peak) = (Vec::new(), Vec::new(), 0);
-    for _ in 0..OPEN_REPETITIONS {
-        bare.push(directory.read_through());
-        let opened = directory.open(ended);
-        engine.push(opened.time);
-        peak = peak.max(opened.peak_mib);
-    }
-    let (engine, bare) = (median(engine).as_secs_f64(), median(bare).as_secs_f64());
-    println!("| 1,000,000 x 16 B / 64 B, {name} | {engine:.3} | {bare:.3} | {peak} |");
+/// Rows a second: each run gives all of them once.
+fn prefix_rows(store: &Prefixed) -> Vec<Row<'_>> {
+    type Read = fn(&Prefixed, usize) -> Duration;
+    let row = |name: &str, matches: usize, read: Read| Row {
+        name: format!("{name}/{matches}"),
+        durability: "buffered",
+        shape: STORED,
+        operations: STORED.rows as f64 * f64::from(SHORT_RUNS),
+        engine: Box::new(move || (0..SHORT_RUNS).map(|_| read(store, matches)).sum()),
+        bare: Box::new(move || (0..SHORT_RUNS).map(|_| store.bare(matches)).sum()),
+    };
+    let lists = MATCHES
+        .map(|matches| row("prefix_queries/get_prefix", matches, Prefixed::get_prefix as Read));
+    let mut rows: Vec<_> = lists.into();
+    rows.push(row("prefix_vs_scan/prefix_cursor", 1000, Prefixed::cursor));
+    rows.push(row("prefix_vs_scan/manual_scan", 1000, Prefixed::scan));
+    rows
 }
 
 fn median(mut times: Vec<Duration>) -> Duration {

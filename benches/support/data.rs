@@ -37,7 +37,8 @@ impl Random {
         mixed ^ (mixed >> 31)
     }
 
-    fn bytes(&mut self, len: usize) -> Vec<u8> {
+    /// So many random bytes.
+    pub(crate) fn bytes(&mut self, len: usize) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(len.next_multiple_of(8));
         while bytes.len() < len {
             bytes.extend_from_slice(&self.next().to_le_bytes());

@@ -1,13 +1,12 @@
 //! Puts that are on the device when they return, and the bare loop beside them.
 
-use std::sync::Barrier;
 use std::time::{Duration, Instant};
 
-use hightower_kv::KvEngine;
 use hightower_kv::state::Durability;
 
 use crate::bare::BareLog;
 use crate::data::Shape;
+use crate::parallel::puts;
 use crate::store::{open, scratch};
 
 /// So many threads, and so many puts by each of them.
@@ -35,32 +34,7 @@ pub(crate) const LOADS: [Load; 3] = [
 pub(crate) fn engine(load: Load) -> Duration {
     let directory = scratch();
     let store = open(directory.path(), Durability::Synced);
-    let mut rows = load.shape().rows();
-    let start = Barrier::new(load.threads);
-    let spans: Vec<(Instant, Instant)> = std::thread::scope(|scope| {
-        let mut threads = Vec::new();
-        for _ in 0..load.threads {
-            let mine = rows.split_off(rows.len() - load.puts_each);
-            let (store, start) = (&store, &start);
-            threads.push(scope.spawn(move || {
-                start.wait();
-                let started = Instant::now();
-                for (key, value) in mine {
-                    store.put(key, value).expect("a put");
-                }
-                (started, Instant::now())
-            }));
-        }
-        threads.into_iter().map(|thread| thread.join().expect("a thread")).collect()
-    });
-    span(&spans)
-}
-
-/// From the first beginning to the last end.
-pub(crate) fn span(spans: &[(Instant, Instant)]) -> Duration {
-    let first = spans.iter().map(|span| span.0).min().expect("a thread");
-    let last = spans.iter().map(|span| span.1).max().expect("a thread");
-    last - first
+    puts(&store, load.shape().rows(), load.threads)
 }
 
 /// One thread that appends a record and syncs the file, again and again.

@@ -15,41 +15,44 @@ use crate::store::{open, scratch};
 use crate::system::{files, status_kib};
 
 /// What the store holds.
-pub(crate) const MILLION: Shape = Shape { rows: 1_000_000, key: 16, value: 64 };
+const MILLION: Shape = Shape { rows: 1_000_000, key: 16, value: 64 };
+
+/// Openings of which the median counts.
+const SAMPLES: usize = 5;
 
 /// What opening cost.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Opened {
-    pub(crate) time: Duration,
+struct Opened {
+    time: Duration,
     /// The most memory that the process had, in MiB; 0 where the system does not say.
-    pub(crate) peak_mib: u64,
+    peak_mib: u64,
 }
 
 /// A directory with the rows of [`MILLION`].
-pub(crate) struct Directory(TempDir);
+struct Directory(TempDir);
 
 impl Directory {
     /// Written by a process that was killed behind the last put.
-    pub(crate) fn written() -> Self {
+    fn written() -> Self {
         let directory = scratch();
         child::run("write", directory.path(), Ended::Killed);
         Self(directory)
     }
 
     /// Opens it in a new process, which then ends so: that is what the next opening finds.
-    pub(crate) fn open(&self, ended: Ended) -> Opened {
+    fn open(&self, ended: Ended) -> Opened {
         let told = child::run("open", self.0.path(), ended);
         let [micros, kib] = told.try_into().expect("time and memory");
         Opened { time: Duration::from_micros(micros), peak_mib: kib / 1024 }
     }
 
     /// Has a new process compact it and close it.
-    pub(crate) fn compact(&self) {
+    fn compact(&self) {
         child::run("compact", self.0.path(), Ended::Closed);
     }
 
     /// How long it takes to read all files once and checksum them.
-    pub(crate) fn read_through(&self) -> Duration {
+    fn read_through(&self) -> Duration {
         let started = Instant::now();
         let mut buffer = vec![0; 1 << 20];
         for file in files(&self.0.path().join("data")) {
@@ -66,6 +69,39 @@ impl Directory {
         }
         started.elapsed()
     }
+}
+
+/// Opens it after a kill, after a clean close and after a compaction, and prints a table.
+pub(crate) fn print_openings() {
+    println!(
+        "| opening 1,000,000 x 16 B / 64 B | ms | goal, ms | read and checksum alone, ms | peak, \
+         MiB |"
+    );
+    println!("|---|--:|--:|--:|--:|");
+    let directory = Directory::written();
+    print_row(("after a kill", 300), &directory, Ended::Killed);
+    // The first of these still finds what the kill left.
+    directory.open(Ended::Closed);
+    print_row(("after a clean close", 20), &directory, Ended::Closed);
+    directory.compact();
+    print_row(("after a compaction", 20), &directory, Ended::Closed);
+}
+
+/// Opens several times; each process ends so that the next finds the same.
+fn print_row((name, goal): (&str, u64), directory: &Directory, ended: Ended) {
+    let (mut opened, mut read) = (Vec::new(), Vec::new());
+    for _ in 0..SAMPLES {
+        read.push(directory.read_through());
+        opened.push(directory.open(ended));
+    }
+    opened.sort_by_key(|opened| opened.time);
+    read.sort();
+    let (Some(opened), Some(read)) = (opened.get(SAMPLES / 2), read.get(SAMPLES / 2)) else {
+        unreachable!("there are samples");
+    };
+    let millis = |time: Duration| time.as_secs_f64() * 1e3;
+    let (time, read) = (millis(opened.time), millis(*read));
+    println!("| {name} | {time:.1} | {goal} | {read:.1} | {} |", opened.peak_mib);
 }
 
 /// Runs what a parent asked for, when this process is a child. Whether it was.

@@ -1,4 +1,4 @@
-//! Puts from one thread into a new store, and the bare loop beside them.
+//! Buffered puts into a new store, and the bare loop beside them.
 
 use std::time::{Duration, Instant};
 
@@ -7,6 +7,7 @@ use hightower_kv::state::Durability;
 
 use crate::bare::BareLog;
 use crate::data::{Rows, Shape};
+use crate::parallel::puts;
 use crate::store::{open, scratch};
 
 /// The shapes of the rows `put_1k`.
@@ -18,6 +19,17 @@ pub(crate) const PUT_1K: [(&str, Shape); 3] = [
 
 /// The shape of the row `put_200k/small100`.
 pub(crate) const PUT_200K: Shape = Shape { rows: 200_000, key: 16, value: 100 };
+
+/// The shape of the rows `engine_writes_parallel`, and how many threads share its puts.
+pub(crate) const PARALLEL: Shape = Shape { rows: 4096, key: 32, value: 256 };
+pub(crate) const PARALLEL_THREADS: [usize; 4] = [1, 2, 4, 8];
+
+/// How long so many threads take for the puts together.
+pub(crate) fn engine_parallel(rows: Rows, threads: usize) -> Duration {
+    let directory = scratch();
+    let store = open(directory.path(), Durability::Buffered);
+    puts(&store, rows, threads)
+}
 
 /// How long the puts alone take.
 pub(crate) fn engine(rows: Rows) -> Duration {
