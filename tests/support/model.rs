@@ -135,6 +135,10 @@ impl Model {
         if let Some((key, _)) = rows.next() {
             return Some(format!("key {key:?} is missing"));
         }
+        let backward = view.iter().rev().map(|row| row.unwrap().0);
+        if !backward.eq(self.rows.keys().rev().cloned()) {
+            return Some("backward there are other keys".to_owned());
+        }
         let absent = every_key().iter().filter(|key| !self.rows.contains_key(*key));
         for key in absent {
             if view.get(key).unwrap().is_some() || view.contains(key).unwrap() {
