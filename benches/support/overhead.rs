@@ -18,9 +18,9 @@ pub(crate) fn overhead_rows() -> [(&'static str, Rows); 2] {
         let keys = (0..).map(|at| [name(at), format!("{at:06}").into_bytes()].concat());
         keys.zip(&rows).map(|(key, (_, value))| (key, value.clone())).collect()
     };
-    let names: Vec<_> = rows.iter().map(|_| random.bytes(PREFIX_BYTES)).collect();
+    let lone: Vec<_> = rows.iter().map(|_| random.bytes(PREFIX_BYTES)).collect();
     let mut prefixed = named(&|at| format!("user:{:05}", at % prefixes).into_bytes());
-    let mut alone = named(&|at| names.get(at).cloned().unwrap_or_default());
+    let mut alone = named(&|at| lone.get(at).cloned().unwrap_or_default());
     random.shuffle(&mut prefixed);
     random.shuffle(&mut alone);
     [("with_prefixes", prefixed), ("without_prefixes", alone)]

@@ -31,13 +31,16 @@ pub(crate) enum Effort {
     },
     /// Everything that can be gained: one run without a useless byte, and no log behind it.
     All,
-    /// The tail only, so that nothing is left to replay; and the log, where it is long enough that
-    /// opening would take notice.
+    /// The tail, so that nothing is left to replay; the log, where it is long enough that opening
+    /// would take notice; and a merge of what is small, for the reads of the next opening.
     Close {
         /// Bytes of log that may stay.
         log_bytes_max: u64,
     },
 }
+
+/// Bytes of rows that a close merges at most: some tenths of a second.
+const REST_BYTES_MAX: u64 = 128 << 20;
 
 /// A tail that was set aside and is not in a table yet.
 #[derive(Clone, Debug)]
@@ -168,7 +171,7 @@ fn merge(committer: &Committer, effort: Effort, report: &mut CompactionReport) -
     let goal = match effort {
         Effort::Due { threshold } => MergeGoal::Due { compaction_threshold: threshold },
         Effort::All => MergeGoal::Everything,
-        Effort::Close { .. } => return Ok(()),
+        Effort::Close { .. } => MergeGoal::Rest { bytes_max: REST_BYTES_MAX },
     };
     while let Some(step) = committer.store.merge_step(goal)? {
         drop(committer.replica.write().kv.rebase(step.set, false));

@@ -71,6 +71,17 @@ pub fn everything(runs: &[RunSize]) -> Option<Merge> {
     }
 }
 
+/// The merge that is worth its while when nobody writes any more: into one run, if that rewrites at
+/// most `bytes_max`, and the newer runs are at least an eighth of all, so that a byte is not
+/// rewritten for each little that comes.
+#[must_use]
+pub fn rest(runs: &[RunSize], bytes_max: u64) -> Option<Merge> {
+    let oldest = runs.last()?.data_bytes;
+    let all = runs.iter().fold(0_u64, |sum, run| sum.saturating_add(run.data_bytes));
+    let is_worth_it = runs.len() > 1 && all <= bytes_max && (all - oldest) >= all / 8;
+    is_worth_it.then(|| Merge { first: 0, last: runs.len() - 1 })
+}
+
 /// The neighbours with the least bytes for the cube of the runs that their merge removes; among
 /// equals the newest.
 fn cheapest(runs: &[RunSize]) -> Option<Merge> {
@@ -133,6 +144,17 @@ mod tests {
         assert_eq!(everything(&sizes(&[100])), None);
         let run = RunSize { data_bytes: 100, tombstones: 1 };
         assert_eq!(plan(&[run], 1, 0), Some(Merge { first: 0, last: 0 }));
+    }
+
+    #[test]
+    fn at_rest_runs_are_merged_that_are_worth_it_and_not_too_large() {
+        assert_eq!(rest(&[], 1000), None);
+        assert_eq!(rest(&sizes(&[100]), 1000), None);
+        assert_eq!(rest(&sizes(&[50, 50]), 100), Some(Merge { first: 0, last: 1 }));
+        assert_eq!(rest(&sizes(&[50, 50]), 99), None);
+        assert_eq!(rest(&sizes(&[10, 10, 140]), 1000), Some(Merge { first: 0, last: 2 }));
+        assert_eq!(rest(&sizes(&[10, 9, 140]), 1000), Some(Merge { first: 0, last: 2 }));
+        assert_eq!(rest(&sizes(&[9, 9, 140]), 1000), None);
     }
 
     #[test]

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use parking_lot::{Mutex, MutexGuard, RwLock};
 
-use super::compaction_plan::{Merge, RunSize, everything, plan};
+use super::compaction_plan::{Merge, RunSize, everything, plan, rest};
 use super::context::Context;
 use super::error::StorageError;
 use super::hot_map::HotMap;
@@ -55,6 +55,11 @@ pub enum MergeGoal {
         /// Bytes of keys and values in tables that no read needs and that are tolerated, however
         /// small the state is.
         compaction_threshold: u64,
+    },
+    /// One run, where that is worth it although nobody writes any more.
+    Rest {
+        /// Bytes of keys and values that it may rewrite.
+        bytes_max: u64,
     },
     /// One run without anything stale.
     Everything,
@@ -334,6 +339,7 @@ impl TableStore {
                 let live_bytes = self.head.read().as_ref()?.live_bytes;
                 plan(&sizes, live_bytes, compaction_threshold)?
             }
+            MergeGoal::Rest { bytes_max } => rest(&sizes, bytes_max)?,
             MergeGoal::Everything => everything(&sizes)?,
         };
         Some(MergeJob { first, last, output: None })

@@ -21,6 +21,10 @@ pub(super) const TRAILER_BYTES: usize = COLUMNS * HEAD_BYTES + 4;
 pub(super) const KIND_VALUE: u64 = 0;
 /// Kind of a row that is a tombstone.
 pub(super) const KIND_TOMBSTONE: u64 = 1;
+/// Values up to this length are copied out of the block instead of sharing it. All that share a
+/// block count in one place in memory, for which readers on several processors would queue; and a
+/// small value that somebody keeps would keep the whole block.
+const COPIED_BYTES_MAX: usize = 256;
 /// What a block takes in memory beside its content and places: itself, its place in its table and
 /// in the queue of the cache, and what the allocator adds to three allocations.
 const FIXED_BYTES: usize = size_of::<Block>() + 96;
@@ -211,10 +215,13 @@ impl Block {
         })
     }
 
-    /// The value of a row, sharing the block's buffer; `None` for a tombstone.
+    /// The value of a row, a long one sharing the block's buffer; `None` for a tombstone.
     #[inline]
     pub(super) fn value(&self, row: usize) -> Option<Bytes> {
-        self.value_range(row).map(|range| self.content.slice(range))
+        self.value_range(row).map(|range| match self.content.get(range.clone()) {
+            Some(value) if value.len() <= COPIED_BYTES_MAX => Bytes::copy_from_slice(value),
+            _ => self.content.slice(range),
+        })
     }
 
     /// What the key of a row has; its value shares the block's buffer.

@@ -4,14 +4,16 @@
 //! when a block was read. It keeps a queue of what it put into slots, oldest first, and makes room
 //! from the front; a block that somebody looked into meanwhile goes to the back once more.
 //!
-//! Locks: a slot's is taken after the queue's, never the other way round.
+//! A slot is a pointer that is read without a lock and without writing to memory that others read:
+//! two readers of one block do not slow each other down. It is changed under the queue's lock only.
 
 use std::collections::VecDeque;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
-use parking_lot::{Mutex, RwLock};
+use arc_swap::ArcSwapOption;
+use parking_lot::Mutex;
 
 use super::block::Block;
 
@@ -177,7 +179,7 @@ pub(super) enum Room {
 
 /// The blocks of one table that are in memory.
 pub(super) struct Slots {
-    slots: Box<[RwLock<Option<Arc<Block>>>]>,
+    slots: Box<[ArcSwapOption<Block>]>,
     cache: Arc<BlockCache>,
 }
 
@@ -189,7 +191,7 @@ struct Inserted {
 impl Slots {
     /// For a table of so many blocks, none of them in memory.
     pub(super) fn new(blocks: usize, cache: &Arc<BlockCache>) -> Arc<Self> {
-        let slots = (0..blocks).map(|_| RwLock::new(None)).collect();
+        let slots = (0..blocks).map(|_| ArcSwapOption::empty()).collect();
         Arc::new(Self { slots, cache: Arc::clone(cache) })
     }
 
@@ -205,7 +207,7 @@ impl Slots {
     /// What `look` finds in the block, if it is in memory. Other threads that look do not wait.
     #[inline]
     pub(super) fn with<T>(&self, number: usize, look: impl FnOnce(&Block) -> T) -> Option<T> {
-        let slot = self.slots.get(number)?.read();
+        let slot = self.slots.get(number)?.load();
         let block = slot.as_deref()?;
         block.mark_referenced();
         Some(look(block))
@@ -213,41 +215,42 @@ impl Slots {
 
     /// The block, if it is in memory.
     pub(super) fn get(&self, number: usize) -> Option<Arc<Block>> {
-        self.slots.get(number)?.read().clone()
+        self.slots.get(number)?.load_full()
     }
 
     pub(super) fn has(&self, number: usize) -> bool {
-        self.slots.get(number).is_some_and(|slot| slot.read().is_some())
+        self.slots.get(number).is_some_and(|slot| slot.load().is_some())
     }
 
+    /// To be called under the queue's lock.
     fn insert(&self, number: usize, block: Arc<Block>) -> Inserted {
         let Some(slot) = self.slots.get(number) else {
             return Inserted { block, is_new: false };
         };
-        let mut slot = slot.write();
-        if let Some(there) = &*slot {
-            return Inserted { block: Arc::clone(there), is_new: false };
+        if let Some(there) = slot.load_full() {
+            return Inserted { block: there, is_new: false };
         }
-        *slot = Some(Arc::clone(&block));
+        slot.store(Some(Arc::clone(&block)));
         Inserted { block, is_new: true }
     }
 
+    /// To be called under the queue's lock.
     fn take(&self, number: usize) -> Option<Arc<Block>> {
-        self.slots.get(number)?.write().take()
+        self.slots.get(number)?.swap(None)
     }
 
     fn take_referenced(&self, number: usize) -> bool {
         let Some(slot) = self.slots.get(number) else {
             return false;
         };
-        slot.read().as_ref().is_some_and(|block| block.take_referenced())
+        slot.load().as_ref().is_some_and(|block| block.take_referenced())
     }
 }
 
 impl Drop for Slots {
     fn drop(&mut self) {
         let (mut blocks, mut bytes) = (0, 0);
-        for block in self.slots.iter_mut().filter_map(|slot| slot.get_mut().take()) {
+        for block in self.slots.iter().filter_map(|slot| slot.swap(None)) {
             blocks += 1;
             bytes += block.memory_bytes();
         }
