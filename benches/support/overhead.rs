@@ -19,9 +19,9 @@ pub(crate) fn overhead_rows() -> [(&'static str, Rows); 2] {
         keys.zip(&rows).map(|(key, (_, value))| (key, value.clone())).collect()
     };
     let lone: Vec<_> = rows.iter().map(|_| random.bytes(PREFIX_BYTES)).collect();
-    let mut prefixed = named(&|at| format!("user:{:05}", at % prefixes).into_bytes());
+    let mut grouped = named(&|at| format!("user:{:05}", at % prefixes).into_bytes());
     let mut alone = named(&|at| lone.get(at).cloned().unwrap_or_default());
-    random.shuffle(&mut prefixed);
+    random.shuffle(&mut grouped);
     random.shuffle(&mut alone);
-    [("with_prefixes", prefixed), ("without_prefixes", alone)]
+    [("with_prefixes", grouped), ("without_prefixes", alone)]
 }

@@ -39,8 +39,9 @@ pub(crate) enum Effort {
     },
 }
 
-/// Bytes of rows that a close merges at most: some tenths of a second.
-const REST_BYTES_MAX: u64 = 128 << 20;
+/// Bytes of rows that a close merges: with fewer, reads do not gain; more would take longer than
+/// some tenths of a second.
+const REST_BYTES: (u64, u64) = (1 << 20, 128 << 20);
 
 /// A tail that was set aside and is not in a table yet.
 #[derive(Clone, Debug)]
@@ -171,7 +172,7 @@ fn merge(committer: &Committer, effort: Effort, report: &mut CompactionReport) -
     let goal = match effort {
         Effort::Due { threshold } => MergeGoal::Due { compaction_threshold: threshold },
         Effort::All => MergeGoal::Everything,
-        Effort::Close { .. } => MergeGoal::Rest { bytes_max: REST_BYTES_MAX },
+        Effort::Close { .. } => MergeGoal::Rest { bytes: REST_BYTES },
     };
     while let Some(step) = committer.store.merge_step(goal)? {
         drop(committer.replica.write().kv.rebase(step.set, false));

@@ -16,6 +16,8 @@
 //! eight or nine. For at most six runs at any time no schedule can do much better: merging so that
 //! no byte is rewritten more than `c` times reaches `binomial(6 + c, c)` runs.
 
+use std::ops::RangeInclusive;
+
 /// The most runs that there are after the merges that [`plan`] asks for.
 pub const RUNS_MAX: usize = 6;
 
@@ -71,14 +73,14 @@ pub fn everything(runs: &[RunSize]) -> Option<Merge> {
     }
 }
 
-/// The merge that is worth its while when nobody writes any more: into one run, if that rewrites at
-/// most `bytes_max`, and the newer runs are at least an eighth of all, so that a byte is not
+/// The merge that is worth its while when nobody writes any more: into one run, if that rewrites
+/// as many bytes as `bytes` allows, and the newer runs are at least an eighth of all, so that a byte is not
 /// rewritten for each little that comes.
 #[must_use]
-pub fn rest(runs: &[RunSize], bytes_max: u64) -> Option<Merge> {
+pub fn rest(runs: &[RunSize], bytes: RangeInclusive<u64>) -> Option<Merge> {
     let oldest = runs.last()?.data_bytes;
     let all = runs.iter().fold(0_u64, |sum, run| sum.saturating_add(run.data_bytes));
-    let is_worth_it = runs.len() > 1 && all <= bytes_max && (all - oldest) >= all / 8;
+    let is_worth_it = runs.len() > 1 && bytes.contains(&all) && (all - oldest) >= all / 8;
     is_worth_it.then(|| Merge { first: 0, last: runs.len() - 1 })
 }
 
@@ -148,13 +150,13 @@ mod tests {
 
     #[test]
     fn at_rest_runs_are_merged_that_are_worth_it_and_not_too_large() {
-        assert_eq!(rest(&[], 1000), None);
-        assert_eq!(rest(&sizes(&[100]), 1000), None);
-        assert_eq!(rest(&sizes(&[50, 50]), 100), Some(Merge { first: 0, last: 1 }));
-        assert_eq!(rest(&sizes(&[50, 50]), 99), None);
-        assert_eq!(rest(&sizes(&[10, 10, 140]), 1000), Some(Merge { first: 0, last: 2 }));
-        assert_eq!(rest(&sizes(&[10, 9, 140]), 1000), Some(Merge { first: 0, last: 2 }));
-        assert_eq!(rest(&sizes(&[9, 9, 140]), 1000), None);
+        assert_eq!(rest(&[], 1..=1000), None);
+        assert_eq!(rest(&sizes(&[100]), 1..=1000), None);
+        assert_eq!(rest(&sizes(&[50, 50]), 100..=100), Some(Merge { first: 0, last: 1 }));
+        assert_eq!(rest(&sizes(&[50, 50]), 1..=99), None);
+        assert_eq!(rest(&sizes(&[50, 50]), 101..=999), None);
+        assert_eq!(rest(&sizes(&[10, 10, 140]), 1..=1000), Some(Merge { first: 0, last: 2 }));
+        assert_eq!(rest(&sizes(&[9, 9, 140]), 1..=1000), None);
     }
 
     #[test]

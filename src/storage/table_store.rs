@@ -58,8 +58,8 @@ pub enum MergeGoal {
     },
     /// One run, where that is worth it although nobody writes any more.
     Rest {
-        /// Bytes of keys and values that it may rewrite.
-        bytes_max: u64,
+        /// Fewest and most bytes of keys and values that it may rewrite.
+        bytes: (u64, u64),
     },
     /// One run without anything stale.
     Everything,
@@ -339,7 +339,7 @@ impl TableStore {
                 let live_bytes = self.head.read().as_ref()?.live_bytes;
                 plan(&sizes, live_bytes, compaction_threshold)?
             }
-            MergeGoal::Rest { bytes_max } => rest(&sizes, bytes_max)?,
+            MergeGoal::Rest { bytes: (least, most) } => rest(&sizes, least..=most)?,
             MergeGoal::Everything => everything(&sizes)?,
         };
         Some(MergeJob { first, last, output: None })
