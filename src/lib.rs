@@ -63,6 +63,7 @@ pub mod kv_store;
 
 pub use command::{Command, Condition, Guard};
 pub use config::{Compression, StoreConfig};
+pub use engine::backup::{BackupOptions, BackupReport, restore};
 pub use engine::{
     KvEngine, ReadContext, ReadOnlyEngine, SingleNodeEngine, SnapshotEngine, Submission,
 };

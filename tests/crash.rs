@@ -1,8 +1,8 @@
 //! Power cuts and kills at every operation of the disk (rows S1 and S14 of `docs/testing.md`).
 //!
 //! A workload of several hundred steps runs on a simulated disk that keeps an image of itself after
-//! every operation that may have changed something. Each image is cut in eight ways: the process is
-//! killed; the power fails and nothing, everything, or one of five random subsets of the unsynced
+//! every operation that may have changed something. Each image is cut in seven ways: the process is
+//! killed; the power fails and nothing, everything, or one of four random subsets of the unsynced
 //! names and sectors survives. Each result is opened and must be the state after some
 //! prefix of the entries that were handed in, a prefix that holds everything that was promised at
 //! that moment. Then it is written to. One in ten is cut again at a random moment of its own
@@ -41,7 +41,7 @@ const SEEDS: std::ops::Range<u64> = 1..9;
 const STEPS: usize = 320;
 const IMAGES_MIN: u64 = 100_000;
 /// 0 is the death of the process, 1 loses all, 2 keeps all, the others are random.
-const CUTS: u64 = 8;
+const CUTS: u64 = 7;
 const THREADS: u64 = 2;
 
 /// A workload that has run.

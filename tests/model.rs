@@ -29,7 +29,9 @@ use hightower_kv::env::fs_sim::PowerCut;
 use hightower_kv::env::rng::SeededRng;
 use hightower_kv::state::OwnedScan;
 use hightower_kv::storage::inspect::verify;
-use hightower_kv::{Command, KvEngine, ReadOnlyEngine, SnapshotEngine, StateView, StoreConfig};
+use hightower_kv::{
+    Command, Error, KvEngine, ReadOnlyEngine, SnapshotEngine, StateView, StoreConfig,
+};
 
 use crate::model::Model;
 use crate::session::{DIRECTORY, Session, Tally, small_config};
@@ -104,6 +106,8 @@ struct Totals {
     reopenings: AtomicU64,
     crashes: AtomicU64,
     held: AtomicU64,
+    /// Compactions that ended for want of room, with a merge under way or before.
+    halves: AtomicU64,
     /// Reads that found a row whose block was not in memory any more.
     hot: AtomicU64,
 }
@@ -180,6 +184,10 @@ fn run(seed: u64, totals: &Totals) {
                 add(&totals.hot, crowd_out(&mut session, shape));
                 continue;
             }
+            6 => {
+                add(&totals.halves, compact_in_part(&mut session, &rng));
+                continue;
+            }
             _ => {
                 let step = workload.next_step(session.model());
                 session.perform(&step);
@@ -207,6 +215,22 @@ fn run(seed: u64, totals: &Totals) {
     add(&totals.compactions, compactions);
     add(&totals.merge_steps, merge_steps);
     add(&totals.reopenings, reopenings);
+}
+
+/// Compacts with so little room that it may have to stop on the way, and goes on as it is then.
+/// Returns how often it had to.
+fn compact_in_part(session: &mut Session, rng: &SeededRng) -> u64 {
+    let fs = session.sim.fs.clone();
+    fs.set_space(Some(fs.used_bytes() + rng.up_to(256 << rng.up_to(6))));
+    let compacted = session.engine().run_compaction_now();
+    fs.set_space(None);
+    if let Err(error) = &compacted {
+        assert!(matches!(error, Error::DiskFull(_)), "{error}");
+    }
+    check_reads(session, rng);
+    // The log was synced, or the compaction did not come that far.
+    session.perform(&Step::Sync);
+    u64::from(compacted.is_err())
 }
 
 fn filler_key(n: usize) -> Bytes {
@@ -398,6 +422,7 @@ fn the_store_does_what_the_model_does_through_every_interruption() {
         assert!(at_least(&totals.operations, 150_000) && at_least(&totals.crashes, 15_000));
         assert!(at_least(&totals.compactions, 35_000) && at_least(&totals.merge_steps, 20_000));
         assert!(at_least(&totals.reopenings, 4_000) && at_least(&totals.held, 4_000));
+        assert!(at_least(&totals.halves, 1_000));
         assert!(at_least(&totals.hot, 1_000), "nothing was found in the hot map");
     }
 }

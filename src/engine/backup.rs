@@ -74,7 +74,15 @@ pub fn backup_closed(
 /// `Corrupt`, `MissingSegment`, `TailAmbiguous`: the backup is damaged, and nothing was made.
 /// `NoStore`, `Locked` for the backup. `UnusableDirectory` for a directory that is not empty, or a
 /// backup that was not finished. `Io`, `DiskFull`.
-pub fn restore(
+pub fn restore(backup: impl AsRef<Path>, directory: impl AsRef<Path>) -> Result<BackupReport> {
+    restore_with(&Env::system(), backup.as_ref(), directory.as_ref(), &mut |_| ())
+}
+
+/// As [`restore`], on any machine, and says how far it is.
+///
+/// # Errors
+/// Those of [`restore`].
+pub fn restore_with(
     env: &Env,
     backup: &Path,
     directory: &Path,

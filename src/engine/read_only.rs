@@ -1,5 +1,6 @@
 //! [`ReadOnlyEngine`]: looks at a directory and changes nothing in it.
 
+use std::fmt;
 use std::path::Path;
 
 use super::budget::table_options;
@@ -23,11 +24,17 @@ const READ_BYTES: usize = 1 << 20;
 ///
 /// What a killed process left behind is shown as opening the store would find it; nothing is
 /// repaired.
-#[derive(Debug)]
 pub struct ReadOnlyEngine {
     store: ReadOnlyStore,
     replayed: Replayed,
     view: StateView,
+}
+
+impl fmt::Debug for ReadOnlyEngine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let identity = self.store.identity();
+        f.debug_struct("ReadOnlyEngine").field("identity", identity).finish_non_exhaustive()
+    }
 }
 
 impl ReadOnlyEngine {

@@ -1,5 +1,6 @@
 //! [`SingleNodeEngine`]: a store in one process, as the cluster of one voter that it is.
 
+use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -48,7 +49,6 @@ use crate::types::{LogId, LogIndex, NodeId, SegmentId, Term, Version, Vote};
 /// assert_eq!(engine.get(b"greeting")?.as_deref(), Some(b"hello".as_slice()));
 /// # Ok::<(), hightower_kv::Error>(())
 /// ```
-#[derive(Debug)]
 pub struct SingleNodeEngine {
     inner: Arc<Maintenance>,
     threads: Mutex<Vec<JoinHandle<()>>>,
@@ -254,6 +254,13 @@ impl SingleNodeEngine {
         self.inner.compact_to_close();
         self.inner.committer.store.close()?;
         Ok(())
+    }
+}
+
+impl fmt::Debug for SingleNodeEngine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let directory = self.inner.committer.store.directory();
+        f.debug_struct("SingleNodeEngine").field("directory", &directory).finish_non_exhaustive()
     }
 }
 

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use hightower_kv::engine::backup::{BackupOptions, Links, backup_closed, restore};
+use hightower_kv::engine::backup::{BackupOptions, Links, backup_closed, restore_with};
 use hightower_kv::env::Env;
 use hightower_kv::env::fs::Fs;
 use hightower_kv::env::fs_sim::{PowerCut, SimFs};
@@ -316,10 +316,10 @@ fn a_restored_backup_is_the_store_again_and_shares_nothing() {
     engine.put(b"later".to_vec(), b"x".to_vec()).unwrap();
     engine.close().unwrap();
     let again = Path::new("/again");
-    let report = restore(&env(&fs), backup(), again, &mut |_| ()).unwrap();
+    let report = restore_with(&env(&fs), backup(), again, &mut |_| ()).unwrap();
     assert_eq!(report.linked_files, 0);
     assert!(rows_of(&fs, again).unwrap() == rows);
-    let refused = restore(&env(&fs), backup(), data(), &mut |_| ()).unwrap_err();
+    let refused = restore_with(&env(&fs), backup(), data(), &mut |_| ()).unwrap_err();
     assert!(refused.to_string().contains("not empty"), "{refused}");
     for (path, _) in files_below(&fs, again) {
         fs.flip_bit(&path, 9).unwrap();
@@ -335,7 +335,7 @@ fn a_damaged_or_unfinished_backup_is_not_restored() {
     let again = Path::new("/again");
     for (path, _) in files_below(&fs, backup()) {
         fs.flip_bit(&path, 77).unwrap();
-        let error = restore(&env(&fs), backup(), again, &mut |_| ()).unwrap_err();
+        let error = restore_with(&env(&fs), backup(), again, &mut |_| ()).unwrap_err();
         let Error::Corrupt(StorageError::Corrupt { file, .. }) = &error else {
             panic!("{}: {error}", path.display());
         };
@@ -344,8 +344,8 @@ fn a_damaged_or_unfinished_backup_is_not_restored() {
         fs.flip_bit(&path, 77).unwrap();
     }
     fs.write_file(&backup().join("UNFINISHED"), b"").unwrap();
-    let error = restore(&env(&fs), backup(), again, &mut |_| ()).unwrap_err();
+    let error = restore_with(&env(&fs), backup(), again, &mut |_| ()).unwrap_err();
     assert!(error.to_string().contains("was not finished"), "{error}");
-    let error = restore(&env(&fs), Path::new("/none"), again, &mut |_| ()).unwrap_err();
+    let error = restore_with(&env(&fs), Path::new("/none"), again, &mut |_| ()).unwrap_err();
     assert!(matches!(error, Error::NoStore(_)), "{error}");
 }

@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use hightower_kv::engine::backup::{Links, restore};
+use hightower_kv::engine::backup::{Links, restore_with};
 use hightower_kv::env::fs::Fs;
 use hightower_kv::env::fs_sim::{DiskImage, PowerCut, SimError, SimFs};
 use hightower_kv::storage::error::StorageError;
@@ -210,7 +210,7 @@ fn a_crash_while_restoring_leaves_a_whole_store_or_a_refused_directory() {
     engine.close().unwrap();
     let again = Path::new("/again");
     fs.start_history();
-    restore(&env(&fs), backup(), again, &mut |_| ()).unwrap();
+    restore_with(&env(&fs), backup(), again, &mut |_| ()).unwrap();
     let found = cut_all(&fs.take_history(), backup(), again, &rows);
     assert!(found.contains(&Found::Unfinished));
     assert_eq!(found.last(), Some(&Found::Whole));

@@ -226,9 +226,9 @@ fn with_any_amount_of_room_for_a_close_nothing_is_lost() {
         let engine = open_sim(&fs).unwrap_or_else(|error| panic!("{what}: {error}"));
         assert!(had_tail && pairs(&engine.snapshot_state()) == expected, "{what}");
         if engine.stats().tail_bytes == 0 {
-            written += 1
+            written += 1;
         } else {
-            not += 1
+            not += 1;
         }
         engine.run_compaction_now().unwrap();
         assert!(pairs(&engine.snapshot_state()) == expected, "{what}");

@@ -6,6 +6,8 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use hightower_kv::{Command, Condition, Guard, Outcome, StateView, Version};
 
+use crate::workload::every_key;
+
 /// One key's value, and which entry wrote it when.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Row {
@@ -98,11 +100,12 @@ impl Model {
         }
     }
 
-    /// Where a state differs from this one: the first key; `None` when it does not.
+    /// Where a state differs from this one: the first key; `None` when it does not. Looks at all
+    /// rows, at the keys that might be there and are not, and at what the state says of itself.
     pub(crate) fn difference(&self, view: &StateView) -> Option<String> {
         let mut rows = self.rows.iter();
         for row in view {
-            let (key, _) = row.unwrap();
+            let (key, value) = row.unwrap();
             let Some((expected_key, expected)) = rows.next() else {
                 return Some(format!("key {key:?} should not be there"));
             };
@@ -113,6 +116,7 @@ impl Model {
                 return Some(format!("key {key:?} is listed and cannot be read"));
             };
             let same = found.value == expected.value[..]
+                && value == expected.value[..]
                 && found.version.0 == expected.version
                 && found.timestamp.0 == expected.stamp;
             if !same {
@@ -128,6 +132,22 @@ impl Model {
                 ));
             }
         }
-        rows.next().map(|(key, _)| format!("key {key:?} is missing"))
+        if let Some((key, _)) = rows.next() {
+            return Some(format!("key {key:?} is missing"));
+        }
+        let backward = view.iter().rev().map(|row| row.unwrap().0);
+        if !backward.eq(self.rows.keys().rev().cloned()) {
+            return Some("backward there are other keys".to_owned());
+        }
+        let absent = every_key().iter().filter(|key| !self.rows.contains_key(*key));
+        for key in absent {
+            if view.get(key).unwrap().is_some() || view.contains(key).unwrap() {
+                return Some(format!("key {key:?} is found and not listed"));
+            }
+        }
+        let live: usize = self.rows.iter().map(|(key, row)| key.len() + row.value.len()).sum();
+        let (keys, bytes) = (view.len(), view.live_bytes());
+        ((keys, bytes) != (self.rows.len(), live as u64))
+            .then(|| format!("it says that there are {keys} keys and {bytes} bytes"))
     }
 }

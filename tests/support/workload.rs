@@ -1,5 +1,6 @@
 //! Random work for a store, decided by a seed: what to do next, given what the store should hold.
 
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -26,6 +27,26 @@ pub(crate) enum Step {
 const KEYS: u64 = 24;
 /// And some are many, so that tables have rows that stay.
 const COLD_KEYS: u64 = 60;
+
+/// Keys of two groups, and one that is long.
+fn hot_key(n: u64) -> Bytes {
+    match n {
+        0 => vec![b'z'; 700].into(),
+        _ if n.is_multiple_of(3) => format!("group/{n}").into(),
+        _ => format!("k{n}").into(),
+    }
+}
+
+fn cold_key(n: u64) -> Bytes {
+    format!("m{n:02}").into()
+}
+
+/// All keys that a workload writes.
+pub(crate) fn every_key() -> &'static [Bytes] {
+    static KEYS_OF_ALL: LazyLock<Vec<Bytes>> =
+        LazyLock::new(|| (0..=KEYS).map(hot_key).chain((0..=COLD_KEYS).map(cold_key)).collect());
+    &KEYS_OF_ALL
+}
 
 /// Any of the ways to compress.
 pub(crate) fn any_compression(rng: &SeededRng) -> Compression {
@@ -65,14 +86,9 @@ impl Workload {
     }
 
     fn key(&self) -> Bytes {
-        if self.rng.up_to(5) == 0 {
-            return format!("m{:02}", self.rng.up_to(COLD_KEYS)).into();
-        }
-        // Keys of two groups, and one that is long.
-        match self.rng.up_to(KEYS) {
-            0 => vec![b'z'; 700].into(),
-            key if key % 3 == 0 => format!("group/{key}").into(),
-            key => format!("k{key}").into(),
+        match self.rng.up_to(5) {
+            0 => cold_key(self.rng.up_to(COLD_KEYS)),
+            _ => hot_key(self.rng.up_to(KEYS)),
         }
     }
 

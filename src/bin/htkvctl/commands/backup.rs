@@ -4,7 +4,7 @@ use std::io::Write;
 use std::path::Path;
 
 use hightower_kv::engine::backup::{
-    BackupOptions, BackupReport, Links, Progress, backup_closed, restore as restore_store,
+    BackupOptions, BackupReport, Links, Progress, backup_closed, restore_with,
 };
 use hightower_kv::env::Env;
 use hightower_kv::storage::format::UNFINISHED_NAME;
@@ -33,7 +33,7 @@ pub(crate) fn backup(args: &Args, directory: &Path, links: Links) -> Result<()> 
 pub(crate) fn restore(args: &Args, backup: &Path) -> Result<()> {
     let env = Env::system();
     let bar = progress::bytes("restoring", Some(0));
-    let done = restore_store(&env, backup, &args.data_dir, &mut |done| show(&bar, done));
+    let done = restore_with(&env, backup, &args.data_dir, &mut |done| show(&bar, done));
     bar.finish_and_clear();
     match done {
         Ok(report) => tell(args, &report),
