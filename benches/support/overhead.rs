@@ -13,15 +13,15 @@ const PREFIX_BYTES: usize = 10;
 pub(crate) fn overhead_rows() -> [(&'static str, Rows); 2] {
     let mut random = Random(0x0FF5);
     let rows = OVERHEAD.rows();
-    let prefixes = rows.len() / 1000;
-    let named = |name: &dyn Fn(usize) -> Vec<u8>| -> Rows {
-        let keys = (0..).map(|at| [name(at), format!("{at:06}").into_bytes()].concat());
+    let groups = rows.len() / 1000;
+    let with_keys = |beginning: &dyn Fn(usize) -> Vec<u8>| -> Rows {
+        let keys = (0..).map(|at| [beginning(at), format!("{at:06}").into_bytes()].concat());
         keys.zip(&rows).map(|(key, (_, value))| (key, value.clone())).collect()
     };
-    let lone: Vec<_> = rows.iter().map(|_| random.bytes(PREFIX_BYTES)).collect();
-    let mut grouped = named(&|at| format!("user:{:05}", at % prefixes).into_bytes());
-    let mut alone = named(&|at| lone.get(at).cloned().unwrap_or_default());
-    random.shuffle(&mut grouped);
+    let beginnings: Vec<_> = rows.iter().map(|_| random.bytes(PREFIX_BYTES)).collect();
+    let mut prefixed = with_keys(&|at| format!("user:{:05}", at % groups).into_bytes());
+    let mut alone = with_keys(&|at| beginnings.get(at).cloned().unwrap_or_default());
+    random.shuffle(&mut prefixed);
     random.shuffle(&mut alone);
-    [("with_prefixes", grouped), ("without_prefixes", alone)]
+    [("with_prefixes", prefixed), ("without_prefixes", alone)]
 }

@@ -5,12 +5,17 @@
 use std::sync::atomic::Ordering;
 
 use super::committer::Committer;
+use super::pressure::{Marks, is_due};
 use super::replay::membership_bytes;
 use super::stats::CompactionReport;
 use crate::error::Result;
 use crate::storage::manifest::ManifestHead;
 use crate::storage::table_store::{MergeGoal, MergeProgress};
 use crate::types::{LogIndex, Version};
+
+/// Runs up to which the tail is written while tables are merged: each one makes reads a little
+/// slower until the merge has ended. Beyond it writers wait.
+const RUNS_WHILE_MERGING_MAX: usize = 40;
 
 /// Whether compaction deletes the log that the tables cover.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,6 +24,14 @@ pub(crate) enum KeepLog {
     Purge,
     /// Keep it, so that it can be replayed from the start.
     Keep,
+}
+
+/// What holds for every compaction of a store.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Rules {
+    pub(crate) keep_log: KeepLog,
+    /// From how much on the tail is written while tables are merged.
+    pub(crate) marks: Marks,
 }
 
 /// How much a compaction does.
@@ -64,7 +77,7 @@ pub(crate) struct Frozen {
 pub(crate) fn compact(
     committer: &Committer,
     frozen: &mut Option<Frozen>,
-    keep_log: KeepLog,
+    rules: Rules,
     effort: Effort,
 ) -> Result<CompactionReport> {
     let _stop = StopOnPanic(committer);
@@ -73,15 +86,8 @@ pub(crate) fn compact(
     committer.store.log().check()?;
     let mut report =
         CompactionReport { bytes_before: bytes_of(committer), ..CompactionReport::default() };
-    // A tail that an earlier attempt set aside is written first, then what came since.
-    if frozen.is_some() {
-        write_frozen(committer, frozen, keep_log, effort, &mut report)?;
-    }
-    freeze(committer, frozen);
-    if frozen.is_some() {
-        write_frozen(committer, frozen, keep_log, effort, &mut report)?;
-    }
-    merge(committer, effort, &mut report)?;
+    write_tail(committer, frozen, rules.keep_log, effort, &mut report)?;
+    merge(committer, frozen, rules, effort, &mut report)?;
     validate(committer);
     report.bytes_after = bytes_of(committer);
     report.elapsed = committer.env.clock.elapsed().saturating_sub(started);
@@ -127,6 +133,24 @@ fn freeze(committer: &Committer, frozen: &mut Option<Frozen>) {
     *frozen = Some(Frozen { head, stale });
 }
 
+/// Writes the tail as it is now, and before it one that an earlier attempt has set aside.
+fn write_tail(
+    committer: &Committer,
+    frozen: &mut Option<Frozen>,
+    keep_log: KeepLog,
+    effort: Effort,
+    report: &mut CompactionReport,
+) -> Result<()> {
+    if frozen.is_some() {
+        write_frozen(committer, frozen, keep_log, effort, report)?;
+    }
+    freeze(committer, frozen);
+    if frozen.is_some() {
+        write_frozen(committer, frozen, keep_log, effort, report)?;
+    }
+    Ok(())
+}
+
 /// Makes the frozen tail a run of tables, and purges the log that it covers.
 fn write_frozen(
     committer: &Committer,
@@ -167,19 +191,46 @@ fn write_frozen(
     }
 }
 
-/// Merges tables for as long as it pays.
-fn merge(committer: &Committer, effort: Effort, report: &mut CompactionReport) -> Result<()> {
+/// Merges tables for as long as it pays. Between two tables of it the tail is written when that is
+/// due, or writers would wait for the end of a merge that takes minutes.
+fn merge(
+    committer: &Committer,
+    frozen: &mut Option<Frozen>,
+    rules: Rules,
+    effort: Effort,
+    report: &mut CompactionReport,
+) -> Result<()> {
     let goal = match effort {
         Effort::Due { threshold } => MergeGoal::Due { compaction_threshold: threshold },
         Effort::All => MergeGoal::Everything,
         Effort::Close { .. } => MergeGoal::Rest { bytes: REST_BYTES },
     };
+    // One that an earlier compaction has begun is brought to its end first.
+    let mut is_earlier = is_merge_under_way(committer);
+    let mut wrote_tail = false;
     while let Some(step) = committer.store.merge_step(goal)? {
+        let runs = step.set.runs().len();
         drop(committer.replica.write().kv.rebase(step.set, false));
         committer.throttle.progress();
-        report.merges += usize::from(step.progress == MergeProgress::Done);
+        if step.progress == MergeProgress::Done {
+            report.merges += 1;
+            // What came in meanwhile is left to the next compaction: beside a writer that does not
+            // rest, merging everything would never end.
+            if wrote_tail && !is_earlier && goal == MergeGoal::Everything {
+                return Ok(());
+            }
+            (is_earlier, wrote_tail) = (false, false);
+        } else if runs < RUNS_WHILE_MERGING_MAX && is_due(committer.load.pressure(), rules.marks) {
+            let due = Effort::Due { threshold: rules.marks.stale };
+            write_tail(committer, frozen, rules.keep_log, due, report)?;
+            wrote_tail = true;
+        }
     }
     Ok(())
+}
+
+fn is_merge_under_way(committer: &Committer) -> bool {
+    committer.store.tables().set().runs().iter().any(|run| run.is_being_merged())
 }
 
 /// Checks rule R12 in debug builds: purged <= snapshot <= applied <= last. With one voter what is

@@ -10,7 +10,7 @@ use std::time::Duration;
 use parking_lot::{Condvar, Mutex};
 
 use super::committer::Committer;
-use super::compaction::{Effort, Frozen, KeepLog, compact};
+use super::compaction::{Effort, Frozen, KeepLog, Rules, compact};
 use super::pressure::{Marks, is_due, is_far_behind};
 use super::stats::CompactionReport;
 use crate::error::{Error, Result};
@@ -186,8 +186,9 @@ impl Maintenance {
     }
 
     fn compact(&self, compaction: &mut Compaction, effort: Effort) -> Result<CompactionReport> {
-        let keep_log = self.schedule.keep_log;
-        let result = compact(&self.committer, &mut compaction.frozen, keep_log, effort);
+        let marks = Marks { stale: self.threshold(), ..self.marks };
+        let rules = Rules { keep_log: self.schedule.keep_log, marks };
+        let result = compact(&self.committer, &mut compaction.frozen, rules, effort);
         let now = self.committer.env.clock.elapsed();
         compaction.last = now;
         match &result {

@@ -327,13 +327,17 @@ impl TableStore {
     /// The merge that is under way; or else the one that the goal asks for.
     fn job(&self, set: &TableSet, goal: MergeGoal) -> Option<MergeJob> {
         let runs = set.runs();
-        if let Some(first) = runs.iter().position(|run| run.is_being_merged()) {
-            let last = runs.iter().rposition(|run| run.is_being_merged())?;
-            return Some(MergeJob { first, last, output: first.checked_sub(1) });
-        }
         let size =
             |run: &Arc<Run>| RunSize { data_bytes: run.data_bytes(), tombstones: run.tombstones() };
         let sizes: Vec<RunSize> = runs.iter().map(size).collect();
+        if let Some(first) = runs.iter().position(|run| run.is_being_merged()) {
+            // It goes on at the next opening where it would take long now.
+            if let MergeGoal::Rest { bytes: (least, most) } = goal {
+                rest(&sizes, least..=most)?;
+            }
+            let last = runs.iter().rposition(|run| run.is_being_merged())?;
+            return Some(MergeJob { first, last, output: first.checked_sub(1) });
+        }
         let Merge { first, last } = match goal {
             MergeGoal::Due { compaction_threshold } => {
                 let live_bytes = self.head.read().as_ref()?.live_bytes;

@@ -14,7 +14,9 @@ use hightower_kv::{
     StoreConfig,
 };
 
-use crate::support::{Pairs, open_sim, open_sim_with, pairs, real_config, sim_config};
+use crate::support::{
+    Pairs, open_sim, open_sim_with, pairs, real_config, sim_config, within_reason,
+};
 
 fn key(n: u64) -> Vec<u8> {
     format!("key/{n:06}").into_bytes()
@@ -237,6 +239,37 @@ fn the_directory_of_a_busy_store_with_threads_stays_within_bounds() {
     let live = engine.stats().live_bytes;
     let bound = 2 * live + 3 * config.max_segment_size;
     assert!(sum(&most) <= bound, "{live} bytes are live, and these files were there: {most:?}");
+    engine.close().unwrap();
+}
+
+#[test]
+fn writers_do_not_wait_for_the_end_of_a_merge() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut config = real_config(&directory.path().join("data"));
+    config.fsync_interval = Duration::from_millis(20);
+    config.worker_threads = 1;
+    let engine = SingleNodeEngine::with_config(config).unwrap();
+    for n in 0..15_000 {
+        engine.put(key(n), value(n, 0, 100)).unwrap();
+    }
+    let is_over = AtomicBool::new(false);
+    let (report, written) = std::thread::scope(|scope| {
+        let writer = scope.spawn(|| {
+            let mut numbers = 15_000..;
+            while !is_over.load(Ordering::Acquire) {
+                let n = numbers.next().unwrap();
+                engine.put(key(n), value(n, 0, 100)).unwrap();
+            }
+            numbers.start
+        });
+        let report = within_reason(|| engine.run_compaction_now().unwrap());
+        is_over.store(true, Ordering::Release);
+        (report, writer.join().unwrap())
+    });
+    // The tail as it was when the compaction began has at most 32 KiB of log, which is when writers
+    // wait: two hundred rows.
+    assert!(report.rows_written > 800, "{report:?}");
+    assert_eq!(pairs(&engine.snapshot_state()).len() as u64, written);
     engine.close().unwrap();
 }
 
