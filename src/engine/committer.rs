@@ -553,6 +553,7 @@ impl Committer {
         answer_all(pending, &self.closed());
         self.room.notify_all();
         self.work.notify_all();
+        self.throttle.close();
     }
 }
 

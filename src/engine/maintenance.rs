@@ -117,7 +117,10 @@ impl Maintenance {
         };
         // One leader commits at a time, so one thread carries all that is handed in.
         spawn("htkv-worker", |this| this.committer.work())?;
-        spawn("htkv-compact", Self::compact_in_background)?;
+        spawn("htkv-compact", |this| {
+            let _closing = ClosesThrottle(this);
+            this.compact_in_background();
+        })?;
         if !self.schedule.fsync_interval.is_zero() {
             spawn("htkv-sync", Self::sync_in_background)?;
         }
@@ -314,6 +317,15 @@ impl Maintenance {
     fn back_off(&self) -> Duration {
         let now = self.committer.env.clock.elapsed();
         self.compaction.lock().not_before.saturating_sub(now)
+    }
+}
+
+/// Sees to it that nobody waits for compactions of a thread that has ended, for whatever reason.
+struct ClosesThrottle<'a>(&'a Maintenance);
+
+impl Drop for ClosesThrottle<'_> {
+    fn drop(&mut self) {
+        self.0.committer.throttle.close();
     }
 }
 

@@ -8,10 +8,22 @@ use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
 
-/// Whether a compaction runs, or is about to, that is worth waiting for.
+/// Whether there is a compaction to wait for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Stage {
+    /// There is none.
+    #[default]
+    Idle,
+    /// One runs, or is about to.
+    Compacting,
+    /// There never will be one again: nobody waits.
+    Closed,
+}
+
+/// Where writers wait for a compaction.
 #[derive(Debug, Default)]
 pub(crate) struct Throttle {
-    compacting: Mutex<bool>,
+    stage: Mutex<Stage>,
     changed: Condvar,
 }
 
@@ -21,18 +33,31 @@ pub(crate) struct Compacting<'a>(&'a Throttle);
 impl Throttle {
     /// Tells that somebody is about to compact.
     pub(crate) fn expect(&self) {
-        *self.compacting.lock() = true;
+        self.enter(Stage::Compacting);
     }
 
     /// Tells that nobody compacts.
     pub(crate) fn end(&self) {
-        *self.compacting.lock() = false;
+        self.enter(Stage::Idle);
+    }
+
+    /// Tells that nobody ever will again.
+    pub(crate) fn close(&self) {
+        self.enter(Stage::Closed);
+    }
+
+    fn enter(&self, next: Stage) {
+        let mut stage = self.stage.lock();
+        if *stage != Stage::Closed {
+            *stage = next;
+        }
+        drop(stage);
         self.changed.notify_all();
     }
 
     /// Tells that a compaction begins.
     pub(crate) fn begin(&self) -> Compacting<'_> {
-        *self.compacting.lock() = true;
+        self.enter(Stage::Compacting);
         Compacting(self)
     }
 
@@ -43,15 +68,46 @@ impl Throttle {
 
     /// Waits while `is_far_behind` says so and a compaction runs, at most for `time`.
     pub(crate) fn wait(&self, time: Duration, is_far_behind: impl Fn() -> bool) {
-        let mut compacting = self.compacting.lock();
-        let waits = |compacting: &mut bool| *compacting && is_far_behind();
+        let mut stage = self.stage.lock();
+        let waits = |stage: &mut Stage| *stage == Stage::Compacting && is_far_behind();
         // Over time or not: the write goes on. It would only have been kinder to wait.
-        self.changed.wait_while_for(&mut compacting, waits, time);
+        self.changed.wait_while_for(&mut stage, waits, time);
     }
 }
 
 impl Drop for Compacting<'_> {
     fn drop(&mut self) {
         self.0.end();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Reached only by a failure.
+    const HANGS_AFTER: Duration = Duration::from_mins(1);
+
+    #[test]
+    fn nobody_waits_without_a_compaction_or_for_one_that_never_comes() {
+        let throttle = Throttle::default();
+        throttle.wait(HANGS_AFTER, || true);
+        throttle.close();
+        throttle.expect();
+        drop(throttle.begin());
+        throttle.expect();
+        throttle.wait(HANGS_AFTER, || true);
+    }
+
+    #[test]
+    fn who_waits_goes_on_when_the_compaction_ends_or_has_caught_up() {
+        let throttle = Throttle::default();
+        let compacting = throttle.begin();
+        throttle.wait(HANGS_AFTER, || false);
+        std::thread::scope(|scope| {
+            let waiting = scope.spawn(|| throttle.wait(HANGS_AFTER, || true));
+            drop(compacting);
+            assert!(waiting.join().is_ok());
+        });
     }
 }

@@ -74,8 +74,8 @@ pub fn everything(runs: &[RunSize]) -> Option<Merge> {
 }
 
 /// The merge that is worth its while when nobody writes any more: into one run, if that rewrites
-/// as many bytes as `bytes` allows, and the newer runs are at least an eighth of all, so that a byte
-/// is not rewritten for each little that comes.
+/// as many bytes as `bytes` allows, and the newer runs are at least an eighth of all, so that a
+/// byte is not rewritten for each little that comes.
 #[must_use]
 pub fn rest(runs: &[RunSize], bytes: RangeInclusive<u64>) -> Option<Merge> {
     let oldest = runs.last()?.data_bytes;
