@@ -34,6 +34,10 @@ use crate::storage::log_writer::Purpose;
 use crate::storage::store::Store;
 use crate::types::{LogId, LogIndex, NodeId, Term, Timestamp};
 
+/// How often a caller whose write is not synced looks whether it can lead before it goes to sleep.
+/// Measured with 1 to 8 threads on 2 cores: fewer make eight threads slower than one.
+const LOOKS_BEFORE_SLEEP: usize = 100;
+
 /// Most room that is kept for the next command.
 const SCRATCH_BYTES_MAX: usize = 1 << 20;
 
@@ -145,15 +149,19 @@ impl Committer {
     pub(crate) fn submit(&self, command: Command) -> Result<ApplyOutcome> {
         Answering::refuse()?;
         let purpose = self.check(&command)?;
-        {
-            let mut queue = self.queue.lock();
-            if queue.closed {
-                return Err(self.closed());
-            }
-            if !queue.leading && queue.pending.is_empty() {
-                queue.leading = true;
-                drop(queue);
+        // A round that does not sync takes about a microsecond, and being woken takes several: so
+        // whoever finds another leading looks again a few times before it goes to sleep. Where
+        // rounds sync, it is better to wait together and share the sync.
+        let looks = match self.rules.durability {
+            Durability::Buffered => LOOKS_BEFORE_SLEEP,
+            Durability::Synced => 1,
+        };
+        for look in 1..=looks {
+            if self.take_lead()? {
                 return self.lead_alone(command, purpose);
+            }
+            if look < looks {
+                std::thread::yield_now();
             }
         }
         // Encoded without the lock; whoever leads by now may have ended meanwhile.
@@ -174,6 +182,20 @@ impl Committer {
                 Turn::Lead => self.lead(),
             }
         }
+    }
+
+    /// Becomes the leader, if there is none and nobody waits. Whoever gets `true` must lead.
+    ///
+    /// # Errors
+    /// `Closed`, `Poisoned`.
+    fn take_lead(&self) -> Result<bool> {
+        let mut queue = self.queue.lock();
+        if queue.closed {
+            return Err(self.closed());
+        }
+        let takes = !queue.leading && queue.pending.is_empty();
+        queue.leading |= takes;
+        Ok(takes)
     }
 
     /// Hands a command in. The answer comes from whoever commits it.
@@ -224,6 +246,9 @@ impl Committer {
     /// commands before it may still change what it looks at, but never to something on disk that
     /// was not read before.
     fn check_looks(&self, command: &Command) -> Result<()> {
+        if self.store.tables().is_empty() {
+            return Ok(());
+        }
         Ok(self.replica.read().kv.check(command)?)
     }
 

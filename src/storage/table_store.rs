@@ -8,6 +8,7 @@
 //! opening removes those.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use parking_lot::{Mutex, MutexGuard, RwLock};
@@ -98,6 +99,7 @@ pub struct TableStore {
     /// Held for the length of a change.
     names: Mutex<Names>,
     set: RwLock<Arc<TableSet>>,
+    has_tables: AtomicBool,
     head: RwLock<Option<ManifestHead>>,
 }
 
@@ -170,6 +172,7 @@ impl TableStore {
             metrics: TableMetrics::new(),
             names: Mutex::new(Names { number, next_table, dead: Vec::new() }),
             set: RwLock::new(Arc::clone(&set)),
+            has_tables: AtomicBool::new(!set.is_empty()),
             head: RwLock::new(head),
         };
         store.share_memory(&set);
@@ -192,6 +195,12 @@ impl TableStore {
         names.dead.retain(|id| !live.contains(id));
         self.remove_dead(&mut names);
         Ok(())
+    }
+
+    /// Whether there is no table. Cheaper than asking the set.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        !self.has_tables.load(Ordering::Acquire)
     }
 
     /// The tables as they are now.
@@ -396,6 +405,7 @@ impl TableStore {
         // In this order, or a reader finds an older value: see `hot_map`.
         self.hot.move_to(number);
         self.hot.remove_all(hashes);
+        self.has_tables.store(!next.is_empty(), Ordering::Release);
         let before = std::mem::replace(&mut *self.set.write(), Arc::clone(&next));
         *self.head.write() = Some(manifest.head);
         let live: Vec<TableId> = next.tables().map(|entry| entry.summary.id).collect();
