@@ -141,17 +141,12 @@ fn write_tail(
     effort: Effort,
     report: &mut CompactionReport,
 ) -> Result<()> {
-    if frozen.is_some() {
-        write_frozen(committer, frozen, keep_log, effort, report)?;
-    }
+    write_frozen(committer, frozen, keep_log, effort, report)?;
     freeze(committer, frozen);
-    if frozen.is_some() {
-        write_frozen(committer, frozen, keep_log, effort, report)?;
-    }
-    Ok(())
+    write_frozen(committer, frozen, keep_log, effort, report)
 }
 
-/// Makes the frozen tail a run of tables, and purges the log that it covers.
+/// Makes the frozen tail, if there is one, a run of tables, and purges the log that it covers.
 fn write_frozen(
     committer: &Committer,
     frozen: &mut Option<Frozen>,
