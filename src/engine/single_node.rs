@@ -74,7 +74,8 @@ impl SingleNodeEngine {
         Self::with_config(StoreConfig { data_dir, ..StoreConfig::default() })
     }
 
-    /// Opens a store, or creates it. Cost: reading the newest snapshot and the log behind it.
+    /// Opens a store, or creates it. Cost: reading the filters and indexes of its tables, and the
+    /// log behind the newest manifest; no value.
     ///
     /// # Errors
     /// `Validation` for a configuration that cannot be; `Locked`, `UnusableDirectory`; `Corrupt`,
@@ -209,7 +210,7 @@ impl SingleNodeEngine {
             segments: log.segments,
             log_bytes: log.bytes,
             unsynced_bytes: log.unsynced_bytes,
-            tail_bytes: pressure.tail,
+            tail_bytes: pressure.tail + committer.replica.read().kv.frozen_bytes(),
             disk_full: log.disk_full,
             ..EngineStats::default()
         };

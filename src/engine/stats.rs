@@ -40,7 +40,8 @@ pub struct EngineStats {
     pub table_bytes: u64,
     /// Sorted sequences that they make; a read may have to look into each.
     pub runs: usize,
-    /// Memory of the tail, roughly: what is not in tables yet.
+    /// Memory of the tail, roughly: what is not in tables yet, the part included that is just being
+    /// written to one.
     pub tail_bytes: u64,
     /// Memory of cached blocks and rows, and of what is kept of each open table.
     pub cache_bytes: u64,

@@ -4,7 +4,7 @@ use std::ops::Bound;
 
 use bytes::Bytes;
 
-use super::value::{Value, Versioned};
+use super::value::Value;
 use crate::storage::error::StorageError;
 use crate::storage::index::{Index, Range};
 use crate::storage::merge_cursor::{MergeCursor, RowCursor};
@@ -25,18 +25,6 @@ pub struct Row<'a> {
     pub version: Version,
     /// The stamp of that entry.
     pub timestamp: Timestamp,
-}
-
-impl Row<'_> {
-    /// A copy of value, version and stamp.
-    #[must_use]
-    pub fn to_versioned(&self) -> Versioned {
-        Versioned {
-            value: Value::from(Bytes::copy_from_slice(self.value)),
-            version: self.version,
-            timestamp: self.timestamp,
-        }
-    }
 }
 
 /// Rows of a state one after the other, each lent until the next is asked for: nothing is copied,

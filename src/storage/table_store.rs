@@ -262,12 +262,6 @@ impl TableStore {
         added.inspect_err(|error| self.give_up(&mut names, &written, error))
     }
 
-    /// Whether [`Self::merge_step`] has something to do.
-    #[must_use]
-    pub fn is_merge_due(&self, goal: MergeGoal) -> bool {
-        self.job(&self.set(), goal).is_some()
-    }
-
     /// Does one step of the merge that is under way, or that is due: writes one table at most.
     /// `None` when nothing is to be done. Calling it until then comes to an end, as long as no runs
     /// are added meanwhile.

@@ -134,6 +134,30 @@ fn a_clean_close_leaves_nothing_to_replay_and_opening_reads_no_values() {
     assert_eq!(engine.get(&key(77)).unwrap().unwrap(), value(77, 0, 4000));
 }
 
+#[test]
+fn a_close_merges_what_is_small_and_worth_it_and_leaves_the_rest() {
+    let runs_after_close = |rows: u64, len: usize| {
+        let fs = SimFs::new(1);
+        let mut config = sim_config();
+        config.max_segment_size = 1 << 20;
+        config.fsync_interval = Duration::from_hours(1);
+        let engine = open_sim_with(&fs, &config).unwrap();
+        for n in 0..rows {
+            engine.put(key(n * 7919 % rows), value(n, 0, len)).unwrap();
+        }
+        let before = engine.stats().runs;
+        engine.close().unwrap();
+        let engine = open_sim_with(&fs, &config).unwrap();
+        assert_eq!(engine.len().unwrap() as u64, rows);
+        (before, engine.stats().runs)
+    };
+    let (before, after) = runs_after_close(2000, 800);
+    assert!(before > 1 && after == 1, "{before} runs, then {after}");
+    // Too little for reads to gain: the close only adds the run of its tail.
+    let (before, after) = runs_after_close(1000, 800);
+    assert!(before > 1 && after == before + 1, "{before} runs, then {after}");
+}
+
 /// Runs steps, and after each holds the directory to its bound.
 fn stays_within_bounds(config: &StoreConfig, mut step: impl FnMut(&SingleNodeEngine, u64)) {
     let fs = SimFs::new(1);
