@@ -9,29 +9,22 @@
 //! the order of the answers are one.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use super::commit_queue::{Answer, Answering, CommitRules, Pending, Queue, answer_all, purpose_of};
-use super::pressure::Pressure;
-use super::replay::{Replica, stale_bytes};
-use super::shared::Shared;
+use super::machine::Machine;
 use super::submission::{Reply, Slot, Submission, Turn};
-use super::throttle::Throttle;
 use crate::command::Command;
 use crate::command::codec;
 use crate::command::limits::validate_command;
-use crate::env::Env;
 use crate::error::{Error, Result};
 use crate::metrics::EngineMetrics;
-use crate::state::{Applied, ApplyError, ApplyOutcome, Durability};
+use crate::state::{Applied, ApplyOutcome, Durability};
 use crate::storage::error::StorageError;
-use crate::storage::frame::frame_len;
 use crate::storage::log_entry::{Completion, EntryKind, EntryRef};
 use crate::storage::log_writer::Purpose;
-use crate::storage::store::Store;
 use crate::types::{LogId, LogIndex, NodeId, Term, Timestamp};
 
 /// How often a caller whose write is not synced looks whether it can lead before it goes to sleep.
@@ -50,31 +43,10 @@ struct Leader {
     scratch: Vec<u8>,
 }
 
-/// What has gathered since the tail was last set aside, in bytes. Changed under the replica's lock;
-/// read without, by whoever wonders whether a compaction is due.
-#[derive(Debug, Default)]
-pub(crate) struct Load {
-    /// Of no use in the log, the part included that is being compacted.
-    pub(crate) stale: AtomicU64,
-    /// Log that no table covers.
-    pub(crate) behind: AtomicU64,
-    /// Memory of the tail.
-    pub(crate) tail: AtomicU64,
-}
-
-impl Load {
-    pub(crate) fn pressure(&self) -> Pressure {
-        let load = |bytes: &AtomicU64| bytes.load(Ordering::Relaxed);
-        Pressure { behind: load(&self.behind), tail: load(&self.tail), stale: load(&self.stale) }
-    }
-}
-
 /// The heart of an engine of one voter.
 #[derive(Debug)]
 pub(crate) struct Committer {
-    pub(crate) env: Env,
-    pub(crate) store: Store,
-    pub(crate) replica: Shared<Replica>,
+    pub(crate) machine: Machine,
     rules: CommitRules,
     node: NodeId,
     /// Of this opening: with one voter it never changes.
@@ -85,61 +57,29 @@ pub(crate) struct Committer {
     /// Signalled when there are commands and nobody to lead.
     work: Condvar,
     leader: Mutex<Leader>,
-    /// What has gathered since tables were last written.
-    pub(crate) load: Load,
-    pub(crate) throttle: Throttle,
-    /// Set when a panic may have left a command half applied.
-    torn: AtomicBool,
     metrics: EngineMetrics,
 }
 
 impl Committer {
-    /// `term` is this opening's, `replica` has applied everything in the log.
-    pub(crate) fn new(
-        env: Env,
-        store: Store,
-        replica: Replica,
-        term: Term,
-        rules: CommitRules,
-        pressure: Pressure,
-    ) -> Self {
-        let load = Load {
-            stale: AtomicU64::new(pressure.stale),
-            behind: AtomicU64::new(pressure.behind),
-            tail: AtomicU64::new(pressure.tail),
-        };
-        let next = replica.last.map_or(LogIndex(0), |last| last.index.next());
+    /// `term` is this opening's, `machine` has applied everything in the log.
+    pub(crate) fn new(machine: Machine, term: Term, rules: CommitRules) -> Self {
+        let last = machine.replica.read().last;
+        let next = last.map_or(LogIndex(0), |last| last.index.next());
         Self {
-            env,
-            node: store.identity().node,
+            node: machine.store.identity().node,
             term,
-            store,
-            replica: Shared::new(replica),
+            machine,
             rules,
             queue: Mutex::new(Queue::default()),
             room: Condvar::new(),
             work: Condvar::new(),
             leader: Mutex::new(Leader { next, scratch: Vec::new() }),
-            load,
-            throttle: Throttle::default(),
-            torn: AtomicBool::new(false),
             metrics: EngineMetrics::new(),
         }
     }
 
     pub(crate) const fn term(&self) -> Term {
         self.term
-    }
-
-    /// Whether the state may be read.
-    ///
-    /// # Errors
-    /// `Poisoned` when a panic may have left a command half applied.
-    pub(crate) fn check_readable(&self) -> Result<()> {
-        if self.torn.load(Ordering::Acquire) {
-            self.store.log().check()?;
-        }
-        Ok(())
     }
 
     /// Commits a command on this thread, or waits until another has.
@@ -237,19 +177,9 @@ impl Committer {
 
     /// Checks that a command may be proposed, and whether it needs room.
     fn check(&self, command: &Command) -> Result<Purpose> {
-        self.store.log().check()?;
+        self.machine.store.log().check()?;
         validate_command(command, &self.rules.limits)?;
         Ok(purpose_of(command))
-    }
-
-    /// Refuses a command that would have to look at rows that cannot be read. Called by the leader:
-    /// commands before it may still change what it looks at, but never to something on disk that
-    /// was not read before.
-    fn check_looks(&self, command: &Command) -> Result<()> {
-        if self.store.tables().is_empty() {
-            return Ok(());
-        }
-        Ok(self.replica.read().kv.check(command)?)
     }
 
     /// Queues a command, after waiting for room. A command that gets none is answered `Overloaded`.
@@ -284,23 +214,23 @@ impl Committer {
         let leading = Leading(self);
         let started = self.start_timing();
         let mut leader = self.leader.lock();
-        self.check_looks(&command)?;
+        self.machine.check_looks(&command)?;
         let id = LogId { term: self.term, leader: self.node, index: leader.next };
-        let clock = self.env.clock.now();
+        let clock = self.machine.env.clock.now();
         let mut head = std::mem::take(&mut leader.scratch);
         codec::encode_head_into(&command, &mut head);
         let payload = [head.as_slice(), codec::body_of(&command)];
         let bytes = payload_len(payload);
         let entry = EntryRef { id, clock, kind: EntryKind::Normal, payload };
-        let appended = self.store.log().append_one(&entry, purpose);
+        let appended = self.machine.store.log().append_one(&entry, purpose);
         if head.capacity() <= SCRATCH_BYTES_MAX {
             leader.scratch = head;
         }
         let result = appended.map_err(|error| self.refusal(error)).and_then(|()| {
             leader.next = id.index.next();
             self.make_durable()?;
-            let mut replica = self.replica.write();
-            let applied = self.apply(&mut replica, id, clock, command, bytes)?;
+            let mut replica = self.machine.replica.write();
+            let applied = self.machine.apply(&mut replica, id, clock, command, bytes)?;
             Ok(applied.with_durability(self.rules.durability))
         });
         drop(leader);
@@ -341,7 +271,7 @@ impl Committer {
         if round.is_empty() {
             return;
         }
-        let clock = self.env.clock.now();
+        let clock = self.machine.env.clock.now();
         let first = leader.next;
         if let Err(error) = self.append_round(&leader, clock, &mut round) {
             drop(leader);
@@ -355,13 +285,13 @@ impl Committer {
         let mut answers = Vec::with_capacity(round.len());
         let mut bytes = 0;
         {
-            let mut replica = self.replica.write();
+            let mut replica = self.machine.replica.write();
             let mut index = first;
             for pending in round {
                 let len = pending.bytes();
                 bytes += len as u64;
                 let id = LogId { term: self.term, leader: self.node, index };
-                let applied = self.apply(&mut replica, id, clock, pending.command, len);
+                let applied = self.machine.apply(&mut replica, id, clock, pending.command, len);
                 answers.push((pending.reply, applied));
                 index = index.next();
             }
@@ -381,7 +311,7 @@ impl Committer {
     /// Answers the commands that would have to look at rows that cannot be read, and takes them out
     /// of the round.
     fn refuse_unreadable(&self, round: &mut Vec<Pending>) {
-        let readable = |pending: &Pending| self.check_looks(&pending.command);
+        let readable = |pending: &Pending| self.machine.check_looks(&pending.command);
         if round.iter().all(|pending| readable(pending).is_ok()) {
             return;
         }
@@ -438,18 +368,18 @@ impl Committer {
             entries.push(EntryRef { id, clock, kind: EntryKind::Normal, payload });
             index = index.next();
         }
-        self.store.log().append_refs(&entries, purpose, Completion::none())
+        self.machine.store.log().append_refs(&entries, purpose, Completion::none())
     }
 
     /// When a round began, where it will sync: reading the clock is nothing beside that. Other
     /// rounds take about as long as it takes to time them.
     fn start_timing(&self) -> Option<Duration> {
-        (self.rules.durability == Durability::Synced).then(|| self.env.clock.elapsed())
+        (self.rules.durability == Durability::Synced).then(|| self.machine.env.clock.elapsed())
     }
 
     fn stop_timing(&self, started: Option<Duration>) {
         if let Some(started) = started {
-            let elapsed = self.env.clock.elapsed().saturating_sub(started);
+            let elapsed = self.machine.env.clock.elapsed().saturating_sub(started);
             self.metrics.commit_seconds.record(elapsed);
         }
     }
@@ -459,49 +389,17 @@ impl Committer {
     fn make_durable(&self) -> Result<()> {
         match self.rules.durability {
             Durability::Buffered => Ok(()),
-            Durability::Synced => self.store.log().sync().map_err(|error| {
+            Durability::Synced => self.machine.store.log().sync().map_err(|error| {
                 // The entry is in the file; whether it is on the device, nobody knows.
                 Error::OutcomeUnknown { cause: error.to_string().into() }
             }),
         }
     }
 
-    fn apply(
-        &self,
-        replica: &mut Replica,
-        id: LogId,
-        clock: Timestamp,
-        command: Command,
-        payload_len: usize,
-    ) -> Result<Applied> {
-        let applied = match replica.kv.apply(id.index, clock, command) {
-            Ok(applied) => applied,
-            Err(ApplyError::NotInOrder(_)) => {
-                unreachable!("the leader counts the indexes one by one")
-            }
-            Err(ApplyError::Unreadable(error)) => return Err(self.halt(&error)),
-        };
-        replica.last = Some(id);
-        let stale = stale_bytes(&applied, payload_len);
-        if stale > 0 {
-            self.load.stale.fetch_add(stale, Ordering::Relaxed);
-        }
-        self.load.behind.fetch_add(frame_len(payload_len) as u64, Ordering::Relaxed);
-        self.load.tail.store(replica.kv.tail_bytes(), Ordering::Relaxed);
-        Ok(applied)
-    }
-
-    /// Stops the store: an entry is in the log, and rows that it looks at, which could be read a
-    /// moment ago, cannot be now. What follows it cannot be applied either.
-    fn halt(&self, error: &StorageError) -> Error {
-        self.torn.store(true, Ordering::Release);
-        self.store.log().poison(&format!("a committed entry could not be applied: {error}"));
-        Error::OutcomeUnknown { cause: error.to_string().into() }
-    }
-
     /// What a caller is told whose command could not be appended.
     fn refusal(&self, error: StorageError) -> Error {
-        let written = matches!(error, StorageError::Io { .. }) && self.store.log().check().is_err();
+        let written =
+            matches!(error, StorageError::Io { .. }) && self.machine.store.log().check().is_err();
         let error = if written {
             Error::OutcomeUnknown { cause: error.to_string().into() }
         } else {
@@ -550,7 +448,7 @@ impl Committer {
 
     /// Why no more commands are taken.
     fn closed(&self) -> Error {
-        match self.store.log().check() {
+        match self.machine.store.log().check() {
             Err(error) => Error::from(error),
             Ok(()) => Error::Closed("closed"),
         }
@@ -565,8 +463,7 @@ impl Committer {
 
     /// After a panic in a thread of the store: it stops, and everybody who waits is told.
     pub(crate) fn abandon(&self, cause: &str) {
-        self.torn.store(true, Ordering::Release);
-        self.store.log().poison(cause);
+        self.machine.stop(cause);
         let pending = {
             let mut queue = self.queue.lock();
             queue.leading = false;
@@ -578,7 +475,6 @@ impl Committer {
         answer_all(pending, &self.closed());
         self.room.notify_all();
         self.work.notify_all();
-        self.throttle.close();
     }
 }
 

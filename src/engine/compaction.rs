@@ -4,7 +4,7 @@
 
 use std::sync::atomic::Ordering;
 
-use super::committer::Committer;
+use super::machine::Machine;
 use super::pressure::{Marks, is_due};
 use super::replay::membership_bytes;
 use super::stats::CompactionReport;
@@ -75,46 +75,46 @@ pub(crate) struct Frozen {
 /// `DiskFull`, `Io`, `Corrupt` for a damaged table: the last manifest is in force, the frozen tail
 /// is kept in memory, and it can be tried again. `Poisoned`.
 pub(crate) fn compact(
-    committer: &Committer,
+    machine: &Machine,
     frozen: &mut Option<Frozen>,
     rules: Rules,
     effort: Effort,
 ) -> Result<CompactionReport> {
-    let _stop = StopOnPanic(committer);
-    let _running = committer.throttle.begin();
-    let started = committer.env.clock.elapsed();
-    committer.store.log().check()?;
+    let _stop = StopOnPanic(machine);
+    let _running = machine.throttle.begin();
+    let started = machine.env.clock.elapsed();
+    machine.store.log().check()?;
     let mut report =
-        CompactionReport { bytes_before: bytes_of(committer), ..CompactionReport::default() };
-    write_tail(committer, frozen, rules.keep_log, effort, &mut report)?;
-    merge(committer, frozen, rules, effort, &mut report)?;
-    validate(committer);
-    report.bytes_after = bytes_of(committer);
-    report.elapsed = committer.env.clock.elapsed().saturating_sub(started);
-    tell(committer, &mut report);
+        CompactionReport { bytes_before: bytes_of(machine), ..CompactionReport::default() };
+    write_tail(machine, frozen, rules.keep_log, effort, &mut report)?;
+    merge(machine, frozen, rules, effort, &mut report)?;
+    validate(machine);
+    report.bytes_after = bytes_of(machine);
+    report.elapsed = machine.env.clock.elapsed().saturating_sub(started);
+    tell(machine, &mut report);
     Ok(report)
 }
 
 /// Stops the store when a compaction panics, which is a fault of this crate: nobody knows what it
 /// left half done, and without compaction log and memory would grow for ever.
-struct StopOnPanic<'a>(&'a Committer);
+struct StopOnPanic<'a>(&'a Machine);
 
 impl Drop for StopOnPanic<'_> {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            self.0.abandon("a thread panicked while it compacted");
+            self.0.stop("a thread panicked while it compacted");
         }
     }
 }
 
-fn bytes_of(committer: &Committer) -> u64 {
-    committer.store.log().stats().bytes + committer.store.tables().set().bytes()
+fn bytes_of(machine: &Machine) -> u64 {
+    machine.store.log().stats().bytes + machine.store.tables().set().bytes()
 }
 
 /// Sets the tail aside, unless nothing was applied since the last manifest.
-fn freeze(committer: &Committer, frozen: &mut Option<Frozen>) {
-    let covered = committer.store.tables().manifest_head().map(|head| head.last);
-    let mut replica = committer.replica.write();
+fn freeze(machine: &Machine, frozen: &mut Option<Frozen>) {
+    let covered = machine.store.tables().manifest_head().map(|head| head.last);
+    let mut replica = machine.replica.write();
     let Some(last) = replica.last.filter(|&last| Some(last) != covered) else { return };
     replica.kv.freeze();
     let view = replica.kv.as_view();
@@ -127,47 +127,47 @@ fn freeze(committer: &Committer, frozen: &mut Option<Frozen>) {
         ..ManifestHead::default()
     };
     // Under the lock, so that no write is counted on the wrong side.
-    let stale = committer.load.stale.load(Ordering::Relaxed);
-    committer.load.behind.store(0, Ordering::Relaxed);
-    committer.load.tail.store(0, Ordering::Relaxed);
+    let stale = machine.load.stale.load(Ordering::Relaxed);
+    machine.load.behind.store(0, Ordering::Relaxed);
+    machine.load.tail.store(0, Ordering::Relaxed);
     *frozen = Some(Frozen { head, stale });
 }
 
 /// Writes the tail as it is now, and before it one that an earlier attempt has set aside.
 fn write_tail(
-    committer: &Committer,
+    machine: &Machine,
     frozen: &mut Option<Frozen>,
     keep_log: KeepLog,
     effort: Effort,
     report: &mut CompactionReport,
 ) -> Result<()> {
-    write_frozen(committer, frozen, keep_log, effort, report)?;
-    freeze(committer, frozen);
-    write_frozen(committer, frozen, keep_log, effort, report)
+    write_frozen(machine, frozen, keep_log, effort, report)?;
+    freeze(machine, frozen);
+    write_frozen(machine, frozen, keep_log, effort, report)
 }
 
 /// Makes the frozen tail, if there is one, a run of tables, and purges the log that it covers.
 fn write_frozen(
-    committer: &Committer,
+    machine: &Machine,
     frozen: &mut Option<Frozen>,
     keep_log: KeepLog,
     effort: Effort,
     report: &mut CompactionReport,
 ) -> Result<()> {
     let Some(Frozen { head, stale }) = frozen.clone() else { return Ok(()) };
-    let log = committer.store.log();
+    let log = machine.store.log();
     // The manifest must not be ahead of what a power cut leaves of the log.
     log.sync()?;
-    let rows = committer.replica.read().kv.frozen();
-    let set = committer.store.add_run(&head, &rows)?;
+    let rows = machine.replica.read().kv.frozen();
+    let set = machine.store.add_run(&head, &rows)?;
     report.rows_written += rows.len() as u64;
     drop(rows);
-    let replaced = committer.replica.write().kv.rebase(set, true);
+    let replaced = machine.replica.write().kv.rebase(set, true);
     *frozen = None;
     // Freeing a whole tail takes a while, so not under the lock.
     drop(replaced);
-    committer.load.stale.fetch_sub(stale, Ordering::Relaxed);
-    committer.throttle.progress();
+    machine.load.stale.fetch_sub(stale, Ordering::Relaxed);
+    machine.throttle.progress();
     let stays = |most| log.stats().bytes <= most;
     match effort {
         _ if keep_log == KeepLog::Keep => Ok(()),
@@ -189,7 +189,7 @@ fn write_frozen(
 /// Merges tables for as long as it pays. Between two tables of it the tail is written when that is
 /// due, or writers would wait for the end of a merge that takes minutes.
 fn merge(
-    committer: &Committer,
+    machine: &Machine,
     frozen: &mut Option<Frozen>,
     rules: Rules,
     effort: Effort,
@@ -201,12 +201,12 @@ fn merge(
         Effort::Close { .. } => MergeGoal::Rest { bytes: REST_BYTES },
     };
     // One that an earlier compaction has begun is brought to its end first.
-    let mut is_earlier = is_merge_under_way(committer);
+    let mut is_earlier = is_merge_under_way(machine);
     let mut wrote_tail = false;
-    while let Some(step) = committer.store.merge_step(goal)? {
+    while let Some(step) = machine.store.merge_step(goal)? {
         let runs = step.set.runs().len();
-        drop(committer.replica.write().kv.rebase(step.set, false));
-        committer.throttle.progress();
+        drop(machine.replica.write().kv.rebase(step.set, false));
+        machine.throttle.progress();
         if step.progress == MergeProgress::Done {
             report.merges += 1;
             // What came in meanwhile is left to the next compaction: beside a writer that does not
@@ -215,38 +215,38 @@ fn merge(
                 return Ok(());
             }
             (is_earlier, wrote_tail) = (false, false);
-        } else if runs < RUNS_WHILE_MERGING_MAX && is_due(committer.load.pressure(), rules.marks) {
+        } else if runs < RUNS_WHILE_MERGING_MAX && is_due(machine.load.pressure(), rules.marks) {
             let due = Effort::Due { threshold: rules.marks.stale };
-            write_tail(committer, frozen, rules.keep_log, due, report)?;
+            write_tail(machine, frozen, rules.keep_log, due, report)?;
             wrote_tail = true;
         }
     }
     Ok(())
 }
 
-fn is_merge_under_way(committer: &Committer) -> bool {
-    committer.store.tables().set().runs().iter().any(|run| run.is_being_merged())
+fn is_merge_under_way(machine: &Machine) -> bool {
+    machine.store.tables().set().runs().iter().any(|run| run.is_being_merged())
 }
 
 /// Checks rule R12 in debug builds: purged <= snapshot <= applied <= last. With one voter what is
 /// applied is committed.
-fn validate(committer: &Committer) {
+fn validate(machine: &Machine) {
     if cfg!(debug_assertions) {
-        let applied = committer.replica.read().last;
-        let hard = committer.store.log().hard_state();
-        let snapshot = committer.store.tables().manifest_head().map(|head| head.last);
+        let applied = machine.replica.read().last;
+        let hard = machine.store.log().hard_state();
+        let snapshot = machine.store.tables().manifest_head().map(|head| head.last);
         assert!(hard.purged <= snapshot, "purged {:?}, snapshot {snapshot:?}", hard.purged);
         assert!(snapshot <= applied, "snapshot {snapshot:?}, applied {applied:?}");
         assert!(applied <= hard.last, "applied {applied:?}, last {:?}", hard.last);
     }
 }
 
-fn tell(committer: &Committer, report: &mut CompactionReport) {
-    let tables = committer.store.tables();
+fn tell(machine: &Machine, report: &mut CompactionReport) {
+    let tables = machine.store.tables();
     let set = tables.set();
     let last = tables.manifest_head().map(|head| head.last.index);
     report.version = Version::from(last.unwrap_or(LogIndex(0)));
-    let view = committer.replica.read().kv.view();
+    let view = machine.replica.read().kv.view();
     report.rows = view.len() as u64;
     report.tables = set.tables().count();
     report.table_bytes = set.bytes();

@@ -75,7 +75,7 @@ pub(crate) struct Maintenance {
 
 impl Maintenance {
     pub(crate) fn new(committer: Committer, schedule: Schedule, marks: Marks) -> Self {
-        let now = committer.env.clock.elapsed();
+        let now = committer.machine.env.clock.elapsed();
         let compaction = Compaction {
             frozen: None,
             last: now,
@@ -109,7 +109,7 @@ impl Maintenance {
             let spawned = Builder::new().name(name.to_owned()).spawn(move || run(&this));
             let thread = spawned.map_err(|source| Error::Io {
                 operation: "start a thread for",
-                path: self.committer.store.directory().to_owned(),
+                path: self.committer.machine.store.directory().to_owned(),
                 source: Arc::new(source),
             })?;
             threads.push(thread);
@@ -138,9 +138,9 @@ impl Maintenance {
     /// Called before each write that a thread waits for: where compaction cannot keep pace, waits
     /// for it, so that log and tail stay bounded. A compaction that fails holds nobody up.
     pub(crate) fn before_write(&self) {
-        let is_far_behind = || is_far_behind(self.committer.load.pressure(), self.marks);
+        let is_far_behind = || is_far_behind(self.committer.machine.load.pressure(), self.marks);
         if is_far_behind() {
-            self.committer.throttle.wait(self.schedule.wait_max, is_far_behind);
+            self.committer.machine.throttle.wait(self.schedule.wait_max, is_far_behind);
         }
     }
 
@@ -150,7 +150,7 @@ impl Maintenance {
         if self.has_threads.load(Ordering::Acquire) {
             if is_due && !self.asked.swap(true, Ordering::AcqRel) {
                 // On a busy machine it may be a while before the thread gets to run.
-                self.committer.throttle.expect();
+                self.committer.machine.throttle.expect();
                 // Under the lock, so that a thread about to wait does not miss it.
                 let _stop = self.stop.lock();
                 self.wake_compact.notify_all();
@@ -179,9 +179,11 @@ impl Maintenance {
 
     /// Writes what is only in the log, if anything is worth it. Called when nobody writes any more.
     pub(crate) fn compact_to_close(&self) {
-        let has_tail = self.committer.replica.read().kv.has_tail();
-        let behind = self.committer.load.pressure().behind;
-        if (has_tail || behind > CLOSE_BEHIND_MIN) && self.committer.store.log().check().is_ok() {
+        let has_tail = self.committer.machine.replica.read().kv.has_tail();
+        let behind = self.committer.machine.load.pressure().behind;
+        if (has_tail || behind > CLOSE_BEHIND_MIN)
+            && self.committer.machine.store.log().check().is_ok()
+        {
             // The result was logged and counted; the log has everything.
             let log_bytes_max = CLOSE_LOG_MAX.min(self.marks.behind);
             drop(self.compact(&mut self.compaction.lock(), Effort::Close { log_bytes_max }));
@@ -191,8 +193,8 @@ impl Maintenance {
     fn compact(&self, compaction: &mut Compaction, effort: Effort) -> Result<CompactionReport> {
         let marks = Marks { stale: self.threshold(), ..self.marks };
         let rules = Rules { keep_log: self.schedule.keep_log, marks };
-        let result = compact(&self.committer, &mut compaction.frozen, rules, effort);
-        let now = self.committer.env.clock.elapsed();
+        let result = compact(&self.committer.machine, &mut compaction.frozen, rules, effort);
+        let now = self.committer.machine.env.clock.elapsed();
         compaction.last = now;
         match &result {
             Ok(_) => {
@@ -218,23 +220,26 @@ impl Maintenance {
 
     /// Cheap: a few loads.
     fn is_due(&self) -> bool {
-        is_due(self.committer.load.pressure(), Marks { stale: self.threshold(), ..self.marks })
+        is_due(
+            self.committer.machine.load.pressure(),
+            Marks { stale: self.threshold(), ..self.marks },
+        )
     }
 
     fn is_time_over(&self) -> bool {
         let interval = self.schedule.compaction_interval;
-        if interval.is_zero() || self.committer.load.pressure().behind == 0 {
+        if interval.is_zero() || self.committer.machine.load.pressure().behind == 0 {
             return false;
         }
         let Some(compaction) = self.compaction.try_lock() else { return false };
-        self.committer.env.clock.elapsed().saturating_sub(compaction.last) >= interval
+        self.committer.machine.env.clock.elapsed().saturating_sub(compaction.last) >= interval
     }
 
     /// A failure is counted and logged, never returned from a write that succeeded.
     fn compact_if_due(&self) {
         let is_time_over = self.is_time_over();
         let mut compaction = self.compaction.lock();
-        if self.committer.env.clock.elapsed() < compaction.not_before {
+        if self.committer.machine.env.clock.elapsed() < compaction.not_before {
             return;
         }
         if is_time_over || self.is_due() {
@@ -249,7 +254,7 @@ impl Maintenance {
         if interval.is_zero() {
             return;
         }
-        let now = micros(self.committer.env.clock.elapsed());
+        let now = micros(self.committer.machine.env.clock.elapsed());
         let last = self.synced_at.load(Ordering::Relaxed);
         if now.saturating_sub(last) >= micros(interval) {
             self.synced_at.store(now, Ordering::Relaxed);
@@ -259,7 +264,7 @@ impl Maintenance {
 
     /// A failure has poisoned the log, which every later call tells.
     fn sync_quietly(&self) {
-        if let Err(error) = self.committer.store.log().sync() {
+        if let Err(error) = self.committer.machine.store.log().sync() {
             tracing::error!(%error, "an interval sync failed");
         }
     }
@@ -277,7 +282,7 @@ impl Maintenance {
 
     fn sync_in_background(&self) {
         while self.pause(&self.wake_sync, self.schedule.fsync_interval, || ()) {
-            if self.committer.store.log().check().is_err() {
+            if self.committer.machine.store.log().check().is_err() {
                 return;
             }
             self.sync_quietly();
@@ -303,10 +308,10 @@ impl Maintenance {
             let time = if failed { back_off } else { interval };
             let before = || {
                 self.asked.store(failed, Ordering::Release);
-                self.committer.throttle.end();
+                self.committer.machine.throttle.end();
             };
             if !self.pause(&self.wake_compact, time, before)
-                || self.committer.store.log().check().is_err()
+                || self.committer.machine.store.log().check().is_err()
             {
                 return;
             }
@@ -315,7 +320,7 @@ impl Maintenance {
 
     /// How long to wait after a failed compaction; zero when the last one did not fail.
     fn back_off(&self) -> Duration {
-        let now = self.committer.env.clock.elapsed();
+        let now = self.committer.machine.env.clock.elapsed();
         self.compaction.lock().not_before.saturating_sub(now)
     }
 }
@@ -325,7 +330,7 @@ struct ClosesThrottle<'a>(&'a Maintenance);
 
 impl Drop for ClosesThrottle<'_> {
     fn drop(&mut self) {
-        self.0.committer.throttle.close();
+        self.0.committer.machine.throttle.close();
     }
 }
 

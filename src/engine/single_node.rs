@@ -13,6 +13,7 @@ use super::budget::{marks_of, table_options};
 use super::commit_queue::CommitRules;
 use super::committer::Committer;
 use super::compaction::KeepLog;
+use super::machine::Machine;
 use super::maintenance::{Maintenance, Schedule};
 use super::pressure::Pressure;
 use super::read_context::ReadContext;
@@ -120,7 +121,8 @@ impl SingleNodeEngine {
         let elapsed = env.clock.elapsed().saturating_sub(started);
         let tail = replica.kv.tail_bytes();
         let pressure = Pressure { behind: log_bytes, tail, stale: stale_bytes };
-        let committer = Committer::new(env, store, replica, term, rules, pressure);
+        let machine = Machine::new(env, store, replica, pressure);
+        let committer = Committer::new(machine, term, rules);
         let inner = Maintenance::new(committer, schedule_of(config), marks_of(config));
         metrics::histogram!(crate::metrics::OPEN_SECONDS).record(elapsed);
         metrics::gauge!(crate::metrics::REPLAYED_ENTRIES).set(entries as f64);
@@ -187,7 +189,7 @@ impl SingleNodeEngine {
         options: BackupOptions,
         on_progress: &mut dyn FnMut(Progress),
     ) -> Result<BackupReport> {
-        let Committer { env, store, .. } = &self.inner.committer;
+        let Machine { env, store, .. } = &self.inner.committer.machine;
         let started = env.clock.elapsed();
         let summary = store.backup(directory.as_ref(), options.links, on_progress)?;
         Ok(BackupReport::new(summary, env.clock.elapsed().saturating_sub(started)))
@@ -202,33 +204,33 @@ impl SingleNodeEngine {
     #[must_use]
     pub fn stats(&self) -> EngineStats {
         let committer = &self.inner.committer;
-        let log = committer.store.log().stats();
-        let pressure = committer.load.pressure();
+        let log = committer.machine.store.log().stats();
+        let pressure = committer.machine.load.pressure();
         let mut stats = EngineStats {
             stale_bytes: pressure.stale,
             term: committer.term(),
             segments: log.segments,
             log_bytes: log.bytes,
             unsynced_bytes: log.unsynced_bytes,
-            tail_bytes: pressure.tail + committer.replica.read().kv.frozen_bytes(),
+            tail_bytes: pressure.tail + committer.machine.replica.read().kv.frozen_bytes(),
             disk_full: log.disk_full,
             ..EngineStats::default()
         };
         stats.take_in_view(&self.snapshot_state());
-        stats.take_in_tables(committer.store.tables());
+        stats.take_in_tables(committer.machine.store.tables());
         stats
     }
 
     /// Numbers and lengths of the log's files, oldest first.
     #[must_use]
     pub fn segments(&self) -> Vec<(SegmentId, u64)> {
-        self.inner.committer.store.log().segments()
+        self.inner.committer.machine.store.log().segments()
     }
 
     /// The files of tables, newest run first.
     #[must_use]
     pub fn tables(&self) -> Vec<TableStats> {
-        TableStats::of(&self.inner.committer.store.tables().set())
+        TableStats::of(&self.inner.committer.machine.store.tables().set())
     }
 
     /// Stops the threads, writes what is only in the log to a table so that the next opening
@@ -253,14 +255,14 @@ impl SingleNodeEngine {
             }
         }
         self.inner.compact_to_close();
-        self.inner.committer.store.close()?;
+        self.inner.committer.machine.store.close()?;
         Ok(())
     }
 }
 
 impl fmt::Debug for SingleNodeEngine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let directory = self.inner.committer.store.directory();
+        let directory = self.inner.committer.machine.store.directory();
         f.debug_struct("SingleNodeEngine").field("directory", &directory).finish_non_exhaustive()
     }
 }
@@ -294,8 +296,8 @@ impl KvEngine for SingleNodeEngine {
 
     fn view(&self, context: ReadContext) -> Result<StateView> {
         let committer = &self.inner.committer;
-        committer.check_readable()?;
-        let view = committer.replica.read().kv.view();
+        committer.machine.check_readable()?;
+        let view = committer.machine.replica.read().kv.view();
         match context {
             // Everything acknowledged is applied, so the state is both.
             ReadContext::Linearizable | ReadContext::Local => Ok(view),
@@ -306,9 +308,9 @@ impl KvEngine for SingleNodeEngine {
 
     fn get(&self, key: &[u8]) -> Result<Option<Value>> {
         let committer = &self.inner.committer;
-        committer.check_readable()?;
+        committer.machine.check_readable()?;
         // The disk is read without the lock: a writer would wait for it.
-        let resident = committer.replica.read().kv.as_view().get_resident(key);
+        let resident = committer.machine.replica.read().kv.as_view().get_resident(key);
         match resident {
             Resident::Known(value) => Ok(value),
             Resident::InTables(tables) => {
@@ -318,17 +320,17 @@ impl KvEngine for SingleNodeEngine {
     }
 
     fn flush(&self) -> Result<()> {
-        Ok(self.inner.committer.store.log().sync()?)
+        Ok(self.inner.committer.machine.store.log().sync()?)
     }
 }
 
 impl SnapshotEngine for SingleNodeEngine {
     fn snapshot_state(&self) -> StateView {
-        self.inner.committer.replica.read().kv.view()
+        self.inner.committer.machine.replica.read().kv.view()
     }
 
     fn latest_version(&self) -> Version {
-        let replica = self.inner.committer.replica.read();
+        let replica = self.inner.committer.machine.replica.read();
         replica.kv.as_view().version().unwrap_or_default()
     }
 }

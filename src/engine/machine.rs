@@ -1,0 +1,140 @@
+//! One node's store and the state that its log amounts to: what every engine is built on, whoever
+//! decides what is committed.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use super::pressure::Pressure;
+use super::replay::{Replica, stale_bytes};
+use super::shared::Shared;
+use super::throttle::Throttle;
+use crate::command::Command;
+use crate::env::Env;
+use crate::error::{Error, Result};
+use crate::state::{Applied, ApplyError};
+use crate::storage::error::StorageError;
+use crate::storage::frame::frame_len;
+use crate::storage::store::Store;
+use crate::types::{LogId, Timestamp};
+
+/// What has gathered since the tail was last set aside, in bytes. Changed under the replica's lock;
+/// read without, by whoever wonders whether a compaction is due.
+#[derive(Debug, Default)]
+pub(crate) struct Load {
+    /// Of no use in the log, the part included that is being compacted.
+    pub(crate) stale: AtomicU64,
+    /// Log that no table covers.
+    pub(crate) behind: AtomicU64,
+    /// Memory of the tail.
+    pub(crate) tail: AtomicU64,
+}
+
+impl Load {
+    pub(crate) fn pressure(&self) -> Pressure {
+        let load = |bytes: &AtomicU64| bytes.load(Ordering::Relaxed);
+        Pressure { behind: load(&self.behind), tail: load(&self.tail), stale: load(&self.stale) }
+    }
+}
+
+/// The state machine of one node, with its files.
+#[derive(Debug)]
+pub(crate) struct Machine {
+    pub(crate) env: Env,
+    pub(crate) store: Store,
+    pub(crate) replica: Shared<Replica>,
+    /// What has gathered since tables were last written.
+    pub(crate) load: Load,
+    pub(crate) throttle: Throttle,
+    /// Set when a panic may have left a command half applied.
+    torn: AtomicBool,
+}
+
+impl Machine {
+    /// `replica` has applied what it was given of the log in `store`; `pressure` is what that left.
+    pub(crate) fn new(env: Env, store: Store, replica: Replica, pressure: Pressure) -> Self {
+        let load = Load {
+            stale: AtomicU64::new(pressure.stale),
+            behind: AtomicU64::new(pressure.behind),
+            tail: AtomicU64::new(pressure.tail),
+        };
+        Self {
+            env,
+            store,
+            replica: Shared::new(replica),
+            load,
+            throttle: Throttle::default(),
+            torn: AtomicBool::new(false),
+        }
+    }
+
+    /// Whether the state may be read.
+    ///
+    /// # Errors
+    /// `Poisoned` when a panic may have left a command half applied.
+    pub(crate) fn check_readable(&self) -> Result<()> {
+        if self.torn.load(Ordering::Acquire) {
+            self.store.log().check()?;
+        }
+        Ok(())
+    }
+
+    /// Refuses a command that would have to look at rows that cannot be read. Called by whoever
+    /// proposes: commands before it may still change what it looks at, but never to something on
+    /// disk that was not read before.
+    ///
+    /// # Errors
+    /// `Corrupt`, `Io` of the table.
+    pub(crate) fn check_looks(&self, command: &Command) -> Result<()> {
+        if self.store.tables().is_empty() {
+            return Ok(());
+        }
+        Ok(self.replica.read().kv.check(command)?)
+    }
+
+    /// Applies a committed command, and counts what it leaves behind. `replica` is this machine's.
+    ///
+    /// # Errors
+    /// `OutcomeUnknown` when rows that it looks at cannot be read; then the store has stopped.
+    ///
+    /// # Panics
+    /// When the entry is not behind the last one applied.
+    pub(crate) fn apply(
+        &self,
+        replica: &mut Replica,
+        id: LogId,
+        clock: Timestamp,
+        command: Command,
+        payload_len: usize,
+    ) -> Result<Applied> {
+        let applied = match replica.kv.apply(id.index, clock, command) {
+            Ok(applied) => applied,
+            Err(ApplyError::NotInOrder(_)) => {
+                unreachable!("whoever applies does so in the order of the log")
+            }
+            Err(ApplyError::Unreadable(error)) => return Err(self.halt(&error)),
+        };
+        replica.last = Some(id);
+        let stale = stale_bytes(&applied, payload_len);
+        if stale > 0 {
+            self.load.stale.fetch_add(stale, Ordering::Relaxed);
+        }
+        self.load.behind.fetch_add(frame_len(payload_len) as u64, Ordering::Relaxed);
+        self.load.tail.store(replica.kv.tail_bytes(), Ordering::Relaxed);
+        Ok(applied)
+    }
+
+    /// Stops the store: an entry is in the log, and rows that it looks at, which could be read a
+    /// moment ago, cannot be now. What follows it cannot be applied either.
+    fn halt(&self, error: &StorageError) -> Error {
+        self.torn.store(true, Ordering::Release);
+        self.store.log().poison(&format!("a committed entry could not be applied: {error}"));
+        Error::OutcomeUnknown { cause: error.to_string().into() }
+    }
+
+    /// Stops the store for good: after a panic in one of its threads nobody knows what is half
+    /// done. Whoever waits for a sync or for compaction is told.
+    pub(crate) fn stop(&self, cause: &str) {
+        self.torn.store(true, Ordering::Release);
+        self.store.log().poison(cause);
+        self.throttle.close();
+    }
+}
