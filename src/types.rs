@@ -67,6 +67,22 @@ impl fmt::Display for NodeId {
     }
 }
 
+/// 128 random bits that name a cluster or a directory.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RandomId(pub [u8; 16]);
+
+impl fmt::Display for RandomId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for RandomId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
 /// The full name of an entry: which leader, in which term, put it at which index.
 ///
 /// Two entries with the same `LogId` are the same entry, on every node.

@@ -2,19 +2,37 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::types::NodeId;
+use crate::types::{NodeId, RandomId};
+
+/// How a member is reached, and which directory it is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Peer {
+    /// What the network understands; empty for a store that nobody talks to.
+    pub address: String,
+    /// The directory that the member had when it joined: another one that comes back under its id
+    /// is not it. `None` in a store that never was part of a cluster.
+    pub incarnation: Option<RandomId>,
+}
+
+impl Peer {
+    /// A member at this address, of whose directory nothing is known.
+    #[must_use]
+    pub fn at(address: impl Into<String>) -> Self {
+        Self { address: address.into(), incarnation: None }
+    }
+}
 
 /// The members of a cluster at one point of the log.
 ///
 /// Invariants, checked when it is made: there is at least one set of voters, no set is empty, and
-/// every voter has an address. During a change of members there are two sets, and a decision needs
-/// a majority of each.
+/// every voter is among the nodes. During a change of members there are two sets, and a decision
+/// needs a majority of each.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Membership {
     /// Sets of voters; two while one replaces the other.
     configs: Vec<BTreeSet<NodeId>>,
-    /// Address of every voter and learner.
-    nodes: BTreeMap<NodeId, String>,
+    /// Every voter and learner.
+    nodes: BTreeMap<NodeId, Peer>,
 }
 
 impl Membership {
@@ -26,7 +44,7 @@ impl Membership {
     /// Which invariant does not hold.
     pub fn new(
         configs: Vec<BTreeSet<NodeId>>,
-        nodes: BTreeMap<NodeId, String>,
+        nodes: BTreeMap<NodeId, Peer>,
     ) -> Result<Self, MembershipError> {
         if configs.is_empty() || configs.iter().any(BTreeSet::is_empty) {
             return Err(MembershipError::NoVoters);
@@ -43,7 +61,7 @@ impl Membership {
     pub fn single(node: NodeId) -> Self {
         Self {
             configs: vec![BTreeSet::from([node])],
-            nodes: BTreeMap::from([(node, String::new())]),
+            nodes: BTreeMap::from([(node, Peer::default())]),
         }
     }
 
@@ -53,10 +71,16 @@ impl Membership {
         &self.configs
     }
 
-    /// Address of every member, learners included.
+    /// Every member, learners included.
     #[must_use]
-    pub fn nodes(&self) -> &BTreeMap<NodeId, String> {
+    pub fn nodes(&self) -> &BTreeMap<NodeId, Peer> {
         &self.nodes
+    }
+
+    /// Whether the directory of any member is known.
+    #[must_use]
+    pub fn is_bound(&self) -> bool {
+        self.nodes.values().any(|peer| peer.incarnation.is_some())
     }
 
     /// Everyone who votes in any set.
@@ -90,8 +114,8 @@ pub enum MembershipError {
 mod tests {
     use super::*;
 
-    fn addresses(ids: &[u64]) -> BTreeMap<NodeId, String> {
-        ids.iter().map(|&id| (NodeId(id), format!("host{id}:1"))).collect()
+    fn addresses(ids: &[u64]) -> BTreeMap<NodeId, Peer> {
+        ids.iter().map(|&id| (NodeId(id), Peer::at(format!("host{id}:1")))).collect()
     }
 
     fn voters(ids: &[u64]) -> BTreeSet<NodeId> {

@@ -1,6 +1,5 @@
 //! Who a directory is: cluster, node, incarnation.
 
-use std::fmt;
 use std::path::Path;
 
 use super::error::StorageError;
@@ -8,23 +7,7 @@ use super::format::{
     FORMAT_VERSION, Fields, IDENTITY_BYTES, IDENTITY_MAGIC, take, take_u32, take_u64,
 };
 use crate::env::rng::Rng;
-use crate::types::NodeId;
-
-/// 128 random bits that name a cluster or a directory.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub struct RandomId(pub [u8; 16]);
-
-impl fmt::Display for RandomId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
-    }
-}
-
-impl fmt::Debug for RandomId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
+use crate::types::{NodeId, RandomId};
 
 /// Who a directory is. Written once, when the directory is created.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -27,7 +27,7 @@ pub(crate) fn decode(bytes: &[u8], identity: &Identity) -> Option<LogPosition> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::storage::identity::RandomId;
+    use crate::types::RandomId;
     use crate::types::{NodeId, SegmentId};
 
     #[test]

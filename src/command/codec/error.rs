@@ -49,6 +49,9 @@ pub enum DecodeError {
     /// Node ids are not strictly ascending.
     #[error("node ids are not in ascending order")]
     NotAscending,
+    /// The same value has another encoding, which is the one that is written.
+    #[error("a membership that knows no directory is written in the older format")]
+    NotCanonical,
     /// The membership breaks an invariant.
     #[error("membership: {0}")]
     Membership(#[from] MembershipError),

@@ -25,7 +25,9 @@
 //!
 //! A membership's payload is the format number `1` as one byte, then the sets of voters as a list
 //! of lists of node ids (`u64`), then a list of (node id: `u64`, address: bytes that are UTF-8).
-//! Ids are strictly ascending within each list of ids or nodes.
+//! Ids are strictly ascending within each list of ids or nodes. Where the directory of any node is
+//! known the format number is `2`, and each node is followed by its incarnation: 16 bytes, all zero
+//! where it is not known.
 //!
 //! Nothing follows the last field: a payload with bytes left over is refused. So is any payload
 //! that this module would not have written, which makes the encoding of each value unique.
@@ -43,7 +45,7 @@ use bincode::config::{Configuration, Fixint, Limit, LittleEndian};
 use bytes::Bytes;
 
 pub use self::error::DecodeError;
-use self::wire::{CommandWire, MembershipWire};
+use self::wire::{BoundMembershipWire, CommandWire, MembershipWire};
 use super::definition::Command;
 use super::limits::{ENTRY_BYTES_HARD_MAX, encoded_bytes};
 use super::membership::Membership;
@@ -51,8 +53,11 @@ use super::membership::Membership;
 /// Format number that begins the payload of a command.
 pub const COMMAND_FORMAT: u8 = 1;
 
-/// Format number that begins the payload of a membership.
+/// Format number that begins the payload of a membership of which no directory is known.
 pub const MEMBERSHIP_FORMAT: u8 = 1;
+
+/// Format number that begins the payload of a membership with incarnations.
+pub const BOUND_MEMBERSHIP_FORMAT: u8 = 2;
 
 /// Largest encoded membership: thousands of nodes with long addresses.
 pub const MEMBERSHIP_BYTES_MAX: usize = 1 << 20;
@@ -158,8 +163,14 @@ pub fn decode(payload: &Bytes, entry_bytes_max: usize) -> Result<Command, Decode
 /// The payload of a membership.
 #[must_use]
 pub fn encode_membership(membership: &Membership) -> Vec<u8> {
-    let mut payload = vec![MEMBERSHIP_FORMAT];
-    write(&MembershipWire::from(membership), &mut payload);
+    let mut payload = Vec::new();
+    if membership.is_bound() {
+        payload.push(BOUND_MEMBERSHIP_FORMAT);
+        write(&BoundMembershipWire::from(membership), &mut payload);
+    } else {
+        payload.push(MEMBERSHIP_FORMAT);
+        write(&MembershipWire::from(membership), &mut payload);
+    }
     payload
 }
 
@@ -169,9 +180,12 @@ pub fn encode_membership(membership: &Membership) -> Vec<u8> {
 ///
 /// Why the bytes are not a membership.
 pub fn decode_membership(payload: &[u8]) -> Result<Membership, DecodeError> {
+    if payload.first() == Some(&BOUND_MEMBERSHIP_FORMAT) {
+        let content = content_of(payload, BOUND_MEMBERSHIP_FORMAT, MEMBERSHIP_BYTES_MAX)?;
+        return read::<BoundMembershipWire<'_>>(content)?.into_membership();
+    }
     let content = content_of(payload, MEMBERSHIP_FORMAT, MEMBERSHIP_BYTES_MAX)?;
-    let wire: MembershipWire<'_> = read(content)?;
-    wire.into_membership()
+    read::<MembershipWire<'_>>(content)?.into_membership()
 }
 
 /// What follows the format number, once that and the size are what they should be.

@@ -3,8 +3,8 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::command::definition::{Condition, Guard};
-use crate::command::membership::MembershipError;
-use crate::types::{NodeId, Version};
+use crate::command::membership::{MembershipError, Peer};
+use crate::types::{NodeId, RandomId, Version};
 
 const LIMIT: usize = 1 << 20;
 
@@ -68,7 +68,7 @@ fn batch_golden() {
 #[test]
 fn membership_golden() {
     let set = |ids: &[u64]| ids.iter().copied().map(NodeId).collect();
-    let nodes = [(NodeId(1), "a:1".to_owned()), (NodeId(2), String::new())];
+    let nodes = [(NodeId(1), Peer::at("a:1")), (NodeId(2), Peer::default())];
     let membership = Membership::new(vec![set(&[1]), set(&[1, 2])], nodes.into()).unwrap();
     let golden = [
         1, // format
@@ -82,6 +82,33 @@ fn membership_golden() {
     ];
     assert_eq!(encode_membership(&membership), golden);
     assert_eq!(decode_membership(&golden), Ok(membership));
+}
+
+#[test]
+fn membership_with_incarnations_golden() {
+    let bound = Peer { address: "a:1".to_owned(), incarnation: Some(RandomId([9; 16])) };
+    let nodes = [(NodeId(1), bound), (NodeId(2), Peer::default())];
+    let membership = Membership::new(vec![[NodeId(1)].into()], nodes.into()).unwrap();
+    let golden = [
+        &[2_u8][..],                                                               // format
+        &[1, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0], // {1}
+        &[2, 0, 0, 0, 0, 0, 0, 0],                                                 // two nodes
+        &[1, 0, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 0, 0, 0, 0, b'a', b':', b'1'],
+        &[9; 16],
+        &[2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0],
+        &[0; 16],
+    ]
+    .concat();
+    assert_eq!(encode_membership(&membership), golden);
+    assert_eq!(decode_membership(&golden), Ok(membership));
+}
+
+#[test]
+fn a_membership_without_incarnations_has_one_encoding_only() {
+    let mut payload = encode_membership(&Membership::single(NodeId(1)));
+    payload[0] = BOUND_MEMBERSHIP_FORMAT;
+    payload.extend_from_slice(&[0; 16]);
+    assert_eq!(decode_membership(&payload), Err(DecodeError::NotCanonical));
 }
 
 #[test]

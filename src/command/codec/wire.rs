@@ -14,8 +14,8 @@ use bytes::Bytes;
 
 use super::error::DecodeError;
 use crate::command::definition::{Command, Condition, Guard};
-use crate::command::membership::Membership;
-use crate::types::{NodeId, Version};
+use crate::command::membership::{Membership, Peer};
+use crate::types::{NodeId, RandomId, Version};
 
 /// A command; the order of the variants is their tags.
 #[derive(Encode, BorrowDecode)]
@@ -59,11 +59,18 @@ pub(super) enum ConditionWire<'a> {
     ValueEquals(&'a [u8]),
 }
 
-/// A membership.
+/// A membership of which no directory is known.
 #[derive(Encode, BorrowDecode)]
 pub(super) struct MembershipWire<'a> {
     configs: Many<Many<u64>>,
     nodes: Many<(u64, &'a str)>,
+}
+
+/// A membership with the incarnation of each node, zero where it is not known.
+#[derive(Encode, BorrowDecode)]
+pub(super) struct BoundMembershipWire<'a> {
+    configs: Many<Many<u64>>,
+    nodes: Many<(u64, &'a str, [u8; 16])>,
 }
 
 /// A list. The standard `Vec` would reserve room for as many items as the count says before it has
@@ -198,15 +205,29 @@ impl GuardWire<'_> {
     }
 }
 
+fn configs_of(membership: &Membership) -> Many<Many<u64>> {
+    let ids = |config: &BTreeSet<NodeId>| config.iter().map(|id| id.0).collect();
+    membership.configs().iter().map(ids).collect()
+}
+
 impl<'a> From<&'a Membership> for MembershipWire<'a> {
     fn from(membership: &'a Membership) -> Self {
-        let ids = |config: &BTreeSet<NodeId>| config.iter().map(|id| id.0).collect();
+        let nodes = membership.nodes().iter();
         Self {
-            configs: membership.configs().iter().map(ids).collect(),
-            nodes: membership
-                .nodes()
-                .iter()
-                .map(|(id, address)| (id.0, address.as_str()))
+            configs: configs_of(membership),
+            nodes: nodes.map(|(id, peer)| (id.0, peer.address.as_str())).collect(),
+        }
+    }
+}
+
+impl<'a> From<&'a Membership> for BoundMembershipWire<'a> {
+    fn from(membership: &'a Membership) -> Self {
+        let incarnation = |peer: &Peer| peer.incarnation.map_or([0; 16], |id| id.0);
+        let nodes = membership.nodes().iter();
+        Self {
+            configs: configs_of(membership),
+            nodes: nodes
+                .map(|(id, peer)| (id.0, peer.address.as_str(), incarnation(peer)))
                 .collect(),
         }
     }
@@ -214,16 +235,38 @@ impl<'a> From<&'a Membership> for MembershipWire<'a> {
 
 impl MembershipWire<'_> {
     pub(super) fn into_membership(self) -> Result<Membership, DecodeError> {
-        let mut configs = Vec::with_capacity(self.configs.0.len());
-        for Many(config) in self.configs.0 {
-            ascending(config.iter())?;
-            configs.push(config.into_iter().map(NodeId).collect());
-        }
-        ascending(self.nodes.0.iter().map(|(id, _)| id))?;
-        let nodes: BTreeMap<NodeId, String> =
-            self.nodes.0.into_iter().map(|(id, at)| (NodeId(id), at.to_owned())).collect();
-        Ok(Membership::new(configs, nodes)?)
+        let nodes = self.nodes.0.into_iter().map(|(id, address)| (id, Peer::at(address)));
+        membership_of(self.configs, nodes.collect())
     }
+}
+
+impl BoundMembershipWire<'_> {
+    pub(super) fn into_membership(self) -> Result<Membership, DecodeError> {
+        let known = |bytes: [u8; 16]| (bytes != [0; 16]).then_some(RandomId(bytes));
+        let peer = |address: &str, incarnation| Peer {
+            address: address.to_owned(),
+            incarnation: known(incarnation),
+        };
+        let nodes = self.nodes.0.into_iter().map(|(id, at, inc)| (id, peer(at, inc)));
+        let membership = membership_of(self.configs, nodes.collect())?;
+        // One of which no directory is known is written in the other format.
+        if membership.is_bound() { Ok(membership) } else { Err(DecodeError::NotCanonical) }
+    }
+}
+
+fn membership_of(
+    configs: Many<Many<u64>>,
+    nodes: Vec<(u64, Peer)>,
+) -> Result<Membership, DecodeError> {
+    let mut sets = Vec::with_capacity(configs.0.len());
+    for Many(config) in configs.0 {
+        ascending(config.iter())?;
+        sets.push(config.into_iter().map(NodeId).collect());
+    }
+    ascending(nodes.iter().map(|(id, _)| id))?;
+    let nodes: BTreeMap<NodeId, Peer> =
+        nodes.into_iter().map(|(id, peer)| (NodeId(id), peer)).collect();
+    Ok(Membership::new(sets, nodes)?)
 }
 
 /// A set in another order, or with an id twice, is not what was written.

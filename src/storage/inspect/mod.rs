@@ -20,7 +20,7 @@ use super::format::{
 };
 use super::frame::{FrameKind, Salt, check_frame};
 use super::hard_state::SegmentState;
-use super::identity::{Identity, RandomId};
+use super::identity::Identity;
 use super::log_contents::LogContents;
 use super::log_scan::{observe, read_start, split_at_gap};
 use super::log_segment::HEAD_BYTES;
@@ -32,6 +32,7 @@ use super::sync_gate::SyncGate;
 use super::watermark;
 use crate::env::Env;
 use crate::env::fs::{OpenHow, read_up_to_at};
+use crate::types::RandomId;
 use crate::types::{LogIndex, LogPosition, NodeId, SegmentId};
 
 /// Reads every file of a store and compares every checksum. A file that cannot be read counts as

@@ -15,7 +15,7 @@ use super::*;
 use crate::env::fs::Fs;
 use crate::env::rng::SeededRng;
 use crate::storage::context::Context;
-use crate::storage::identity::{Identity, RandomId};
+use crate::storage::identity::Identity;
 use crate::storage::manifest::ManifestHead;
 use crate::storage::manifest_file;
 use crate::storage::record::{Direction, Record};
@@ -24,6 +24,7 @@ use crate::storage::sync_gate::SyncGate;
 use crate::storage::table::TableOptions;
 use crate::storage::table_set::TableSet;
 use crate::storage::table_store::{MergeGoal, MergeProgress, TableStore, TableStoreOptions};
+use crate::types::RandomId;
 use crate::types::Version;
 
 /// Nothing stale is tolerated because the state is small.
