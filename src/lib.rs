@@ -59,6 +59,8 @@ pub mod state;
 pub mod error;
 pub mod engine;
 pub mod replication;
+#[cfg(feature = "raft")]
+pub mod raft;
 pub mod kv_store;
 
 pub use command::{Command, Condition, Guard};

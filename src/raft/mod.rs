@@ -1,0 +1,6 @@
+//! Several voters: openraft over the same storage.
+//!
+//! A data directory is a Raft voter's storage whoever drives it. Here openraft does, and this is
+//! the only folder that names it, or is asynchronous (rule R3).
+
+pub mod type_config;
