@@ -4,3 +4,7 @@
 //! the only folder that names it, or is asynchronous (rule R3).
 
 pub mod type_config;
+pub mod status;
+pub mod config;
+pub(crate) mod block_on;
+pub(crate) mod inflight;

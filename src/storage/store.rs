@@ -4,6 +4,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
+
 use super::atomic_file;
 use super::context::Context;
 use super::error::StorageError;
@@ -71,7 +73,7 @@ pub struct Store {
     log: Log,
     tables: TableStore,
     /// Holds the lock for as long as the store is open.
-    _lock: Arc<dyn FsFile>,
+    lock: Mutex<Option<Arc<dyn FsFile>>>,
 }
 
 impl Store {
@@ -123,7 +125,7 @@ impl Store {
         };
         let log = Log::new(context.clone(), limits, writer, watermark);
         log.delete_purged()?;
-        Ok(Self { context, log, tables, _lock: lock })
+        Ok(Self { context, log, tables, lock: Mutex::new(Some(lock)) })
     }
 
     /// Who the directory is.
@@ -198,6 +200,13 @@ impl Store {
     /// `SyncFailed`, `Poisoned`.
     pub fn close(&self) -> Result<(), StorageError> {
         self.log.close()
+    }
+
+    /// Lets others open the directory although this handle is still there. It writes nothing any
+    /// more; its tables can still be read.
+    pub(crate) fn release(&self) {
+        self.log.poison("the store was closed");
+        self.lock.lock().take();
     }
 }
 
