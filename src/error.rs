@@ -218,6 +218,8 @@ impl From<StorageError> for Error {
             StorageError::Closed { state } => Self::Closed(state),
             StorageError::Purged { .. }
             | StorageError::BeyondEnd { .. }
+            | StorageError::BadSnapshot { .. }
+            | StorageError::Outdated { .. }
             | StorageError::SegmentsExhausted
             | StorageError::TablesExhausted => Self::Validation(error.to_string()),
         }

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use parking_lot::Mutex;
 
 use super::atomic_file;
@@ -24,6 +25,7 @@ use super::manifest_file;
 use super::record::Record;
 use super::recovery::{Needed, Part, judge};
 use super::reserve::Reserve;
+use super::snapshot_incoming::{IncomingSnapshot, Need, Snapshot};
 use super::sync_gate::SyncGate;
 use super::table_set::TableSet;
 use super::table_store::{MergeGoal, MergeStep, TableStore, TableStoreOptions};
@@ -182,6 +184,34 @@ impl Store {
     /// Those of [`Self::add_run`].
     pub fn merge_step(&self, goal: MergeGoal) -> Result<Option<MergeStep>, StorageError> {
         self.relieved(|| self.tables.merge_step(goal))
+    }
+
+    /// Begins to receive a snapshot of another store, whose tables may have `bytes_max` bytes
+    /// together: see [`IncomingSnapshot::begin`]. Nothing is given back of the reserve for it.
+    ///
+    /// # Errors
+    /// Those of [`IncomingSnapshot::begin`].
+    pub fn begin_incoming(
+        &self,
+        manifest: &Bytes,
+        bytes_max: u64,
+    ) -> Result<(IncomingSnapshot, Vec<Need>), StorageError> {
+        self.log.tell_if_poisoned(IncomingSnapshot::begin(&self.tables, manifest, bytes_max))
+    }
+
+    /// Makes the state in the tables that of a snapshot, and publishes a manifest that says so. The
+    /// log is left alone: purging it up to the head's last entry is the caller's next step.
+    ///
+    /// After a crash: the old state, or that of the snapshot. It may be called again with the same
+    /// snapshot after an error that is not final.
+    ///
+    /// # Errors
+    /// Those of [`TableStore::install`]; `DiskFull` after the reserve was given back.
+    pub fn install(
+        &self,
+        snapshot: &Snapshot,
+    ) -> Result<(Arc<TableSet>, ManifestHead), StorageError> {
+        self.relieved(|| self.tables.install(snapshot))
     }
 
     /// Tries what makes room; where the disk is full, once more with the reserve given back.
