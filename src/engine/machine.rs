@@ -4,10 +4,11 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use super::pressure::Pressure;
-use super::replay::{Replica, stale_bytes};
+use super::replay::{NO_CLOCK, Replica, stale_bytes};
 use super::shared::Shared;
 use super::throttle::Throttle;
 use crate::command::Command;
+use crate::command::membership::Membership;
 use crate::env::Env;
 use crate::error::{Error, Result};
 use crate::state::{Applied, ApplyError};
@@ -120,6 +121,36 @@ impl Machine {
         self.load.behind.fetch_add(frame_len(payload_len) as u64, Ordering::Relaxed);
         self.load.tail.store(replica.kv.tail_bytes(), Ordering::Relaxed);
         Ok(applied)
+    }
+
+    /// Applies a committed entry without a command; `membership` is what it carries, if anything.
+    ///
+    /// # Panics
+    /// When the entry is not behind the last one applied.
+    pub(crate) fn apply_blank(
+        &self,
+        replica: &mut Replica,
+        id: LogId,
+        membership: Option<Membership>,
+    ) {
+        let Ok(_) = replica.kv.apply_blank(id.index, NO_CLOCK) else {
+            unreachable!("whoever applies does so in the order of the log")
+        };
+        replica.last = Some(id);
+        if membership.is_some() {
+            replica.membership = membership;
+            replica.membership_id = Some(id);
+        }
+    }
+
+    /// Puts another state in place of this one: that of tables which the store shows by now. Gives
+    /// the one before back: dropping it takes time.
+    pub(crate) fn replace(&self, replica: Replica) -> Replica {
+        let mut current = self.replica.write();
+        for load in [&self.load.stale, &self.load.behind, &self.load.tail] {
+            load.store(0, Ordering::Relaxed);
+        }
+        std::mem::replace(&mut current, replica)
     }
 
     /// Stops the store: an entry is in the log, and rows that it looks at, which could be read a

@@ -21,6 +21,7 @@ pub(crate) mod throttle;
 pub(crate) mod shared;
 pub(crate) mod budget;
 pub(crate) mod machine;
+pub(crate) mod open;
 pub(crate) mod committer;
 pub(crate) mod compaction;
 pub(crate) mod maintenance;

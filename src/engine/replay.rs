@@ -8,7 +8,7 @@ use std::thread::Builder;
 use bytes::Bytes;
 
 use super::log_record::{LogContent, LogRecord};
-use crate::command::codec;
+use crate::command::codec::{self, DecodeError};
 use crate::command::membership::Membership;
 use crate::error::{Error, Result};
 use crate::state::{Applied, ApplyError, Checkpoint, KvState, Logged, NotInOrder, Outcome, Run};
@@ -18,10 +18,14 @@ use crate::storage::hard_state::HardState;
 use crate::storage::log_entry::Entry;
 use crate::storage::manifest::ManifestHead;
 use crate::storage::table_set::TableSet;
-use crate::types::{LogId, LogIndex, Timestamp};
+use crate::types::{LogId, LogIndex, NodeId, Term, Timestamp};
 
 /// How much is read from the log at once.
 const READ_BYTES: usize = 8 << 20;
+
+/// The clock of an entry without a command, whatever the log says of it: such an entry has no stamp
+/// of its own on its way through Raft, and all replicas must find the same.
+pub(crate) const NO_CLOCK: Timestamp = Timestamp(0);
 
 /// The state machine of one node: the state, and up to where and among whom it was applied.
 #[derive(Clone, Debug, Default)]
@@ -31,6 +35,8 @@ pub(crate) struct Replica {
     pub(crate) last: Option<LogId>,
     /// The membership in force; `None` in a directory that was just created.
     pub(crate) membership: Option<Membership>,
+    /// The entry that it came in.
+    pub(crate) membership_id: Option<LogId>,
 }
 
 /// A replica as the files have it.
@@ -67,10 +73,7 @@ pub(crate) fn replay(
     read_ahead: ReadAhead,
     read: impl Fn(Range<LogIndex>, usize) -> std::result::Result<Vec<Entry>, StorageError> + Send,
 ) -> Result<Replayed> {
-    let mut replayed = match head {
-        Some(head) => load(head, tables)?,
-        None => Replayed::default(),
-    };
+    let mut replayed = Replayed { replica: checkpoint(head, tables)?, ..Replayed::default() };
     let begin = match (replayed.replica.last, hard.purged) {
         (Some(last), _) => last.index.next(),
         (None, Some(purged)) => purged.index.next(),
@@ -112,8 +115,8 @@ struct Batch {
 #[derive(Debug)]
 enum Step {
     Run(Run),
-    Blank(LogIndex, Timestamp),
-    Membership(LogIndex, Timestamp, Membership),
+    Blank(LogIndex),
+    Membership(LogId, Membership),
 }
 
 impl Batch {
@@ -130,8 +133,8 @@ impl Batch {
                     log.push(Logged { index, clock, command, payload_bytes });
                     continue;
                 }
-                LogContent::Blank => Step::Blank(index, clock),
-                LogContent::Membership(membership) => Step::Membership(index, clock, membership),
+                LogContent::Blank => Step::Blank(index),
+                LogContent::Membership(membership) => Step::Membership(id, membership),
             };
             batch.push_run(std::mem::take(&mut log))?;
             batch.steps.push(step);
@@ -178,9 +181,14 @@ where
     }
 }
 
-/// Begins with what a manifest says.
-fn load(head: &ManifestHead, tables: Arc<TableSet>) -> Result<Replayed> {
+/// What a manifest says, and nothing of the log behind it; nothing at all without one.
+///
+/// # Errors
+/// `Serialization`: another release wrote what this one does not know.
+pub(crate) fn checkpoint(head: Option<&ManifestHead>, tables: Arc<TableSet>) -> Result<Replica> {
+    let Some(head) = head else { return Ok(Replica::default()) };
     let index = head.last.index;
+    let undecodable = |error| Error::undecodable(index, &error);
     let kv = KvState::from_checkpoint(Checkpoint {
         tables,
         keys: head.keys,
@@ -188,10 +196,49 @@ fn load(head: &ManifestHead, tables: Arc<TableSet>) -> Result<Replayed> {
         last_applied: Some(index),
         last_timestamp: head.timestamp,
     });
-    let membership = codec::decode_membership(&head.membership)
-        .map_err(|error| Error::undecodable(index, &error))?;
-    let replica = Replica { kv, last: Some(head.last), membership: Some(membership) };
-    Ok(Replayed { replica, ..Replayed::default() })
+    let membership = match &*head.membership {
+        [] => None,
+        payload => Some(codec::decode_membership(payload).map_err(undecodable)?),
+    };
+    let mut replica = Replica { kv, last: Some(head.last), membership, membership_id: None };
+    take_rest(&mut replica, &head.sessions).map_err(undecodable)?;
+    if replica.membership.is_some() && replica.membership_id.is_none() {
+        // An older release did not write it down. It is not behind this entry.
+        replica.membership_id = replica.last;
+    }
+    Ok(replica)
+}
+
+/// The version of what [`rest_of`] writes.
+const REST_FORMAT: u8 = 1;
+
+/// The rest of the replicated state, which a manifest holds beside the rows: the entry that the
+/// membership came in.
+pub(crate) fn rest_of(replica: &Replica) -> Bytes {
+    let mut bytes = Vec::new();
+    if let Some(LogId { term, leader, index }) = replica.membership_id {
+        bytes.push(REST_FORMAT);
+        for field in [term.0, leader.0, index.0] {
+            bytes.extend_from_slice(&field.to_le_bytes());
+        }
+    }
+    bytes.into()
+}
+
+/// Takes in what [`rest_of`] wrote. Nothing was known where nothing was written.
+fn take_rest(replica: &mut Replica, bytes: &[u8]) -> std::result::Result<(), DecodeError> {
+    let Some((&found, fields)) = bytes.split_first() else { return Ok(()) };
+    if found != REST_FORMAT {
+        return Err(DecodeError::UnknownFormat { found, max: REST_FORMAT });
+    }
+    let (fields, []) = fields.as_chunks::<8>() else { return Err(DecodeError::UnexpectedEnd) };
+    let &[term, leader, index] = fields else { return Err(DecodeError::UnexpectedEnd) };
+    replica.membership_id = Some(LogId {
+        term: Term(u64::from_le_bytes(term)),
+        leader: NodeId(u64::from_le_bytes(leader)),
+        index: LogIndex(u64::from_le_bytes(index)),
+    });
+    Ok(())
 }
 
 impl Replayed {
@@ -209,10 +256,11 @@ impl Replayed {
                         ApplyError::Unreadable(error) => error.into(),
                     })?;
                 }
-                Step::Blank(index, clock) => self.apply_blank(index, clock)?,
-                Step::Membership(index, clock, membership) => {
-                    self.apply_blank(index, clock)?;
+                Step::Blank(index) => self.apply_blank(index)?,
+                Step::Membership(id, membership) => {
+                    self.apply_blank(id.index)?;
                     self.replica.membership = Some(membership);
+                    self.replica.membership_id = Some(id);
                 }
             }
         }
@@ -221,8 +269,8 @@ impl Replayed {
         Ok(())
     }
 
-    fn apply_blank(&mut self, index: LogIndex, clock: Timestamp) -> Result<()> {
-        let applied = self.replica.kv.apply_blank(index, clock);
+    fn apply_blank(&mut self, index: LogIndex) -> Result<()> {
+        let applied = self.replica.kv.apply_blank(index, NO_CLOCK);
         applied.map(drop).map_err(|error| out_of_order(&error))
     }
 }

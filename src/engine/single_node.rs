@@ -9,15 +9,16 @@ use parking_lot::Mutex;
 
 use super::api::{KvEngine, SnapshotEngine};
 use super::backup::{BackupOptions, BackupReport, Progress};
-use super::budget::{marks_of, table_options};
+use super::budget::marks_of;
 use super::commit_queue::CommitRules;
 use super::committer::Committer;
 use super::compaction::KeepLog;
 use super::machine::Machine;
 use super::maintenance::{Maintenance, Schedule};
+use super::open::open_replayed;
 use super::pressure::Pressure;
 use super::read_context::ReadContext;
-use super::replay::{ReadAhead, Replayed, replay};
+use super::replay::{NO_CLOCK, Replayed, Replica};
 use super::stats::{CompactionReport, EngineStats, TableStats};
 use super::submission::{Callback, Reply, Submission};
 use crate::command::Command;
@@ -29,9 +30,8 @@ use crate::env::Env;
 use crate::error::{Error, Result};
 use crate::state::{ApplyOutcome, Durability, Resident, StateView, Value};
 use crate::storage::log_entry::{EntryKind, EntryRef};
-use crate::storage::log_scan::TailPolicy;
 use crate::storage::log_writer::Purpose;
-use crate::storage::store::{Absent, Store, StoreOptions};
+use crate::storage::store::Store;
 use crate::types::{LogId, LogIndex, NodeId, SegmentId, Term, Version, Vote};
 
 /// A store in this process. `Send + Sync`, used through `&self`; dropping it syncs, stops its
@@ -96,19 +96,11 @@ impl SingleNodeEngine {
         let limits = limits_of(config);
         limits.validate()?;
         let started = env.clock.elapsed();
-        let store = Store::open(env.clone(), &config.data_dir, &store_options(config))?;
-        let log = store.log();
-        let read_ahead =
-            if config.worker_threads > 0 { ReadAhead::Thread } else { ReadAhead::Inline };
-        let tables = store.tables();
-        let (head, set, hard) = (tables.manifest_head(), tables.set(), log.hard_state());
-        let replayed = replay(head.as_ref(), set, hard, read_ahead, |range, bytes| {
-            log.read_range(range, bytes)
-        })?;
+        let (store, replayed) = open_replayed(&env, config)?;
         let node = store.identity().node;
         check_membership(node, &replayed)?;
         let Replayed { mut replica, stale_bytes, log_bytes, entries } = replayed;
-        let term = begin_term(&env, &store, &mut replica)?;
+        let term = begin_term(&store, &mut replica)?;
         let rules = CommitRules {
             limits,
             durability: durability_of(config),
@@ -351,15 +343,14 @@ fn check_membership(node: NodeId, replayed: &Replayed) -> Result<()> {
 ///
 /// What is on disk if we die here: any prefix of the three, and the next opening does the same with
 /// a higher term.
-fn begin_term(env: &Env, store: &Store, replica: &mut super::replay::Replica) -> Result<Term> {
+fn begin_term(store: &Store, replica: &mut Replica) -> Result<Term> {
     let log = store.log();
     let node = store.identity().node;
     let hard = log.hard_state();
-    let append = |id, kind, payload: &[u8], replica: &mut super::replay::Replica| {
-        let clock = env.clock.now();
-        let entry = EntryRef { id, clock, kind, payload: [payload, &[]] };
+    let append = |id, kind, payload: &[u8], replica: &mut Replica| {
+        let entry = EntryRef { id, clock: NO_CLOCK, kind, payload: [payload, &[]] };
         log.append_one(&entry, Purpose::Relieve)?;
-        let Ok(_) = replica.kv.apply_blank(id.index, clock) else {
+        let Ok(_) = replica.kv.apply_blank(id.index, NO_CLOCK) else {
             unreachable!("the index follows the last one applied");
         };
         replica.last = Some(id);
@@ -373,6 +364,7 @@ fn begin_term(env: &Env, store: &Store, replica: &mut super::replay::Replica) ->
         let id = LogId { term: Term(0), leader: node, index };
         append(id, EntryKind::Membership, &payload, replica)?;
         replica.membership = Some(membership);
+        replica.membership_id = Some(id);
     }
     let voted = hard.vote.map_or(Term(0), |vote| vote.term);
     let term = hard.last.map_or(voted, |last| last.term.max(voted)).next();
@@ -409,18 +401,5 @@ const fn schedule_of(config: &StoreConfig) -> Schedule {
         } else {
             KeepLog::Keep
         },
-    }
-}
-
-const fn store_options(config: &StoreConfig) -> StoreOptions {
-    StoreOptions {
-        segment_bytes_max: config.max_segment_size,
-        unsynced_bytes_max: config.unsynced_bytes_max,
-        wait_max: config.submit_timeout,
-        reserve_bytes: config.disk_reserve,
-        node: config.node_id,
-        tail: TailPolicy::Refuse,
-        absent: Absent::Create,
-        tables: table_options(config),
     }
 }

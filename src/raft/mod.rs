@@ -4,3 +4,12 @@
 //! the only folder that names it, or is asynchronous (rule R3).
 
 pub mod type_config;
+pub(crate) mod io_error;
+pub(crate) mod log_cache;
+pub(crate) mod syncer;
+pub mod log_store;
+pub mod snapshot_stub;
+pub mod applied_watch;
+pub mod snapshot;
+pub mod state_machine;
+pub mod storage;

@@ -124,6 +124,11 @@ impl EntryMap {
         Some(Place { segment: run.segment, point, last: run.last })
     }
 
+    /// The first entry there is.
+    pub(crate) fn first_index(&self) -> Option<LogIndex> {
+        self.runs.front().map(|run| run.first)
+    }
+
     /// The oldest segment that still holds entries.
     pub(crate) fn first_segment(&self) -> Option<SegmentId> {
         self.runs.front().map(|run| run.segment)

@@ -62,6 +62,23 @@ pub(crate) struct LogLimits {
     pub(crate) wait_max: Duration,
 }
 
+/// Why nothing was appended.
+#[derive(Debug)]
+pub(crate) enum NotAppended {
+    /// Only the next segment has room; beginning it waits for the device.
+    SegmentFull(SegmentId),
+    /// As [`Log::append`] says.
+    Failed(StorageError),
+}
+
+/// Which entries there are, and what holds for them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct LogEnds {
+    /// The first entry that can be read; `None` when there is none.
+    pub(crate) first: Option<LogIndex>,
+    pub(crate) hard: HardState,
+}
+
 /// The files of the log at one moment, all of it synced. Until this is dropped none of them is
 /// deleted, and what stands before their ends never changes.
 #[derive(Debug)]
@@ -122,6 +139,12 @@ impl Log {
     #[must_use]
     pub fn hard_state(&self) -> HardState {
         self.writer.lock().contents.hard
+    }
+
+    /// Which entries there are.
+    pub(crate) fn ends(&self) -> LogEnds {
+        let writer = self.writer.lock();
+        LogEnds { first: writer.contents.entries.first_index(), hard: writer.contents.hard }
     }
 
     /// The last entry marked as committed, clamped to the last entry there is.
@@ -189,6 +212,44 @@ impl Log {
         }
     }
 
+    /// As [`Self::append_refs`], without ever waiting for the device: only where the active segment
+    /// has room, and however much is unsynced. Gives the completion back when nothing was appended.
+    ///
+    /// # Errors
+    /// `SegmentFull`: [`Self::append_or_give_back`] rolls. `Failed` as [`Self::append`].
+    ///
+    /// # Panics
+    /// As [`Self::append`].
+    pub(crate) fn append_without_waiting(
+        &self,
+        entries: &[EntryRef<'_>],
+        purpose: Purpose,
+        completion: Completion,
+    ) -> Result<(), (NotAppended, Completion)> {
+        if let Err(error) = self.check() {
+            return Err((NotAppended::Failed(error), completion));
+        }
+        let mut drafts: Vec<Draft<'_>> = entries.iter().map(draft_of).collect();
+        self.append_here(self.writer.lock(), &mut drafts, purpose, completion).map(drop)
+    }
+
+    /// As [`Self::append_refs`]; gives the completion back when nothing was appended.
+    ///
+    /// # Errors
+    /// Those of [`Self::append`].
+    ///
+    /// # Panics
+    /// As [`Self::append`].
+    pub(crate) fn append_or_give_back(
+        &self,
+        entries: &[EntryRef<'_>],
+        purpose: Purpose,
+        completion: Completion,
+    ) -> Result<(), (StorageError, Completion)> {
+        let mut drafts: Vec<Draft<'_>> = entries.iter().map(draft_of).collect();
+        self.append_frames(&mut drafts, purpose, completion).map(drop)
+    }
+
     /// What [`Self::append_refs`] does for one entry, without allocating.
     ///
     /// # Errors
@@ -216,7 +277,22 @@ impl Log {
     /// # Errors
     /// Those of [`Self::append`].
     pub fn save_committed(&self, committed: LogId) -> Result<(), StorageError> {
-        self.append_mark(FrameHeader::mark(FrameKind::Committed, Flag::Unset, committed))
+        self.append_mark(committed_header(committed))
+    }
+
+    /// As [`Self::save_committed`], without ever waiting for the device.
+    ///
+    /// # Errors
+    /// As [`Self::append_without_waiting`].
+    pub(crate) fn save_committed_without_waiting(
+        &self,
+        committed: LogId,
+    ) -> Result<(), NotAppended> {
+        self.check().map_err(NotAppended::Failed)?;
+        let mut drafts = [Draft::mark(committed_header(committed))];
+        let none = Completion::none();
+        let appended = self.append_here(self.writer.lock(), &mut drafts, Purpose::Relieve, none);
+        appended.map(drop).map_err(|(why, _)| why)
     }
 
     /// Removes the entries behind `last`, which is kept; all of them for `None`. Writes nothing
@@ -249,10 +325,19 @@ impl Log {
     /// Those of [`Self::append`] and [`Self::sync`]. A file that cannot be deleted is no error: it
     /// is tried again at the next purge or open. Returns how many files were deleted.
     pub fn purge(&self, upto: LogId) -> Result<usize, StorageError> {
+        self.hide(upto)?;
+        self.delete_purged()
+    }
+
+    /// The part of [`Self::purge`] that readers see. Not synced, and no file is deleted.
+    ///
+    /// # Errors
+    /// Those of [`Self::append`].
+    pub(crate) fn hide(&self, upto: LogId) -> Result<(), StorageError> {
         if self.hard_state().purged.is_none_or(|purged| purged.index < upto.index) {
             self.append_mark(FrameHeader::mark(FrameKind::Purge, Flag::Unset, upto))?;
         }
-        self.delete_purged()
+        Ok(())
     }
 
     /// Deletes the segments of which nothing is needed any more, oldest first, so that a crash
@@ -422,14 +507,13 @@ impl Log {
         &self,
         drafts: &mut [Draft<'_>],
         purpose: Purpose,
-        completion: Completion,
+        mut completion: Completion,
     ) -> Result<LogPosition, (StorageError, Completion)> {
         loop {
             if let Err(error) = self.check() {
                 return Err((error, completion));
             }
-            let durable = LogPosition::from_u64(self.durable.load(Ordering::Acquire));
-            let mut writer = self.writer.lock();
+            let writer = self.writer.lock();
             if self.unsynced_bytes(&writer) > self.limits.unsynced_bytes_max {
                 drop(writer);
                 match self.catch_up() {
@@ -437,31 +521,48 @@ impl Log {
                     Err(error) => return Err((error, completion)),
                 }
             }
-            match writer.append(&self.context, drafts, durable, purpose) {
-                Ok(Appended::Upto(position)) => {
-                    if completion.is_some() {
-                        self.waiting.push(position, completion);
-                        drop(writer);
-                        // Whoever poisoned the log meanwhile may have looked before it was there.
-                        self.tell_if_poisoned(self.check()).ok();
-                    }
-                    return Ok(position);
-                }
-                Ok(Appended::SegmentFull) => {
-                    let full = writer.active.id;
-                    drop(writer);
+            match self.append_here(writer, drafts, purpose, completion) {
+                Ok(position) => return Ok(position),
+                Err((NotAppended::SegmentFull(full), given_back)) => {
+                    completion = given_back;
                     if let Err(error) = self.roll(full, purpose) {
                         return Err((error, completion));
                     }
                 }
-                Err(error) => {
-                    let cut_unsynced = writer.active.cut_unsynced;
+                Err((NotAppended::Failed(error), completion)) => return Err((error, completion)),
+            }
+        }
+    }
+
+    /// Appends to the active segment. Gives the completion back when nothing was appended.
+    fn append_here(
+        &self,
+        mut writer: MutexGuard<'_, LogWriter>,
+        drafts: &mut [Draft<'_>],
+        purpose: Purpose,
+        completion: Completion,
+    ) -> Result<LogPosition, (NotAppended, Completion)> {
+        let durable = LogPosition::from_u64(self.durable.load(Ordering::Acquire));
+        match writer.append(&self.context, drafts, durable, purpose) {
+            Ok(Appended::Upto(position)) => {
+                if completion.is_some() {
+                    self.waiting.push(position, completion);
                     drop(writer);
-                    let error =
-                        if cut_unsynced { self.sync_cut().err().unwrap_or(error) } else { error };
-                    self.tell_if_poisoned(Err::<(), _>(error.clone())).ok();
-                    return Err((error, completion));
+                    // Whoever poisoned the log meanwhile may have looked before it was there.
+                    self.tell_if_poisoned(self.check()).ok();
                 }
+                Ok(position)
+            }
+            Ok(Appended::SegmentFull) => {
+                Err((NotAppended::SegmentFull(writer.active.id), completion))
+            }
+            Err(error) => {
+                let cut_unsynced = writer.active.cut_unsynced;
+                drop(writer);
+                let error =
+                    if cut_unsynced { self.sync_cut().err().unwrap_or(error) } else { error };
+                self.tell_if_poisoned(Err::<(), _>(error.clone())).ok();
+                Err((NotAppended::Failed(error), completion))
             }
         }
     }
@@ -551,4 +652,8 @@ impl Log {
         }
         result
     }
+}
+
+fn committed_header(committed: LogId) -> FrameHeader {
+    FrameHeader::mark(FrameKind::Committed, Flag::Unset, committed)
 }

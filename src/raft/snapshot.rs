@@ -1,0 +1,185 @@
+//! Snapshots: a state in tables, written beside the writes, and installed in place of another.
+
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use openraft::storage::RaftSnapshotBuilder;
+use openraft::type_config::alias::{SnapshotMetaOf, SnapshotOf, StoredMembershipOf};
+use parking_lot::Mutex;
+
+use crate::engine::compaction::{Effort, Frozen, KeepLog, Rules, compact};
+use crate::engine::machine::Machine;
+use crate::engine::pressure::{Marks, is_due};
+use crate::engine::replay::{Replica, checkpoint};
+use crate::error::Result;
+use crate::raft::io_error::io_error;
+use crate::raft::snapshot_stub::{Snapshot, hold, install};
+use crate::raft::type_config::{TypeConfig, raft_log_id_of, raft_membership_of};
+use crate::storage::table_set::TableSet;
+
+/// What a snapshot consists of besides its name.
+#[derive(Debug)]
+pub enum SnapshotData {
+    /// Nothing: the state before any entry. Not sent to anybody.
+    Nothing,
+    /// A manifest and its tables.
+    Whole(Snapshot),
+}
+
+/// A snapshot with its name.
+pub(crate) type NamedSnapshot = SnapshotOf<TypeConfig, SnapshotData>;
+
+/// How long building waits after it failed; doubled each time, up to the second.
+const BACK_OFF_MIN: Duration = Duration::from_secs(1);
+const BACK_OFF_MAX: Duration = Duration::from_mins(1);
+
+/// Writes and installs the snapshots of one node, one at a time.
+#[derive(Debug)]
+pub(crate) struct Snapshots {
+    machine: Arc<Machine>,
+    rules: Rules,
+    compaction: Mutex<Compaction>,
+}
+
+#[derive(Debug)]
+struct Compaction {
+    /// A tail that was set aside and could not be written.
+    frozen: Option<Frozen>,
+    /// Not before this moment, after a failure.
+    not_before: Duration,
+    back_off: Duration,
+}
+
+impl Snapshots {
+    pub(crate) fn new(machine: Arc<Machine>, marks: Marks) -> Self {
+        let compaction =
+            Compaction { frozen: None, not_before: Duration::ZERO, back_off: BACK_OFF_MIN };
+        // openraft says when the log behind a snapshot goes.
+        let rules = Rules { keep_log: KeepLog::Keep, marks };
+        Self { machine, rules, compaction: Mutex::new(compaction) }
+    }
+
+    /// Whether it is time to build one.
+    pub(crate) fn is_due(&self) -> bool {
+        is_due(self.machine.load.pressure(), self.rules.marks)
+    }
+
+    /// Whether one may be built now: not while another one is, nor soon after a failure.
+    pub(crate) fn may_build(&self) -> bool {
+        let Some(compaction) = self.compaction.try_lock() else { return false };
+        self.machine.env.clock.elapsed() >= compaction.not_before
+    }
+
+    /// The newest snapshot; `None` before the first. Reads no file.
+    ///
+    /// # Errors
+    /// `Serialization` for a membership of a newer release.
+    pub(crate) fn current(&self) -> Result<Option<NamedSnapshot>> {
+        let held = hold(self.machine.store.tables());
+        held.map(|held| named(Some(Snapshot::Held(held)))).transpose()
+    }
+
+    /// Writes what is in memory only to tables, merges what is due, and returns the state that is
+    /// in tables then. Blocks for as long as that takes. Where it could not be written, which is no
+    /// fault of the node, the state that was in tables before.
+    ///
+    /// # Errors
+    /// The store has stopped.
+    fn build(&self) -> Result<NamedSnapshot> {
+        let mut compaction = self.compaction.lock();
+        let threshold = self.rules.marks.stale.min(self.rules.marks.stale_max);
+        let effort = Effort::Due { threshold };
+        let result = compact(&self.machine, &mut compaction.frozen, self.rules, effort);
+        let now = self.machine.env.clock.elapsed();
+        if let Err(error) = result {
+            self.machine.store.log().check()?;
+            compaction.not_before = now.saturating_add(compaction.back_off);
+            compaction.back_off = BACK_OFF_MAX.min(compaction.back_off.saturating_mul(2));
+            metrics::counter!(crate::metrics::COMPACTIONS_TOTAL, "result" => "failed").increment(1);
+            tracing::warn!(%error, "a snapshot could not be written; nothing is lost");
+        } else {
+            compaction.back_off = BACK_OFF_MIN;
+            compaction.not_before = Duration::ZERO;
+        }
+        self.current()?.map_or_else(|| named(None), Ok)
+    }
+
+    /// Puts the state of a snapshot in place of the machine's. Blocks.
+    ///
+    /// After a crash: the old state, or that of the snapshot.
+    ///
+    /// # Errors
+    /// Those of the installation; then the state is as before.
+    pub(crate) fn install(&self, snapshot: &Snapshot) -> Result<()> {
+        let mut compaction = self.compaction.lock();
+        let machine = &self.machine;
+        let (set, head) = install(&machine.store, snapshot)?;
+        let replica = checkpoint(Some(&head), set)?;
+        // What was set aside is older than what is installed.
+        compaction.frozen = None;
+        drop(machine.replace(replica));
+        Ok(())
+    }
+}
+
+/// The name of a snapshot, as its manifest has it.
+fn named(snapshot: Option<Snapshot>) -> Result<NamedSnapshot> {
+    let replica = checkpoint(snapshot.as_ref().map(Snapshot::head), TableSet::empty())?;
+    let meta = SnapshotMetaOf::<TypeConfig> {
+        last_log_id: replica.last.map(raft_log_id_of),
+        last_membership: stored_membership_of(&replica),
+    };
+    let snapshot = snapshot.map_or(SnapshotData::Nothing, SnapshotData::Whole);
+    Ok(NamedSnapshot { meta, snapshot })
+}
+
+/// The membership of a replica, as openraft has it.
+pub(crate) fn stored_membership_of(replica: &Replica) -> StoredMembershipOf<TypeConfig> {
+    let Some(membership) = &replica.membership else {
+        return StoredMembershipOf::<TypeConfig>::default();
+    };
+    let id = replica.membership_id.map(raft_log_id_of);
+    StoredMembershipOf::<TypeConfig>::new(id, raft_membership_of(membership))
+}
+
+/// Builds one snapshot.
+pub struct SnapshotBuilder {
+    snapshots: Arc<Snapshots>,
+    /// Called when it is built, or could not be.
+    done: Option<Box<dyn FnOnce() + Send + Sync>>,
+}
+
+impl SnapshotBuilder {
+    pub(crate) fn new(
+        snapshots: Arc<Snapshots>,
+        done: impl FnOnce() + Send + Sync + 'static,
+    ) -> Self {
+        Self { snapshots, done: Some(Box::new(done)) }
+    }
+}
+
+impl fmt::Debug for SnapshotBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SnapshotBuilder").finish_non_exhaustive()
+    }
+}
+
+impl Drop for SnapshotBuilder {
+    fn drop(&mut self) {
+        if let Some(done) = self.done.take() {
+            done();
+        }
+    }
+}
+
+impl RaftSnapshotBuilder<TypeConfig> for SnapshotBuilder {
+    type SnapshotData = SnapshotData;
+
+    async fn build_snapshot(&mut self) -> io::Result<NamedSnapshot> {
+        let snapshots = Arc::clone(&self.snapshots);
+        let built = tokio::task::spawn_blocking(move || snapshots.build()).await;
+        built.map_err(io::Error::other)?.map_err(|error| io_error(&error))
+    }
+}
