@@ -118,7 +118,9 @@ mod tests {
     #[test]
     fn what_does_not_fit_together_is_refused_with_its_name() {
         assert!(ClusterConfig::default().validate().is_ok());
-        let millis = Duration::from_millis;
+        const fn millis(count: u64) -> Duration {
+            Duration::from_millis(count)
+        }
         let changes: [(&str, fn(&mut ClusterConfig)); 4] = [
             ("election_timeout", |c| c.election_timeout = (millis(300), millis(300))),
             ("heartbeat", |c| c.heartbeat = millis(60)),

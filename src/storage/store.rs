@@ -31,7 +31,7 @@ use super::table_set::TableSet;
 use super::table_store::{MergeGoal, MergeStep, TableStore, TableStoreOptions};
 use crate::env::Env;
 use crate::env::fs::{FileKind, FsFile, LockKind, OpenHow, read_up_to_at};
-use crate::types::{LogIndex, NodeId};
+use crate::types::{LogIndex, NodeId, RandomId};
 
 /// How a store is opened.
 #[derive(Clone, Copy, Debug)]
@@ -46,6 +46,8 @@ pub struct StoreOptions {
     pub reserve_bytes: u64,
     /// Who a directory becomes that is created.
     pub node: NodeId,
+    /// The cluster that a directory is created for; `None` for a new one.
+    pub cluster: Option<RandomId>,
     /// What to do with an end of the log that may be damage or an unsynced write.
     pub tail: TailPolicy,
     /// Whether a directory without a store becomes one.
@@ -535,7 +537,8 @@ fn create(
     root: &Path,
     options: &StoreOptions,
 ) -> Result<Identity, StorageError> {
-    let identity = Identity::random(&*env.rng, options.node, root)?;
+    let drawn = Identity::random(&*env.rng, options.node, root)?;
+    let identity = Identity { cluster: options.cluster.unwrap_or(drawn.cluster), ..drawn };
     let context = Context::new(env.clone(), gate.clone(), root, identity);
     atomic_file::publish_directory(&*env.fs, gate, root, LOG_NAME)?;
     // Whoever made the directory may have died before its name was durable.
