@@ -1,0 +1,58 @@
+//! What is refused: nothing is written, and the error says why.
+
+use hightower_kv::{Command, Error, KvEngine, ReadContext, Version};
+
+use crate::engines::{Harness, contract};
+
+contract!(
+    keys_without_bytes_are_refused,
+    what_is_too_large_is_refused,
+    batches_that_cannot_be_are_refused,
+    a_version_that_is_not_there_yet_is_refused,
+    what_comes_after_a_refusal_is_not_harmed,
+);
+
+fn refused<H: Harness>(harness: &H, command: Command) -> Error {
+    let engine = harness.engine();
+    let before = engine.view(ReadContext::Linearizable).unwrap().version();
+    let error = engine.submit(command).unwrap_err();
+    let view = engine.view(ReadContext::Linearizable).unwrap();
+    assert!(view.is_empty(), "{error}");
+    assert_eq!(view.version(), before, "nothing was proposed");
+    error
+}
+
+fn keys_without_bytes_are_refused<H: Harness>(harness: &H) {
+    for command in [Command::set("", "x"), Command::delete("")] {
+        assert!(matches!(refused(harness, command), Error::Validation(_)));
+    }
+}
+
+fn what_is_too_large_is_refused<H: Harness>(harness: &H) {
+    let key = vec![b'k'; 70_000];
+    let error = refused(harness, Command::set(key, "x"));
+    let Error::TooLarge { limit, got, .. } = error else { panic!("{error}") };
+    assert!(limit < got && got == 70_000);
+}
+
+fn batches_that_cannot_be_are_refused<H: Harness>(harness: &H) {
+    assert!(matches!(refused(harness, Command::batch([])), Error::Validation(_)));
+    let nested = Command::batch([Command::batch([Command::set("a", "1")])]);
+    assert!(matches!(refused(harness, nested), Error::Validation(_)));
+}
+
+fn a_version_that_is_not_there_yet_is_refused<H: Harness>(harness: &H) {
+    let engine = harness.engine();
+    engine.put(b"key".to_vec(), b"value".to_vec()).unwrap();
+    let asked = Version(1_000_000);
+    let error = engine.view(ReadContext::AtLeast(asked)).unwrap_err();
+    assert!(matches!(error, Error::NotYet { asked: told, .. } if told == asked), "{error}");
+}
+
+fn what_comes_after_a_refusal_is_not_harmed<H: Harness>(harness: &H) {
+    let engine = harness.engine();
+    let bad = engine.submit_async(Command::set("", "x"));
+    let good = engine.submit_async(Command::set("key", "x"));
+    assert!(bad.wait().is_err());
+    assert!(good.wait().unwrap().changed());
+}
