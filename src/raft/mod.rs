@@ -17,3 +17,30 @@ pub mod applied_watch;
 pub mod snapshot;
 pub mod state_machine;
 pub mod storage;
+pub mod transport;
+pub mod wire;
+pub mod identity;
+pub(crate) mod convert;
+pub mod network;
+pub(crate) mod rpc_error;
+pub(crate) mod pipeline;
+pub(crate) mod snapshot_sender;
+pub(crate) mod raft_network;
+pub(crate) mod turns;
+pub mod server;
+#[cfg(any(test, feature = "testing"))]
+pub mod router;
+pub(crate) mod reads;
+pub(crate) mod peers;
+pub(crate) mod forward;
+pub(crate) mod node;
+pub(crate) mod peerside;
+pub(crate) mod open;
+pub mod cluster_engine;
+#[cfg(any(test, feature = "testing"))]
+pub mod test_cluster;
+
+pub use self::cluster_engine::{ClusterEngine, Retain, Wait};
+pub use self::config::ClusterConfig;
+pub use self::status::{ClusterStatus, Role};
+pub use self::transport::{RequestHandler, Transport, TransportError};

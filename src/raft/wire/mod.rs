@@ -1,0 +1,78 @@
+//! What nodes say to each other, and how it stands in bytes.
+//!
+//! # Layout
+//!
+//! All numbers are little-endian and of fixed width. `yes/no` is a byte 0 or 1; `maybe x` is a
+//! yes/no followed, for yes, by an `x`; `list of x` is a count as `u32` followed by that many `x`;
+//! `bytes` is a list of bytes, and `text` is bytes that are UTF-8. A tag is one byte.
+//!
+//! | value | fields, in order |
+//! |---|---|
+//! | id (cluster, incarnation, transfer) | 16 bytes |
+//! | identity | cluster: id, node: `u64`, incarnation: id |
+//! | log id | term: `u64`, leader: `u64`, index: `u64` |
+//! | vote | term: `u64`, node: `u64`, committed: yes/no |
+//! | entry | log id, clock: `u64`, kind (0 blank, 1 membership, 2 command), payload: bytes |
+//! | membership | bytes, as in the log |
+//!
+//! A message is the format number `1` as one byte, a tag, what its kind says, and the CRC-32C of
+//! all that as `u32`.
+//!
+//! A **request** has, behind its tag, the sender's identity, the receiver's node (`u64`) and the
+//! receiver's incarnation (id; zero where the sender does not know it), then:
+//!
+//! | request | tag | fields, in order |
+//! |---|---|---|
+//! | `Hello` | 1 | |
+//! | `AppendEntries` | 2 | stream: `u64`, number: `u64`, vote, previous: maybe log id, committed: maybe log id, list of entry |
+//! | `Vote`, `PreVote` | 3, 4 | vote, last: maybe log id, leadership transfer: yes/no |
+//! | `TransferLeader` | 5 | from: vote, to: `u64`, last: maybe log id |
+//! | snapshot offer | 6 | vote, transfer: id, last: maybe log id, membership's log id: maybe, maybe membership, list of (hash: 32 bytes, length: `u64`) |
+//! | snapshot chunk | 7 | transfer: id, part: `u32`, offset: `u64`, bytes |
+//! | snapshot finish | 8 | vote, transfer: id |
+//! | `Write` | 9 | deadline in microseconds: `u64`, command: bytes, as in the log |
+//! | `ReadIndex` | 10 | |
+//! | `Digest` | 11 | index: `u64` |
+//!
+//! A **response** has, behind its tag, the sender's identity and the checksum of the request that
+//! it answers (`u32`), so that a transport that mixes up two answers is found out, then:
+//!
+//! | response | tag | fields, in order |
+//! |---|---|---|
+//! | `Refused` | 0 | tag 0..=10 of the refusal, in the order of [`Refusal`](response::Refusal), and its fields |
+//! | `Hello` | 1 | pristine: yes/no, last: maybe log id |
+//! | `AppendEntries` | 2 | 0 success; 1 partial, maybe log id; 2 conflict; 3 higher vote, vote |
+//! | `Vote`, `PreVote` | 3, 4 | vote, granted: yes/no, last: maybe log id |
+//! | `TransferLeader` | 5 | 0 accepted; 1 another vote, two votes; 2 log too short, two maybe log id |
+//! | snapshot offer | 6 | 0 has, list of `u64`; 1 higher vote, vote |
+//! | snapshot chunk | 7 | 0 stored; 1 unknown transfer |
+//! | snapshot finish | 8 | 0 done, vote; 1 unknown transfer; 2 damaged, part: `u32` |
+//! | `Write` | 9 | yes, maybe applied; or no and the failure: tag 0..=5 in the order of [`WriteFailure`](response::WriteFailure), and its fields |
+//! | `ReadIndex` | 10 | maybe log id |
+//! | `Digest` | 11 | maybe 16 bytes |
+//!
+//! `applied` is the outcome (0 applied; 1 unchanged; 2 removed, `u64`; 3 not found; 4 guard failed,
+//! guard: `u64`, maybe version), the version, the timestamp and the stale bytes, each `u64`.
+//!
+//! Nothing follows the last field: a message with bytes left over is refused. Each message has one
+//! encoding.
+//!
+//! # Hostile bytes
+//!
+//! No byte is interpreted before the checksum over all of them has been found right (rule R9). The
+//! checksum is no defence against somebody who can compute it: decoding never panics whatever the
+//! bytes, never recurses, and never allocates more than a small multiple of what it was given: each
+//! length and count is compared with what is left before it is believed. A transport over a
+//! network that strangers can reach must itself know who it talks to.
+
+pub mod error;
+mod fields;
+pub mod envelope;
+pub mod request;
+pub mod response;
+
+/// Format number that begins every message.
+pub const MESSAGE_FORMAT: u8 = 1;
+
+#[cfg(test)]
+mod tests;
