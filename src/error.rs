@@ -113,6 +113,34 @@ pub enum Error {
         voters: Vec<NodeId>,
     },
 
+    /// Try again: no leader could be reached, or no quorum. Nothing was written.
+    #[error("unavailable: {0}")]
+    Unavailable(String),
+
+    /// Ask the leader: this node is not it.
+    #[error("this node does not lead{}", leader.map_or(String::new(), |id| format!(", node {id} does")))]
+    NotLeader {
+        /// Who does, as far as this node knows.
+        leader: Option<NodeId>,
+    },
+
+    /// Use the directory, or the address, that belongs to this node of this cluster.
+    #[error("identity: {0}")]
+    IdentityMismatch(String),
+
+    /// Open a new session: this one is closed, expired, or its request is too old to be remembered.
+    /// The request was not applied now; whether it was before is not known any more.
+    #[error("the session has expired, open another one")]
+    SessionExpired,
+
+    /// Compare the directories: the state of this node differs from that of the others, so it
+    /// serves nothing any more. Remove the node, and let it join again with an empty directory.
+    #[error("the state of this node differs from that of the others since entry {index} or before")]
+    Diverged {
+        /// Where it was found.
+        index: LogIndex,
+    },
+
     /// Wait, or ask for an older version: the state has not reached this one.
     #[error("version {asked} is not there yet, the state is at {}", at.map_or(0, |at| at.0))]
     NotYet {
@@ -148,7 +176,14 @@ impl Error {
     /// Whether the same call may succeed later without anything being changed by the caller.
     #[must_use]
     pub const fn is_retryable(&self) -> bool {
-        matches!(self, Self::Overloaded(_) | Self::DiskFull(_) | Self::NotYet { .. })
+        matches!(
+            self,
+            Self::Overloaded(_)
+                | Self::DiskFull(_)
+                | Self::NotYet { .. }
+                | Self::Unavailable(_)
+                | Self::NotLeader { .. }
+        )
     }
 
     pub(crate) fn undecodable(index: LogIndex, error: &DecodeError) -> Self {
@@ -183,6 +218,8 @@ impl From<StorageError> for Error {
             StorageError::Closed { state } => Self::Closed(state),
             StorageError::Purged { .. }
             | StorageError::BeyondEnd { .. }
+            | StorageError::BadSnapshot { .. }
+            | StorageError::Outdated { .. }
             | StorageError::SegmentsExhausted
             | StorageError::TablesExhausted => Self::Validation(error.to_string()),
         }

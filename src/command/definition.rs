@@ -1,11 +1,15 @@
 //! The commands themselves.
+//!
+//! [`Command::Set`], [`Command::Delete`], [`Command::DeletePrefix`] and [`Command::Batch`] are
+//! *changes* of the state. The others see to it that changes are applied once and that replicas are
+//! equal.
 
 use std::fmt;
 
 use bytes::Bytes;
 
 use super::escape::Escaped;
-use crate::types::Version;
+use crate::types::{LogIndex, RandomId, Version};
 
 /// One change of the state, as it stands in the log.
 ///
@@ -37,9 +41,86 @@ pub enum Command {
     Batch {
         /// What must hold for anything to be changed.
         guards: Vec<Guard>,
-        /// What to change; without a nested batch.
+        /// What to change: sets and deletes, no batch.
         commands: Vec<Command>,
     },
+    /// Opens a session, in which each request is applied once however often it is handed in.
+    ///
+    /// Opening one that is open changes nothing. One that was closed is not opened again.
+    OpenSession {
+        /// Its name.
+        session: SessionId,
+    },
+    /// A change that is applied once: whoever does not learn the outcome hands it in again, under
+    /// the same number, and gets the first answer.
+    ///
+    /// Of each session the answers to the newest [`REQUESTS_KEPT`] numbers are kept, so a client
+    /// may have that many requests under way.
+    InSession {
+        /// The session, which must be open.
+        session: SessionId,
+        /// The number of the request: 1 for the first of a session, one more for each other.
+        request: u64,
+        /// What to change: a set, a delete, or a batch.
+        command: Box<Command>,
+    },
+    /// Closes a session: requests of it that are still on their way are not applied.
+    CloseSession {
+        /// The session; need not be open.
+        session: SessionId,
+    },
+    /// Says what digest the state had after an entry, for each replica to compare with its own.
+    ///
+    /// The nodes of a cluster propose it; a caller may not.
+    Check {
+        /// The entry.
+        index: LogIndex,
+        /// What most of the voters found; `None` when no majority found the same.
+        digest: Option<StateCheck>,
+    },
+}
+
+/// How many of the newest requests of a session are known with their answers.
+pub const REQUESTS_KEPT: u64 = 16;
+
+/// Names a session of a client: 128 random bits that whoever opens it draws for it, and that name
+/// no other one.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SessionId(pub [u8; 16]);
+
+impl From<RandomId> for SessionId {
+    fn from(id: RandomId) -> Self {
+        Self(id.0)
+    }
+}
+
+impl fmt::Display for SessionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        RandomId(self.0).fmt(f)
+    }
+}
+
+impl fmt::Debug for SessionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SessionId({self})")
+    }
+}
+
+/// A digest of the whole state that is kept up to date entry by entry: 128 bits, made to find
+/// replicas that have become different by accident, not by somebody who tries.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct StateCheck(pub [u8; 16]);
+
+impl fmt::Display for StateCheck {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        RandomId(self.0).fmt(f)
+    }
+}
+
+impl fmt::Debug for StateCheck {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "StateCheck({self})")
+    }
 }
 
 impl Command {
@@ -78,6 +159,33 @@ impl Command {
             commands: commands.into_iter().collect(),
         }
     }
+
+    /// Opens `session`.
+    #[must_use]
+    pub const fn open_session(session: SessionId) -> Self {
+        Self::OpenSession { session }
+    }
+
+    /// `command`, applied once as the request with this number of `session`.
+    #[must_use]
+    pub fn in_session(session: SessionId, request: u64, command: Self) -> Self {
+        Self::InSession { session, request, command: Box::new(command) }
+    }
+
+    /// Closes `session`.
+    #[must_use]
+    pub const fn close_session(session: SessionId) -> Self {
+        Self::CloseSession { session }
+    }
+
+    /// Whether it is a change: a set, a delete, or a batch of them.
+    #[must_use]
+    pub const fn is_change(&self) -> bool {
+        matches!(
+            self,
+            Self::Set { .. } | Self::Delete { .. } | Self::DeletePrefix { .. } | Self::Batch { .. }
+        )
+    }
 }
 
 impl fmt::Debug for Command {
@@ -97,6 +205,21 @@ impl fmt::Debug for Command {
                 .field("guards", &Shortened(guards))
                 .field("commands", &Shortened(commands))
                 .finish(),
+            Self::OpenSession { session } => {
+                f.debug_struct("OpenSession").field("session", session).finish()
+            }
+            Self::InSession { session, request, command } => f
+                .debug_struct("InSession")
+                .field("session", session)
+                .field("request", request)
+                .field("command", command)
+                .finish(),
+            Self::CloseSession { session } => {
+                f.debug_struct("CloseSession").field("session", session).finish()
+            }
+            Self::Check { index, digest } => {
+                f.debug_struct("Check").field("index", &index.0).field("digest", digest).finish()
+            }
         }
     }
 }

@@ -28,8 +28,14 @@ const FORMAT_BYTES: usize = 1;
 const TAG_BYTES: usize = 4;
 /// Bytes of a length or count before what it counts.
 const LENGTH_BYTES: usize = 8;
-/// Bytes of a version.
-const VERSION_BYTES: usize = 8;
+/// Bytes of a version, of a log index and of a request's number.
+const NUMBER_BYTES: usize = 8;
+/// Bytes of the name of a session.
+const SESSION_BYTES: usize = 16;
+/// Bytes of a digest in a check.
+const CHECK_BYTES: usize = 16;
+/// Bytes that say whether there is a digest.
+const OPTION_BYTES: usize = 1;
 
 /// How large a command may be. Changing them later affects only what is proposed from then on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -144,9 +150,22 @@ pub enum CommandError {
     /// Give the batch a command or a guard, or do not submit it.
     #[error("a batch has no command and no guard: add one, or do not submit it")]
     EmptyBatch,
+    /// Put only sets and deletes into a batch, and the batch into a session.
+    #[error("a batch contains a command of a session or a check: put the batch into the session")]
+    NotInBatch,
+    /// Put only sets, deletes and batches into a session.
+    #[error("a session's request is not a set, a delete or a batch of them: submit it by itself")]
+    NotInSession,
+    /// Number the requests of a session from 1.
+    #[error("a request has the number 0: number the requests of a session from 1")]
+    RequestZero,
+    /// Leave it to the nodes of the cluster.
+    #[error("a check is proposed by the nodes of a cluster, not by a caller: leave it to them")]
+    NotForCallers,
 }
 
-/// Checks that a command may be proposed.
+/// Checks that a command of a caller may be proposed. Commands of sessions are among them, since a
+/// server may number the requests of its own clients; a check is not.
 ///
 /// Costs a few comparisons per command and guard; values are not read.
 ///
@@ -155,10 +174,23 @@ pub enum CommandError {
 /// The first reason found why it may not.
 pub fn validate_command(command: &Command, limits: &Limits) -> Result<(), CommandError> {
     match command {
-        Command::Batch { guards, commands } => validate_batch(guards, commands, limits)?,
-        single => validate_single(single, limits)?,
+        Command::OpenSession { .. } | Command::CloseSession { .. } => {}
+        Command::InSession { request: 0, .. } => return Err(CommandError::RequestZero),
+        Command::InSession { command, .. } if !command.is_change() => {
+            return Err(CommandError::NotInSession);
+        }
+        Command::InSession { command, .. } => validate_change(command, limits)?,
+        Command::Check { .. } => return Err(CommandError::NotForCallers),
+        change => validate_change(change, limits)?,
     }
     at_most(Measure::Entry, limits.entry_bytes_max, encoded_bytes(command))
+}
+
+fn validate_change(command: &Command, limits: &Limits) -> Result<(), CommandError> {
+    match command {
+        Command::Batch { guards, commands } => validate_batch(guards, commands, limits),
+        single => validate_single(single, limits),
+    }
 }
 
 fn validate_batch(
@@ -191,6 +223,10 @@ fn validate_single(command: &Command, limits: &Limits) -> Result<(), CommandErro
             at_most(Measure::Prefix, limits.key_bytes_max, prefix.len())
         }
         Command::Batch { .. } => Err(CommandError::NestedBatch),
+        Command::OpenSession { .. }
+        | Command::InSession { .. }
+        | Command::CloseSession { .. }
+        | Command::Check { .. } => Err(CommandError::NotInBatch),
     }
 }
 
@@ -222,6 +258,11 @@ fn item_bytes(command: &Command) -> usize {
                 + guards.iter().map(guard_bytes).sum::<usize>()
                 + commands.iter().map(item_bytes).sum::<usize>()
         }
+        Command::OpenSession { .. } | Command::CloseSession { .. } => SESSION_BYTES,
+        Command::InSession { command, .. } => SESSION_BYTES + NUMBER_BYTES + item_bytes(command),
+        Command::Check { digest, .. } => {
+            NUMBER_BYTES + OPTION_BYTES + digest.map_or(0, |_| CHECK_BYTES)
+        }
     };
     TAG_BYTES + fields
 }
@@ -229,7 +270,7 @@ fn item_bytes(command: &Command) -> usize {
 fn guard_bytes(guard: &Guard) -> usize {
     let condition = match &guard.condition {
         Condition::Absent | Condition::Present => 0,
-        Condition::VersionEquals(_) => VERSION_BYTES,
+        Condition::VersionEquals(_) => NUMBER_BYTES,
         Condition::ValueEquals(value) => LENGTH_BYTES + value.len(),
     };
     LENGTH_BYTES + guard.key.len() + TAG_BYTES + condition
@@ -238,6 +279,8 @@ fn guard_bytes(guard: &Guard) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::command::definition::SessionId;
+    use crate::types::LogIndex;
 
     const SMALL: Limits = Limits {
         key_bytes_max: 4,
@@ -270,7 +313,8 @@ mod tests {
 
     #[test]
     fn the_largest_allowed_key_and_value_fit_the_largest_entry() {
-        let overhead = encoded_bytes(&Command::set("", ""));
+        let set = Command::set("", "");
+        let overhead = encoded_bytes(&Command::in_session(SessionId([0; 16]), 1, set));
         assert!(overhead + KEY_BYTES_HARD_MAX + VALUE_BYTES_HARD_MAX <= ENTRY_BYTES_HARD_MAX);
     }
 
@@ -333,5 +377,40 @@ mod tests {
     fn a_batch_of_guards_alone_is_allowed() {
         let check = Command::guarded([Guard::present("a")], []);
         assert_eq!(validate_command(&check, &SMALL), Ok(()));
+    }
+
+    #[test]
+    fn a_session_takes_changes_within_the_limits_and_nothing_else() {
+        let session = SessionId([7; 16]);
+        let within = |command| Command::in_session(session, 1, command);
+        for command in [
+            Command::open_session(session),
+            Command::close_session(session),
+            within(Command::set("kkkk", "vvvvvvvv")),
+            within(Command::guarded([Guard::absent("a")], [Command::delete("b")])),
+        ] {
+            assert_eq!(validate_command(&command, &SMALL), Ok(()), "{command:?}");
+        }
+        assert_eq!(refused(&within(Command::delete("kkkkk"))), too_large(Measure::Key, 4, 5));
+        assert_eq!(refused(&within(Command::batch([]))), CommandError::EmptyBatch);
+        let zero = Command::in_session(session, 0, Command::delete("a"));
+        assert_eq!(refused(&zero), CommandError::RequestZero);
+        let check = Command::Check { index: LogIndex(1), digest: None };
+        for command in [Command::open_session(session), within(Command::delete("a")), check.clone()]
+        {
+            assert_eq!(refused(&within(command.clone())), CommandError::NotInSession);
+            assert_eq!(refused(&Command::batch([command])), CommandError::NotInBatch);
+        }
+        assert_eq!(refused(&check), CommandError::NotForCallers);
+    }
+
+    #[test]
+    fn the_session_counts_towards_the_size_of_the_entry() {
+        let plain = Command::set("k", "v");
+        let exact = Limits { entry_bytes_max: encoded_bytes(&plain), ..SMALL };
+        assert_eq!(validate_command(&plain, &exact), Ok(()));
+        let command = Command::in_session(SessionId([7; 16]), 1, plain);
+        let (limit, got) = (exact.entry_bytes_max, exact.entry_bytes_max + 28);
+        assert_eq!(validate_command(&command, &exact), Err(too_large(Measure::Entry, limit, got)));
     }
 }

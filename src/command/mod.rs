@@ -11,5 +11,5 @@ pub mod limits;
 pub mod membership;
 pub mod codec;
 
-pub use self::definition::{Command, Condition, Guard};
+pub use self::definition::{Command, Condition, Guard, SessionId, StateCheck};
 pub(crate) use self::escape::Escaped;

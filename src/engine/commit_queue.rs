@@ -157,8 +157,12 @@ pub(crate) fn answer_all(pending: impl IntoIterator<Item = Pending>, error: &Err
 /// Whether a command needs room or makes it.
 pub(crate) fn purpose_of(command: &Command) -> Purpose {
     match command {
-        Command::Set { .. } => Purpose::Grow,
-        Command::Delete { .. } | Command::DeletePrefix { .. } => Purpose::Relieve,
+        Command::Set { .. } | Command::OpenSession { .. } => Purpose::Grow,
+        Command::Delete { .. }
+        | Command::DeletePrefix { .. }
+        | Command::CloseSession { .. }
+        | Command::Check { .. } => Purpose::Relieve,
+        Command::InSession { command, .. } => purpose_of(command),
         Command::Batch { commands, .. } => {
             let sets = commands.iter().any(|command| purpose_of(command) == Purpose::Grow);
             if sets { Purpose::Grow } else { Purpose::Relieve }

@@ -6,9 +6,10 @@ use super::pressure::Pressure;
 use super::replay::{ReadAhead, Replayed, checkpoint, replay};
 use crate::config::StoreConfig;
 use crate::env::Env;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::storage::log_scan::TailPolicy;
 use crate::storage::store::{Absent, Store, StoreOptions};
+use crate::types::{NodeId, RandomId};
 
 /// Opens a store, or creates it, and applies everything in its log: for who alone decides what is
 /// committed.
@@ -16,7 +17,7 @@ use crate::storage::store::{Absent, Store, StoreOptions};
 /// # Errors
 /// Those of [`Store::open`] and of [`replay`].
 pub(crate) fn open_replayed(env: &Env, config: &StoreConfig) -> Result<(Store, Replayed)> {
-    let store = open_store(env, config, config.unsynced_bytes_max)?;
+    let store = open_store(env, config, config.unsynced_bytes_max, None)?;
     let (log, tables) = (store.log(), store.tables());
     let read_ahead = if config.worker_threads > 0 { ReadAhead::Thread } else { ReadAhead::Inline };
     let (head, set, hard) = (tables.manifest_head(), tables.set(), log.hard_state());
@@ -32,21 +33,51 @@ pub(crate) fn open_replayed(env: &Env, config: &StoreConfig) -> Result<(Store, R
 /// device.
 ///
 /// # Errors
-/// Those of [`Store::open`]; `Serialization` for a manifest of a newer release.
-pub(crate) fn open_machine(env: Env, config: &StoreConfig) -> Result<Machine> {
-    let store = open_store(&env, config, u64::MAX)?;
+/// Those of [`Store::open`]; `IdentityMismatch` for a directory of another node, or of another
+/// cluster than `cluster`; `Serialization` for a manifest of a newer release.
+pub(crate) fn open_machine(
+    env: Env,
+    config: &StoreConfig,
+    cluster: Option<RandomId>,
+) -> Result<Machine> {
+    let store = open_store(&env, config, u64::MAX, cluster)?;
+    check_identity(&store, config.node_id, cluster)?;
     let tables = store.tables();
     let replica = checkpoint(tables.manifest_head().as_ref(), tables.set())?;
     Ok(Machine::new(env, store, replica, Pressure::default()))
 }
 
-fn open_store(env: &Env, config: &StoreConfig, unsynced_bytes_max: u64) -> Result<Store> {
+/// Refuses the directory of somebody else.
+fn check_identity(store: &Store, node: NodeId, cluster: Option<RandomId>) -> Result<()> {
+    let identity = store.identity();
+    let directory = store.directory().display();
+    let refuse = |text: String| Err(Error::IdentityMismatch(text));
+    if identity.node != node {
+        let found = identity.node;
+        return refuse(format!("{directory} belongs to node {found}, expected node {node}"));
+    }
+    match cluster {
+        Some(cluster) if cluster != identity.cluster => {
+            let found = identity.cluster;
+            refuse(format!("{directory} belongs to cluster {found}, expected {cluster}"))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn open_store(
+    env: &Env,
+    config: &StoreConfig,
+    unsynced_bytes_max: u64,
+    cluster: Option<RandomId>,
+) -> Result<Store> {
     let options = StoreOptions {
         segment_bytes_max: config.max_segment_size,
         unsynced_bytes_max,
         wait_max: config.submit_timeout,
         reserve_bytes: config.disk_reserve,
         node: config.node_id,
+        cluster,
         tail: TailPolicy::Refuse,
         absent: Absent::Create,
         tables: table_options(config),

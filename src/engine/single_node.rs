@@ -292,7 +292,7 @@ impl KvEngine for SingleNodeEngine {
         let view = committer.machine.replica.read().kv.view();
         match context {
             // Everything acknowledged is applied, so the state is both.
-            ReadContext::Linearizable | ReadContext::Local => Ok(view),
+            ReadContext::Linearizable | ReadContext::Lease | ReadContext::Local => Ok(view),
             ReadContext::AtLeast(asked) if view.version() >= Some(asked) => Ok(view),
             ReadContext::AtLeast(asked) => Err(Error::NotYet { asked, at: view.version() }),
         }

@@ -4,6 +4,10 @@
 //! the only folder that names it, or is asynchronous (rule R3).
 
 pub mod type_config;
+pub mod status;
+pub mod config;
+pub(crate) mod block_on;
+pub(crate) mod inflight;
 pub(crate) mod io_error;
 pub(crate) mod log_cache;
 pub(crate) mod syncer;

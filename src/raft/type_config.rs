@@ -5,10 +5,11 @@ use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use openraft::EntryPayload;
 use openraft::entry::RaftEntry;
 use openraft::impls::leader_id_adv::LeaderId;
+use openraft::raft::responder::Responder;
 use openraft::type_config::alias::{CommittedLeaderIdOf, EntryOf, LogIdOf, VoteOf};
+use openraft::{EntryPayload, RaftTypeConfig};
 
 use crate::command::Command;
 use crate::command::codec::{self, DecodeError};
@@ -18,19 +19,53 @@ use crate::state::Applied;
 use crate::storage::log_entry::{Entry, EntryKind, EntryRef};
 use crate::types::{LogId, LogIndex, NodeId, Term, Timestamp, Vote};
 
-openraft::declare_raft_types!(
-    /// The types that openraft works with here.
-    pub TypeConfig:
-        D = Proposal,
-        R = Answer,
-        NodeId = u64,
-        Node = Peer,
-        Term = u64,
-        LeaderId = LeaderId<u64, u64>,
-        Vote = openraft::impls::Vote<Self::LeaderId>,
-        Payload = EntryPayload<Self::D, Self::NodeId, Self::Node>,
-        Entry = openraft::impls::Entry<CommittedLeaderIdOf<Self>, Self::Payload>,
-);
+/// The types that openraft works with here.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct TypeConfig;
+
+impl RaftTypeConfig for TypeConfig {
+    type D = Proposal;
+    type R = Answer;
+    type NodeId = u64;
+    type Node = Peer;
+    type Term = u64;
+    type LeaderId = LeaderId<u64, u64>;
+    type Vote = openraft::impls::Vote<Self::LeaderId>;
+    type Payload = EntryPayload<Self::D, Self::NodeId, Self::Node>;
+    type Entry = openraft::impls::Entry<CommittedLeaderIdOf<Self>, Self::Payload>;
+    type AsyncRuntime = openraft_rt_tokio::TokioRuntime;
+    type Responder<T>
+        = Tell<T>
+    where
+        T: Send + 'static;
+    type Batch<T>
+        = openraft::impls::InlineBatch<T>
+    where
+        T: Send + 'static;
+    type ErrorSource = openraft::impls::BoxedErrorSource;
+}
+
+/// Whoever waits for an answer of openraft's: called once, on the task that has it.
+pub struct Tell<T>(Box<dyn FnOnce(T) + Send>);
+
+impl<T> Tell<T> {
+    /// `tell` must be quick and must not wait: the state machine does meanwhile.
+    pub fn new(tell: impl FnOnce(T) + Send + 'static) -> Self {
+        Self(Box::new(tell))
+    }
+}
+
+impl<T: Send + 'static> Responder<TypeConfig, T> for Tell<T> {
+    fn on_complete(self, result: T) {
+        (self.0)(result);
+    }
+}
+
+impl<T> fmt::Debug for Tell<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tell").finish_non_exhaustive()
+    }
+}
 
 /// openraft's membership over our members.
 pub type RaftMembership = openraft::Membership<u64, Peer>;

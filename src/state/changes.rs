@@ -45,6 +45,11 @@ pub(super) fn check(view: &StateView, command: &Command) -> Result<(), StorageEr
             guards.iter().try_for_each(|guard| view.record(&guard.key).map(drop))?;
             commands.iter().try_for_each(|command| check(view, command))
         }
+        // What it holds is a change, so this goes no deeper.
+        Command::InSession { command, .. } => check(view, command),
+        Command::OpenSession { .. } | Command::CloseSession { .. } | Command::Check { .. } => {
+            Ok(())
+        }
     }
 }
 
@@ -67,7 +72,7 @@ impl<'a> Changes<'a> {
         Self { now, tail_bytes, version, timestamp, stale_bytes: 0 }
     }
 
-    /// Makes them. A set that changed nothing tells the version and the stamp that the key keeps.
+    /// Makes a change. A set that changed nothing tells the version and the stamp that the key keeps.
     pub(super) fn all(mut self, command: Command) -> Result<Applied, StorageError> {
         let (mut version, mut timestamp) = (self.version, self.timestamp);
         let outcome = match command {
@@ -109,6 +114,7 @@ impl<'a> Changes<'a> {
             Command::Delete { key } => self.delete(key),
             Command::DeletePrefix { prefix } => self.delete_prefix(&prefix),
             Command::Batch { .. } => unreachable!("a batch within a batch was not validated"),
+            other => unreachable!("not a change, and not validated: {other:?}"),
         }
     }
 

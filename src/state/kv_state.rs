@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::changes::{Changes, check, tail_bytes_of};
 use super::digest::StateDigest;
-use super::outcome::Applied;
+use super::outcome::{Applied, CheckResult, Outcome};
 use super::run::{Logged, NotInOrder, Run};
 use super::view::StateView;
 use crate::command::Command;
@@ -162,7 +162,8 @@ impl KvState {
     ///
     /// # Panics
     ///
-    /// On a batch within a batch, which can be neither proposed nor decoded.
+    /// On anything but sets and deletes within a batch, and on anything but a change within a
+    /// session: such a command can be neither proposed nor decoded.
     pub fn apply(
         &mut self,
         index: LogIndex,
@@ -170,7 +171,23 @@ impl KvState {
         command: Command,
     ) -> Result<Applied, ApplyError> {
         let timestamp = self.apply_blank(index, clock)?;
-        Ok(self.changes(index, timestamp).all(command)?)
+        Ok(self.step(index, timestamp, command)?)
+    }
+
+    /// Does what the command of an entry with this stamp says.
+    fn step(
+        &mut self,
+        index: LogIndex,
+        timestamp: Timestamp,
+        command: Command,
+    ) -> Result<Applied, StorageError> {
+        let outcome = match command {
+            Command::OpenSession { .. } | Command::InSession { .. } => Outcome::SessionExpired,
+            Command::CloseSession { .. } => Outcome::NotFound,
+            Command::Check { .. } => Outcome::Checked(CheckResult::Unknown),
+            change => return self.changes(index, timestamp).all(change),
+        };
+        Ok(Applied { outcome, version: Version::from(index), timestamp, stale_bytes: 0 })
     }
 
     /// Whether everything can be read that applying `command` would look at. What was read is
@@ -212,7 +229,7 @@ impl KvState {
         self.apply_blank(last, clock)?;
         for Logged { index, clock, command, payload_bytes } in run.entries {
             let timestamp = before.max(clock);
-            told(&self.changes(index, timestamp).all(command)?, payload_bytes);
+            told(&self.step(index, timestamp, command)?, payload_bytes);
         }
         Ok(())
     }

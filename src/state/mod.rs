@@ -18,7 +18,7 @@ pub mod kv_state;
 pub use self::cursor::{Cursor, Row};
 pub use self::digest::StateDigest;
 pub use self::kv_state::{ApplyError, Checkpoint, KvState};
-pub use self::outcome::{Applied, ApplyOutcome, Durability, Outcome};
+pub use self::outcome::{Applied, ApplyOutcome, CheckResult, Durability, Outcome};
 pub use self::run::{Logged, NotInOrder, Run};
 pub use self::scan::OwnedScan;
 pub use self::value::{Value, Versioned};

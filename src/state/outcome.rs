@@ -4,7 +4,8 @@ use crate::types::{Timestamp, Version};
 
 /// What happened to the state.
 ///
-/// A missing key and a lost precondition are outcomes, not errors: every replica finds the same.
+/// A missing key, a lost precondition and an expired session are outcomes, not errors: every
+/// replica finds the same, but for what a check finds of the replica itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// A key has a new value, or a batch changed something.
@@ -16,7 +17,7 @@ pub enum Outcome {
         /// How many; at least one.
         keys: u64,
     },
-    /// There was no such key, or none with this prefix.
+    /// There was no such key, none with this prefix, or no such session to close.
     NotFound,
     /// A guard of the batch did not hold; nothing was changed.
     GuardFailed {
@@ -25,16 +26,48 @@ pub enum Outcome {
         /// The version of the guard's key; `None` if it does not exist.
         found: Option<Version>,
     },
+    /// The session is open. One that was open already is [`Unchanged`](Self::Unchanged).
+    SessionOpened,
+    /// The session was open and is closed.
+    SessionClosed,
+    /// There is no such session: it was never opened, it was closed, it was not used for an hour of
+    /// log time, or too many others were used since. The request was not applied and never will be
+    /// under this session; whether an earlier one with its number was, is no longer known.
+    SessionExpired,
+    /// The session has had so many requests since that the answer to this one is no longer known.
+    /// It was not applied now.
+    RequestTooOld,
+    /// A check was made.
+    Checked(CheckResult),
+}
+
+/// What a check found on one replica.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CheckResult {
+    /// The state had the digest that it should have had.
+    Equal,
+    /// It is not known any more, or not yet, which digest the state had.
+    Unknown,
+    /// The state was another than on most of the voters, or no majority had the same.
+    Different,
 }
 
 impl Outcome {
-    /// Whether what the command asks for is now so: false only when a guard did not hold.
+    /// Whether what the command asks for is now so: false when a guard did not hold, when a session
+    /// did not take the request, and when a check found a difference.
     #[must_use]
     pub fn is_applied(&self) -> bool {
-        !matches!(self, Self::GuardFailed { .. })
+        !matches!(
+            self,
+            Self::GuardFailed { .. }
+                | Self::SessionExpired
+                | Self::RequestTooOld
+                | Self::Checked(CheckResult::Different)
+        )
     }
 
-    /// Whether the state is another than before.
+    /// Whether the command made a key's value or its absence another than before; of a request that
+    /// was repeated: whether it did so the first time.
     #[must_use]
     pub fn changed(&self) -> bool {
         matches!(self, Self::Applied | Self::Removed { .. })
@@ -91,13 +124,13 @@ pub struct ApplyOutcome {
 }
 
 impl ApplyOutcome {
-    /// Whether what the command asks for is now so: false only when a guard did not hold.
+    /// Whether what the command asks for is now so: see [`Outcome::is_applied`].
     #[must_use]
     pub fn is_applied(&self) -> bool {
         self.outcome.is_applied()
     }
 
-    /// Whether the state is another than before.
+    /// Whether a key changed: see [`Outcome::changed`].
     #[must_use]
     pub fn changed(&self) -> bool {
         self.outcome.changed()

@@ -61,6 +61,30 @@ pub(crate) fn publish(
     Ok(file)
 }
 
+/// Publishes a file whose bytes are written, and which nobody writes to any more, as
+/// `directory/name`: syncs it, renames it, syncs the directory, in which both names stand.
+///
+/// # Errors
+/// `Io`; `SyncFailed`, after which the store is poisoned. Either way the names are as before, as
+/// far as they can be.
+pub(crate) fn publish_written(
+    fs: &dyn Fs,
+    gate: &SyncGate,
+    directory: &Path,
+    (file, path): (&dyn FsFile, &Path),
+    name: &str,
+) -> Result<(), StorageError> {
+    let target = directory.join(name);
+    gate.sync_file(file, path)?;
+    fs.rename(path, &target).map_err(StorageError::wrap("rename", path))?;
+    gate.sync_dir(directory).inspect_err(|_| {
+        // As in `publish`.
+        if fs.rename(&target, path).is_err() {
+            tracing::debug!(file = %target.display(), "its name may not be on the device");
+        }
+    })
+}
+
 /// Sees to it that `directory/name` is a directory whose name is durable.
 ///
 /// # Errors

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::error::StorageError;
-use super::format::{LOG_NAME, TABLES_NAME, segment_name, table_name};
+use super::format::{INCOMING_NAME, LOG_NAME, TABLES_NAME, segment_name, table_name};
 use super::identity::Identity;
 use super::sync_gate::SyncGate;
 use crate::env::Env;
@@ -20,6 +20,8 @@ pub(crate) struct Context {
     pub(crate) log: PathBuf,
     /// The folder of tables.
     pub(crate) tables: PathBuf,
+    /// The folder of tables that are being received.
+    pub(crate) incoming: PathBuf,
     pub(crate) identity: Identity,
 }
 
@@ -31,6 +33,7 @@ impl Context {
             root: root.to_owned(),
             log: root.join(LOG_NAME),
             tables: root.join(TABLES_NAME),
+            incoming: root.join(INCOMING_NAME),
             identity,
         }
     }

@@ -206,6 +206,24 @@ pub enum StorageError {
         state: &'static str,
     },
 
+    /// What somebody sent as a snapshot, or as a part of one, cannot be it. Nothing of it was taken
+    /// in; ask for it again.
+    #[error("what was received is no snapshot: {found}")]
+    BadSnapshot {
+        /// What was expected and what was found.
+        found: String,
+    },
+
+    /// The tables hold a newer state than the one that was to be put there: somebody installed a
+    /// snapshot meanwhile. Nothing was changed; the newer state is the one to go on with.
+    #[error("the tables hold the state after entry {last}, which is newer than entry {asked}")]
+    Outdated {
+        /// The last entry in the tables.
+        last: LogIndex,
+        /// The last entry of the state that was to be put there.
+        asked: LogIndex,
+    },
+
     /// Every number that a segment can have was used.
     #[error("all segment numbers are used up: export the data and import it into a new store")]
     SegmentsExhausted,
@@ -240,6 +258,11 @@ impl StorageError {
     /// Damage in a file, where no entries are known to be lost by it.
     pub(crate) fn corrupt(file: &Path, offset: u64, found: impl Into<String>) -> Self {
         Self::Corrupt { file: file.to_owned(), offset, first_index: None, found: found.into() }
+    }
+
+    /// What was sent as a snapshot is none.
+    pub(crate) fn bad_snapshot(found: impl Into<String>) -> Self {
+        Self::BadSnapshot { found: found.into() }
     }
 
     /// Whether the device had no room.

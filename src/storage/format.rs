@@ -27,6 +27,10 @@ pub const MANIFEST_END_BYTES: usize = 16;
 pub const PAYLOAD_BYTES_MAX: usize = 1 << 30;
 /// The largest `max_segment_size`; with one payload more an offset still fits 32 bits.
 pub const SEGMENT_BYTES_CEILING: u64 = 1 << 31;
+/// Length of a line of checksums of a table that is being received.
+pub const SUM_BYTES: usize = 16;
+/// The longest piece of a table that is sent at once.
+pub const PIECE_BYTES_MAX: usize = 1 << 22;
 /// Length of what stands before the content of a table's block.
 pub const TABLE_BLOCK_HEADER_BYTES: usize = 12;
 /// Length of what ends a table.
@@ -58,12 +62,18 @@ pub const RESERVE_NAME: &str = "RESERVE";
 pub const LOG_NAME: &str = "log";
 /// Name of the folder of tables.
 pub const TABLES_NAME: &str = "tables";
+/// Name of the folder of tables that are being received.
+pub const INCOMING_NAME: &str = "incoming";
 /// Name of the watermark within the folder of segments.
 pub const WATERMARK_NAME: &str = "WATERMARK";
 /// Ending of a segment's name.
 pub const SEGMENT_SUFFIX: &str = ".seg";
 /// Ending of a table's name.
 pub const TABLE_SUFFIX: &str = ".tbl";
+/// Ending of the name of the beginning of a table that is being received.
+pub const PART_SUFFIX: &str = ".part";
+/// Ending of the name of the checksums of such a beginning.
+pub const SUMS_SUFFIX: &str = ".sums";
 /// Ending of the name of cut bytes.
 pub const TORN_SUFFIX: &str = ".torn";
 /// Ending of the name of a file that is being written.
@@ -103,6 +113,28 @@ pub fn parse_table_name(name: &str) -> Option<TableId> {
     let digits = name.strip_suffix(TABLE_SUFFIX)?;
     let id = TableId(digits.parse().ok()?);
     (table_name(id) == name).then_some(id)
+}
+
+/// Name of a file in the folder of tables that are being received.
+#[must_use]
+pub fn incoming_name(hash: &[u8; 32], suffix: &str) -> String {
+    let mut name = String::with_capacity(2 * hash.len() + suffix.len());
+    for byte in hash {
+        for digit in [byte >> 4, byte & 15] {
+            name.extend(char::from_digit(u32::from(digit), 16));
+        }
+    }
+    name + suffix
+}
+
+/// Whether a file in the folder of tables that are being received is ours: the hash of a table, as
+/// digits, and one of the endings.
+#[must_use]
+pub fn is_incoming_name(name: &str) -> bool {
+    let suffixes = [TABLE_SUFFIX, PART_SUFFIX, SUMS_SUFFIX];
+    let digits = suffixes.iter().find_map(|suffix| name.strip_suffix(suffix));
+    let is_digit = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+    digits.is_some_and(|digits| digits.len() == 64 && digits.bytes().all(is_digit))
 }
 
 /// Name of a manifest file.

@@ -112,6 +112,14 @@ impl HotMap {
         }
     }
 
+    /// Step 2 of a new set that has nothing in common with the one before: removes everything.
+    pub fn clear(&self) {
+        for shard in &self.shards {
+            // Under the exclusive lock, as in `remove_all` and for the same reason.
+            *shard.write() = Shard::default();
+        }
+    }
+
     /// Sets how many bytes the entries may take together, and removes what is too much.
     pub fn set_bytes_max(&self, bytes_max: u64) {
         let bytes_max = bytes_max / SHARDS as u64;

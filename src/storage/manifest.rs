@@ -6,7 +6,7 @@
 use bytes::Bytes;
 
 use super::format::{take, take_u32, take_u64};
-use super::table::TableSummary;
+use super::table::{TableOrigin, TableSummary};
 use crate::types::{LogId, TableId, Timestamp};
 
 /// Which state the tables hold.
@@ -172,8 +172,9 @@ pub(crate) fn encode_entry(entry: &TableEntry) -> Vec<u8> {
     payload
 }
 
-/// A table, from the payload of its frame. `None` when it is none.
-pub(crate) fn decode_entry(payload: &[u8]) -> Option<TableEntry> {
+/// A table, from the payload of its frame and where it comes from, which stands in the frame's
+/// header. `None` when it is none.
+pub(crate) fn decode_entry(origin: Option<TableOrigin>, payload: &[u8]) -> Option<TableEntry> {
     let mut rest = payload;
     let id = TableId(next_u32(&mut rest)?);
     let lens = [next_u32(&mut rest)?, next_u32(&mut rest)?, next_u32(&mut rest)?];
@@ -189,6 +190,7 @@ pub(crate) fn decode_entry(payload: &[u8]) -> Option<TableEntry> {
     let after = Some(next_bytes(&mut rest, after)?).filter(|after| !after.is_empty());
     let summary = TableSummary {
         id,
+        origin,
         bytes,
         rows,
         tombstones,
@@ -233,6 +235,7 @@ pub(crate) mod tests {
         let own = |key: &str| Bytes::copy_from_slice(key.as_bytes());
         let summary = TableSummary {
             id: TableId(id),
+            origin: None,
             bytes: 1000 + u64::from(id),
             rows: 10,
             tombstones: 1,
@@ -275,11 +278,11 @@ pub(crate) mod tests {
         assert_eq!(decode_head(last, timestamp, &[&*head, &[0]].concat()), None);
         for entry in manifest.tables() {
             let payload = encode_entry(entry);
-            assert_eq!(decode_entry(&payload).as_ref(), Some(entry));
+            assert_eq!(decode_entry(None, &payload).as_ref(), Some(entry));
             for len in 0..payload.len() {
-                assert_eq!(decode_entry(&payload[..len]), None, "{len}");
+                assert_eq!(decode_entry(None, &payload[..len]), None, "{len}");
             }
-            assert_eq!(decode_entry(&[&*payload, &[0]].concat()), None);
+            assert_eq!(decode_entry(None, &[&*payload, &[0]].concat()), None);
         }
     }
 
@@ -290,7 +293,7 @@ pub(crate) mod tests {
         assert_eq!(decode_head(LogId::default(), Timestamp(0), &head), None);
         let mut entry = encode_entry(&sample().runs[0][0]);
         entry[4..8].copy_from_slice(&u32::MAX.to_le_bytes());
-        assert_eq!(decode_entry(&entry), None);
+        assert_eq!(decode_entry(None, &entry), None);
     }
 
     #[test]

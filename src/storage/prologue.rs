@@ -50,6 +50,30 @@ impl Prologue {
         path: &Path,
     ) -> Result<Self, StorageError> {
         let corrupt = |found: &str| Err(StorageError::corrupt(path, 0, found));
+        let prologue = Self::decode_any(bytes, magic, path)?;
+        if prologue.number != number {
+            return corrupt(&format!(
+                "the content is that of the file numbered {}",
+                prologue.number
+            ));
+        }
+        if prologue.tag != tag {
+            return corrupt("the file belongs to another directory");
+        }
+        Ok(prologue)
+    }
+
+    /// Reads the prologue of the file `path`, whatever its number and whoever wrote it.
+    ///
+    /// # Errors
+    /// `Corrupt` when it does not check or is of another kind; `UnsupportedFormat` when it is
+    /// newer.
+    pub(crate) fn decode_any(
+        bytes: &[u8],
+        magic: [u8; 8],
+        path: &Path,
+    ) -> Result<Self, StorageError> {
+        let corrupt = |found: &str| Err(StorageError::corrupt(path, 0, found));
         let Some(bytes) = take::<PROLOGUE_BYTES>(bytes, 0) else {
             return corrupt("the file ends within its prologue");
         };
@@ -74,15 +98,6 @@ impl Prologue {
             salt: take_u64(&bytes, 16).unwrap_or_default(),
             tag: take_u64(&bytes, 24).unwrap_or_default(),
         };
-        if prologue.number != number {
-            return corrupt(&format!(
-                "the content is that of the file numbered {}",
-                prologue.number
-            ));
-        }
-        if prologue.tag != tag {
-            return corrupt("the file belongs to another directory");
-        }
         if prologue.encode() != bytes {
             return corrupt("bytes of the prologue that must be zero are not");
         }

@@ -21,6 +21,8 @@ pub(crate) enum Part {
     Manifest,
     /// A table.
     Table,
+    /// A table, or the beginning of one, that was received and is not in the state.
+    Incoming,
     /// Prologue and state frame of a segment.
     SegmentHead,
     /// Any later frame of a segment.
@@ -130,14 +132,14 @@ impl Case {
 }
 
 /// The table. Exactly one row matches any situation.
-pub(crate) const CASES: [Case; 30] = {
+pub(crate) const CASES: [Case; 31] = {
     use Check::{Absent, Damaged, Intact, Newer};
     use Decision::{
         Create, Cut, Ignore, Keep, RefuseAmbiguous, RefuseCorrupt, RefuseMissing, RefuseNewer,
         Remove,
     };
     use Needed::{No, Yes};
-    use Part::{Frame, Identity, Manifest, SegmentHead, Table, Temporary, Watermark};
+    use Part::{Frame, Identity, Incoming, Manifest, SegmentHead, Table, Temporary, Watermark};
     use Written::{FileEnds, Unclear, ZeroSector};
     const SYNCED_FIRST: &str = "it got its name after its bytes were synced";
     const TABLE_FIRST: &str = "it is synced before the manifest that names it";
@@ -190,14 +192,15 @@ pub(crate) const CASES: [Case; 30] = {
         case('b', Table, &[Damaged], RefuseCorrupt, TABLE_FIRST).needed(&[Yes]),
         case('c', Table, &[Newer], RefuseNewer, NOT_GUESSED).needed(&[Yes]),
         case('d', Table, &[Absent], RefuseMissing, TABLE_FIRST).needed(&[Yes]),
+        case('e', Incoming, &[], Ignore, "it is not in the state; who receives the rest judges it"),
     ]
 };
 
 /// The row that matches.
 pub(crate) fn decide(situation: Situation) -> &'static Case {
-    static TABLE: [Case; 30] = CASES;
-    // The last row is a refusal; the test below shows that it is never reached this way.
-    let [.., refusal] = &TABLE;
+    static TABLE: [Case; 31] = CASES;
+    // The row before the last is a refusal; the test below shows that it is never reached this way.
+    let [.., refusal, _] = &TABLE;
     TABLE.iter().find(|case| case.matches(situation)).unwrap_or(refusal)
 }
 
@@ -235,9 +238,10 @@ mod tests {
 
     #[test]
     fn exactly_one_row_matches_each_situation() {
-        use Part::{Frame, Identity, Manifest, SegmentHead, Table, Temporary, Watermark};
+        use Part::{Frame, Identity, Incoming, Manifest, SegmentHead, Table, Temporary, Watermark};
         let mut count = 0;
-        for part in [Temporary, Identity, Watermark, Manifest, Table, SegmentHead, Frame] {
+        for part in [Temporary, Identity, Watermark, Manifest, Table, Incoming, SegmentHead, Frame]
+        {
             for check in [Check::Absent, Check::Intact, Check::Damaged, Check::Newer] {
                 for needed in [Needed::Yes, Needed::No] {
                     for written in [Written::FileEnds, Written::ZeroSector, Written::Unclear] {
@@ -254,13 +258,13 @@ mod tests {
                 }
             }
         }
-        assert_eq!(count, 7 * 4 * 2 * 3);
+        assert_eq!(count, 8 * 4 * 2 * 3);
     }
 
     #[test]
     fn every_row_is_reached_by_something() {
         let letters: Vec<char> = CASES.iter().map(|case| case.letter).collect();
-        let expected: Vec<char> = ('A'..='Z').chain('a'..='d').collect();
+        let expected: Vec<char> = ('A'..='Z').chain('a'..='e').collect();
         assert_eq!(letters, expected);
     }
 

@@ -4,6 +4,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
+use parking_lot::Mutex;
+
 use super::atomic_file;
 use super::context::Context;
 use super::error::StorageError;
@@ -22,12 +25,13 @@ use super::manifest_file;
 use super::record::Record;
 use super::recovery::{Needed, Part, judge};
 use super::reserve::Reserve;
+use super::snapshot_incoming::{IncomingSnapshot, Need, Snapshot};
 use super::sync_gate::SyncGate;
 use super::table_set::TableSet;
 use super::table_store::{MergeGoal, MergeStep, TableStore, TableStoreOptions};
 use crate::env::Env;
 use crate::env::fs::{FileKind, FsFile, LockKind, OpenHow, read_up_to_at};
-use crate::types::{LogIndex, NodeId};
+use crate::types::{LogIndex, NodeId, RandomId};
 
 /// How a store is opened.
 #[derive(Clone, Copy, Debug)]
@@ -42,6 +46,8 @@ pub struct StoreOptions {
     pub reserve_bytes: u64,
     /// Who a directory becomes that is created.
     pub node: NodeId,
+    /// The cluster that a directory is created for; `None` for a new one.
+    pub cluster: Option<RandomId>,
     /// What to do with an end of the log that may be damage or an unsynced write.
     pub tail: TailPolicy,
     /// Whether a directory without a store becomes one.
@@ -71,7 +77,7 @@ pub struct Store {
     log: Log,
     tables: TableStore,
     /// Holds the lock for as long as the store is open.
-    _lock: Arc<dyn FsFile>,
+    lock: Mutex<Option<Arc<dyn FsFile>>>,
 }
 
 impl Store {
@@ -123,7 +129,7 @@ impl Store {
         };
         let log = Log::new(context.clone(), limits, writer, watermark);
         log.delete_purged()?;
-        Ok(Self { context, log, tables, _lock: lock })
+        Ok(Self { context, log, tables, lock: Mutex::new(Some(lock)) })
     }
 
     /// Who the directory is.
@@ -182,6 +188,34 @@ impl Store {
         self.relieved(|| self.tables.merge_step(goal))
     }
 
+    /// Begins to receive a snapshot of another store, whose tables may have `bytes_max` bytes
+    /// together: see [`IncomingSnapshot::begin`]. Nothing is given back of the reserve for it.
+    ///
+    /// # Errors
+    /// Those of [`IncomingSnapshot::begin`].
+    pub fn begin_incoming(
+        &self,
+        manifest: &Bytes,
+        bytes_max: u64,
+    ) -> Result<(IncomingSnapshot, Vec<Need>), StorageError> {
+        self.log.tell_if_poisoned(IncomingSnapshot::begin(&self.tables, manifest, bytes_max))
+    }
+
+    /// Makes the state in the tables that of a snapshot, and publishes a manifest that says so. The
+    /// log is left alone: purging it up to the head's last entry is the caller's next step.
+    ///
+    /// After a crash: the old state, or that of the snapshot. It may be called again with the same
+    /// snapshot after an error that is not final.
+    ///
+    /// # Errors
+    /// Those of [`TableStore::install`]; `DiskFull` after the reserve was given back.
+    pub fn install(
+        &self,
+        snapshot: &Snapshot,
+    ) -> Result<(Arc<TableSet>, ManifestHead), StorageError> {
+        self.relieved(|| self.tables.install(snapshot))
+    }
+
     /// Tries what makes room; where the disk is full, once more with the reserve given back.
     fn relieved<T>(&self, work: impl Fn() -> Result<T, StorageError>) -> Result<T, StorageError> {
         let done = match work() {
@@ -198,6 +232,13 @@ impl Store {
     /// `SyncFailed`, `Poisoned`.
     pub fn close(&self) -> Result<(), StorageError> {
         self.log.close()
+    }
+
+    /// Lets others open the directory although this handle is still there. It writes nothing any
+    /// more; its tables can still be read.
+    pub(crate) fn release(&self) {
+        self.log.poison("the store was closed");
+        self.lock.lock().take();
     }
 }
 
@@ -496,7 +537,8 @@ fn create(
     root: &Path,
     options: &StoreOptions,
 ) -> Result<Identity, StorageError> {
-    let identity = Identity::random(&*env.rng, options.node, root)?;
+    let drawn = Identity::random(&*env.rng, options.node, root)?;
+    let identity = Identity { cluster: options.cluster.unwrap_or(drawn.cluster), ..drawn };
     let context = Context::new(env.clone(), gate.clone(), root, identity);
     atomic_file::publish_directory(&*env.fs, gate, root, LOG_NAME)?;
     // Whoever made the directory may have died before its name was durable.

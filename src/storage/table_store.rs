@@ -17,6 +17,7 @@ use super::compaction_plan::{Merge, RunSize, everything, plan, rest};
 use super::context::Context;
 use super::error::StorageError;
 use super::hot_map::HotMap;
+use super::incoming_dir::Turns;
 use super::manifest::{Manifest, ManifestHead, TableEntry};
 use super::manifest_file;
 use super::merge::{MergedRows, NewRows, Peeked, RowSource};
@@ -98,9 +99,25 @@ pub struct TableStore {
     metrics: TableMetrics,
     /// Held for the length of a change.
     names: Mutex<Names>,
-    set: RwLock<Arc<TableSet>>,
+    shown: RwLock<Shown>,
     has_tables: AtomicBool,
-    head: RwLock<Option<ManifestHead>>,
+    incoming: Arc<Turns>,
+}
+
+/// What readers see.
+#[derive(Debug)]
+struct Shown {
+    set: Arc<TableSet>,
+    /// Which state the set is; `None` before the first manifest.
+    head: Option<ManifestHead>,
+}
+
+/// Of which keys the newest record may be another one in a new set.
+pub(super) enum Stale<'a> {
+    /// Of those with these hashes.
+    Keys(&'a [KeyHash]),
+    /// Of any.
+    All,
 }
 
 /// The tables as one manifest names them. Until this is dropped no manifest follows, and none of
@@ -113,13 +130,23 @@ pub(crate) struct KeptTables<'a> {
 
 /// What stands in the directory.
 #[derive(Debug)]
-struct Names {
+pub(super) struct Names {
     /// Number of the manifest that counts; 0 for none.
     number: u64,
     /// No file ever had this number or a greater one.
     next_table: TableId,
     /// Tables that no manifest on the device names and that could not be removed yet.
     dead: Vec<TableId>,
+}
+
+impl Names {
+    /// A number for a new table. It is used up even if the table is never named: its file may come
+    /// to stay.
+    pub(super) fn take_number(&mut self) -> Result<TableId, StorageError> {
+        let id = self.next_table;
+        self.next_table = id.next().ok_or(StorageError::TablesExhausted)?;
+        Ok(id)
+    }
 }
 
 /// The tables that a change has written.
@@ -171,9 +198,9 @@ impl TableStore {
             hot,
             metrics: TableMetrics::new(),
             names: Mutex::new(Names { number, next_table, dead: Vec::new() }),
-            set: RwLock::new(Arc::clone(&set)),
+            shown: RwLock::new(Shown { set: Arc::clone(&set), head }),
             has_tables: AtomicBool::new(!set.is_empty()),
-            head: RwLock::new(head),
+            incoming: Arc::default(),
         };
         store.share_memory(&set);
         Ok(store)
@@ -203,10 +230,45 @@ impl TableStore {
         !self.has_tables.load(Ordering::Acquire)
     }
 
+    /// The tables as they are now, and which state they are.
+    pub(super) fn set_and_head(&self) -> (Arc<TableSet>, Option<ManifestHead>) {
+        let shown = self.shown.read();
+        (Arc::clone(&shown.set), shown.head.clone())
+    }
+
+    /// Keeps others from changing the tables.
+    pub(super) fn names(&self) -> MutexGuard<'_, Names> {
+        self.names.lock()
+    }
+
+    pub(super) const fn context(&self) -> &Context {
+        &self.context
+    }
+
+    pub(super) const fn cache(&self) -> &Arc<BlockCache> {
+        &self.cache
+    }
+
+    /// Who receives a snapshot.
+    pub(super) const fn incoming(&self) -> &Arc<Turns> {
+        &self.incoming
+    }
+
+    /// Refuses a state that is older than the one in the tables.
+    pub(super) fn check_not_older(&self, head: &ManifestHead) -> Result<(), StorageError> {
+        let last = self.shown.read().head.as_ref().map(|head| head.last.index);
+        match last {
+            Some(last) if head.last.index < last => {
+                Err(StorageError::Outdated { last, asked: head.last.index })
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// The tables as they are now.
     #[must_use]
     pub fn set(&self) -> Arc<TableSet> {
-        Arc::clone(&self.set.read())
+        Arc::clone(&self.shown.read().set)
     }
 
     /// Keeps the files of the tables as they are now. Waits for a change that is under way.
@@ -218,7 +280,7 @@ impl TableStore {
     /// Which state they hold; `None` before the first manifest.
     #[must_use]
     pub fn manifest_head(&self) -> Option<ManifestHead> {
-        self.head.read().clone()
+        self.shown.read().head.clone()
     }
 
     /// Bytes of memory that tables take: indexes, filters, cached blocks and rows.
@@ -236,14 +298,15 @@ impl TableStore {
     /// whole run. Cost: writing the rows, a few syncs, nothing that depends on older rows.
     ///
     /// # Errors
-    /// `DiskFull`, `Io`: the tables are as before, and no room is taken. `SyncFailed`, `Poisoned`:
-    /// the store stops.
+    /// `DiskFull`, `Io`: the tables are as before, and no room is taken. `Outdated`: a snapshot was
+    /// installed since. `SyncFailed`, `Poisoned`: the store stops.
     pub fn add_run(
         &self,
         head: ManifestHead,
         rows: &mut dyn Iterator<Item = (Bytes, Record)>,
     ) -> Result<Arc<TableSet>, StorageError> {
         let mut names = self.names.lock();
+        self.check_not_older(&head)?;
         let set = self.set();
         let mut written = Written::default();
         let added = (|| {
@@ -257,7 +320,7 @@ impl TableStore {
                 runs.insert(0, Arc::new(Run::new(written.tables.clone())));
             }
             let hashes = source.into_source().hashes;
-            self.publish(&mut names, head, runs, &hashes)
+            self.publish(&mut names, head, runs, &Stale::Keys(&hashes))
         })();
         added.inspect_err(|error| self.give_up(&mut names, &written, error))
     }
@@ -318,7 +381,7 @@ impl TableStore {
         next.extend_from_slice(older);
         let bytes_before = set.bytes();
         let bytes_written = written.tables.iter().map(|table| table.entry.summary.bytes).sum();
-        let set = self.publish(names, head, next, &[])?;
+        let set = self.publish(names, head, next, &Stale::Keys(&[]))?;
         let progress = if is_done { MergeProgress::Done } else { MergeProgress::UnderWay };
         if is_done {
             self.metrics.merges.increment(1);
@@ -343,7 +406,7 @@ impl TableStore {
         }
         let Merge { first, last } = match goal {
             MergeGoal::Due { compaction_threshold } => {
-                let live_bytes = self.head.read().as_ref()?.live_bytes;
+                let live_bytes = self.shown.read().head.as_ref()?.live_bytes;
                 plan(&sizes, live_bytes, compaction_threshold)?
             }
             MergeGoal::Rest { bytes: (least, most) } => rest(&sizes, least..=most)?,
@@ -359,9 +422,7 @@ impl TableStore {
         source: &mut dyn RowSource,
         written: &mut Written,
     ) -> Result<(), StorageError> {
-        let id = names.next_table;
-        // A number is used up even if the table is never named: its file may come to stay.
-        names.next_table = id.next().ok_or(StorageError::TablesExhausted)?;
+        let id = names.take_number()?;
         let TableStoreOptions { table, table_bytes_max, .. } = self.options;
         let output = Output { table, table_bytes_max };
         let summary = table_dir::write_table(&self.context, id, output, source)?;
@@ -374,14 +435,13 @@ impl TableStore {
         Ok(())
     }
 
-    /// Publishes the manifest that names `runs` and shows them to readers. `hashes` are those of
-    /// all keys whose newest record may be another one from now on.
-    fn publish(
+    /// Publishes the manifest that names `runs` and shows them to readers.
+    pub(super) fn publish(
         &self,
         names: &mut Names,
         head: ManifestHead,
         runs: Vec<Arc<Run>>,
-        hashes: &[KeyHash],
+        stale: &Stale<'_>,
     ) -> Result<Arc<TableSet>, StorageError> {
         let number = names.number + 1;
         let entries = |run: &Arc<Run>| run.tables().iter().map(|t| t.entry.clone()).collect();
@@ -398,10 +458,13 @@ impl TableStore {
         let next = Arc::new(TableSet::new(number, runs, cache, hot));
         // In this order, or a reader finds an older value: see `hot_map`.
         self.hot.move_to(number);
-        self.hot.remove_all(hashes);
+        match stale {
+            Stale::Keys(hashes) => self.hot.remove_all(hashes),
+            Stale::All => self.hot.clear(),
+        }
         self.has_tables.store(!next.is_empty(), Ordering::Release);
-        let before = std::mem::replace(&mut *self.set.write(), Arc::clone(&next));
-        *self.head.write() = Some(manifest.head);
+        let shown = Shown { set: Arc::clone(&next), head: Some(manifest.head) };
+        let before = std::mem::replace(&mut *self.shown.write(), shown).set;
         let live: Vec<TableId> = next.tables().map(|entry| entry.summary.id).collect();
         let replaced = before.tables().map(|entry| entry.summary.id);
         names.dead.extend(replaced.filter(|id| !live.contains(id)));
@@ -413,19 +476,33 @@ impl TableStore {
     /// Removes what no manifest on the device names any more.
     fn remove_dead(&self, names: &mut Names) {
         manifest_file::remove_older(&self.context, names.number);
-        let dead = std::mem::take(&mut names.dead);
-        names.dead = table_dir::remove(&self.context, &dead);
+        self.remove_unnamed(names);
     }
 
     /// Gives back the room of tables that will not be named.
     fn give_up(&self, names: &mut Names, written: &Written, error: &StorageError) {
+        let ids = written.tables.iter().map(|table| table.entry.summary.id);
+        self.give_up_tables(names, ids, error);
+    }
+
+    /// Gives back the room of these tables.
+    pub(super) fn give_up_tables(
+        &self,
+        names: &mut Names,
+        ids: impl Iterator<Item = TableId>,
+        error: &StorageError,
+    ) {
         // A manifest whose name could not be synced was taken back, but a power cut may show it all
         // the same, and then it needs its tables. Opening finds out which manifest there is.
         if self.context.gate.check().is_err() {
             return;
         }
         tracing::warn!(%error, "tables could not be written; they are as before");
-        names.dead.extend(written.tables.iter().map(|table| table.entry.summary.id));
+        names.dead.extend(ids);
+        self.remove_unnamed(names);
+    }
+
+    fn remove_unnamed(&self, names: &mut Names) {
         let dead = std::mem::take(&mut names.dead);
         names.dead = table_dir::remove(&self.context, &dead);
     }

@@ -92,7 +92,7 @@ impl Model {
             Command::DeletePrefix { prefix } => {
                 self.rows.retain(|key, _| !key.starts_with(prefix));
             }
-            Command::Batch { .. } => unreachable!("no workload nests batches"),
+            other => unreachable!("no workload has {other:?} here"),
         }
         match before - self.rows.len() {
             0 => Outcome::NotFound,

@@ -13,6 +13,10 @@
 //! | `Delete` | 1 | key: bytes |
 //! | `DeletePrefix` | 2 | prefix: bytes |
 //! | `Batch` | 3 | guards: list of guard, commands: list of command with tag 0, 1 or 2 |
+//! | `OpenSession` | 4 | session: 16 bytes |
+//! | `InSession` | 5 | session: 16 bytes, request: `u64`, then a command with tag 0 to 3 |
+//! | `CloseSession` | 6 | session: 16 bytes |
+//! | `Check` | 7 | index: `u64`, then the byte 0, or the byte 1 and the digest: 16 bytes |
 //!
 //! A guard is its key (bytes), then a condition:
 //!
@@ -46,9 +50,10 @@ use bytes::Bytes;
 
 pub use self::error::DecodeError;
 use self::wire::{BoundMembershipWire, CommandWire, MembershipWire};
-use super::definition::Command;
+use super::definition::{Command, SessionId, StateCheck};
 use super::limits::{ENTRY_BYTES_HARD_MAX, encoded_bytes};
 use super::membership::Membership;
+use crate::types::LogIndex;
 
 /// Format number that begins the payload of a command.
 pub const COMMAND_FORMAT: u8 = 1;
@@ -64,6 +69,12 @@ pub const MEMBERSHIP_BYTES_MAX: usize = 1 << 20;
 
 /// Tag of `Set`, for the path that writes it without going through `bincode`.
 const SET_TAG: u32 = 0;
+/// Tags of the commands that are not changes themselves: they stand before one, or alone, and never
+/// within another command, so they are not among those of [`CommandWire`].
+const OPEN_SESSION_TAG: u32 = 4;
+const IN_SESSION_TAG: u32 = 5;
+const CLOSE_SESSION_TAG: u32 = 6;
+const CHECK_TAG: u32 = 7;
 
 /// Little-endian, fixed-width numbers, and a limit on every decode.
 const CONFIG: Configuration<LittleEndian, Fixint, Limit<ENTRY_BYTES_HARD_MAX>> =
@@ -74,9 +85,10 @@ const CONFIG: Configuration<LittleEndian, Fixint, Limit<ENTRY_BYTES_HARD_MAX>> =
 /// The payload is `head` followed by `body`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EncodedCommand<'a> {
-    /// Everything up to the value of a `Set`; the whole payload of any other command.
+    /// Everything up to the value of a `Set`, in a session or not; the whole payload of any other
+    /// command.
     pub head: Vec<u8>,
-    /// The value of a `Set`, not copied; empty for any other command.
+    /// The value of that `Set`, not copied; empty for any other command.
     pub body: &'a [u8],
 }
 
@@ -98,17 +110,22 @@ impl EncodedCommand<'_> {
 ///
 /// # Panics
 ///
-/// On a batch within a batch, which [`validate_command`](super::limits::validate_command) refuses:
-/// in the log it could never be read again.
+/// On a batch within a batch, and on what may not stand in a batch or in a session, which
+/// [`validate_command`](super::limits::validate_command) refuses: in the log it could never be read
+/// again.
 #[must_use]
 pub fn encode(command: &Command) -> EncodedCommand<'_> {
     EncodedCommand { head: encode_head(command), body: body_of(command) }
 }
 
-/// The second part of a command's payload: the value of a `Set`.
+/// The second part of a command's payload: the value of a `Set`, in a session or not.
 #[must_use]
 pub fn body_of(command: &Command) -> &[u8] {
-    match command {
+    let change = match command {
+        Command::InSession { command, .. } => command,
+        other => other,
+    };
+    match change {
         Command::Set { value, .. } => value,
         _ => &[],
     }
@@ -137,16 +154,32 @@ pub fn encode_head_into(command: &Command, head: &mut Vec<u8>) {
     head.reserve_exact(encoded_bytes(command) - body.len());
     head.push(COMMAND_FORMAT);
     match command {
+        Command::OpenSession { session } => write(&(OPEN_SESSION_TAG, session.0), head),
+        Command::InSession { session, request, command } => {
+            write(&(IN_SESSION_TAG, session.0, request), head);
+            write_change(command, head);
+        }
+        Command::CloseSession { session } => write(&(CLOSE_SESSION_TAG, session.0), head),
+        Command::Check { index, digest } => {
+            write(&(CHECK_TAG, index.0, digest.map(|digest| digest.0)), head);
+        }
+        change => write_change(change, head),
+    }
+    debug_assert_eq!(head.len() + body.len(), encoded_bytes(command), "{command:?}");
+}
+
+/// Appends a change of the state, but for the value of a `Set`.
+fn write_change(command: &Command, head: &mut Vec<u8>) {
+    match command {
         // The common case, and the one that must not copy its value, so it is written by hand.
-        Command::Set { key, .. } => {
+        Command::Set { key, value } => {
             head.extend_from_slice(&SET_TAG.to_le_bytes());
             head.extend_from_slice(&(key.len() as u64).to_le_bytes());
             head.extend_from_slice(key);
-            head.extend_from_slice(&(body.len() as u64).to_le_bytes());
+            head.extend_from_slice(&(value.len() as u64).to_le_bytes());
         }
         other => write(&CommandWire::from(other), head),
     }
-    debug_assert_eq!(head.len() + body.len(), encoded_bytes(command), "{command:?}");
 }
 
 /// The command that a payload holds. Its keys and values share the payload's buffer.
@@ -156,8 +189,24 @@ pub fn encode_head_into(command: &Command, head: &mut Vec<u8>) {
 /// Why the bytes are not a command, or that they are more than `entry_bytes_max`.
 pub fn decode(payload: &Bytes, entry_bytes_max: usize) -> Result<Command, DecodeError> {
     let content = content_of(payload, COMMAND_FORMAT, entry_bytes_max)?;
-    let wire: CommandWire<'_> = read(content)?;
-    wire.into_command(payload)
+    let (tag, fields) = match content.split_first_chunk::<4>() {
+        Some((tag, fields)) => (u32::from_le_bytes(*tag), fields),
+        None => return Err(DecodeError::UnexpectedEnd),
+    };
+    Ok(match tag {
+        OPEN_SESSION_TAG => Command::OpenSession { session: SessionId(read(fields)?) },
+        IN_SESSION_TAG => {
+            let (session, request, change): (_, _, CommandWire<'_>) = read(fields)?;
+            let command = Box::new(change.into_command(payload)?);
+            Command::InSession { session: SessionId(session), request, command }
+        }
+        CLOSE_SESSION_TAG => Command::CloseSession { session: SessionId(read(fields)?) },
+        CHECK_TAG => {
+            let (index, digest): (_, Option<_>) = read(fields)?;
+            Command::Check { index: LogIndex(index), digest: digest.map(StateCheck) }
+        }
+        _ => return read::<CommandWire<'_>>(content)?.into_command(payload),
+    })
 }
 
 /// The payload of a membership.

@@ -2,9 +2,9 @@ use bytes::Bytes;
 use proptest::prelude::*;
 
 use super::*;
-use crate::command::definition::{Condition, Guard};
+use crate::command::definition::{Condition, Guard, SessionId, StateCheck};
 use crate::command::membership::{MembershipError, Peer};
-use crate::types::{NodeId, RandomId, Version};
+use crate::types::{LogIndex, NodeId, RandomId, Version};
 
 const LIMIT: usize = 1 << 20;
 
@@ -63,6 +63,86 @@ fn batch_golden() {
         2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, // delete everything
     ];
     assert_golden(&command, &golden);
+}
+
+const SESSION: SessionId = SessionId([0xa1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 0xb6]);
+
+/// Format, tag and session.
+fn session_golden(tag: u8, rest: &[u8]) -> Vec<u8> {
+    [&[1, tag, 0, 0, 0], &SESSION.0[..], rest].concat()
+}
+
+#[test]
+fn sessions_golden() {
+    assert_golden(&Command::open_session(SESSION), &session_golden(4, &[]));
+    assert_golden(&Command::close_session(SESSION), &session_golden(6, &[]));
+}
+
+#[test]
+fn in_session_golden() {
+    let request = [3, 2, 1, 0, 0, 0, 0, 0];
+    let within = |change: Command| {
+        // A request, then the change as it stands alone, but for the format.
+        let alone = encode(&change).to_payload();
+        let golden = session_golden(5, &[&request[..], &alone[1..]].concat());
+        (Command::in_session(SESSION, 0x0001_0203, change), golden)
+    };
+    for change in [
+        Command::set("k1", "abc"),
+        Command::delete("k"),
+        Command::delete_prefix("a/"),
+        Command::guarded([Guard::present("b")], [Command::set("k", "v"), Command::delete("l")]),
+    ] {
+        let (command, golden) = within(change);
+        assert_golden(&command, &golden);
+    }
+    let (command, golden) = within(Command::set("k1", "abc"));
+    let set = [0, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, b'k', b'1', 3, 0, 0, 0, 0, 0, 0, 0];
+    assert_eq!(golden, session_golden(5, &[&request[..], &set, b"abc"].concat()));
+    // The value is not copied here either.
+    assert_eq!(encode(&command).body, b"abc");
+}
+
+#[test]
+fn check_golden() {
+    let index = LogIndex(0x0102);
+    let none = [1, 7, 0, 0, 0, 2, 1, 0, 0, 0, 0, 0, 0, 0];
+    assert_golden(&Command::Check { index, digest: None }, &none);
+    let some = [&[1, 7, 0, 0, 0, 2, 1, 0, 0, 0, 0, 0, 0, 1][..], &[9; 16]].concat();
+    assert_golden(&Command::Check { index, digest: Some(StateCheck([9; 16])) }, &some);
+    let mut other = none;
+    other[13] = 2;
+    assert_eq!(decoded(&other), Err(DecodeError::UnknownTag { what: "value", found: 2 }));
+}
+
+#[test]
+fn a_session_holds_a_change_and_nothing_else() {
+    for tag in 4..=8 {
+        let golden =
+            session_golden(5, &[&[1, 0, 0, 0, 0, 0, 0, 0, tag, 0, 0, 0], &SESSION.0[..]].concat());
+        let found = u32::from(tag);
+        assert_eq!(decoded(&golden), Err(DecodeError::UnknownTag { what: "command", found }));
+    }
+    let mut batch = encode(&Command::batch([Command::delete("a")])).head;
+    for tag in 4..=7 {
+        batch[21] = tag;
+        let found = u32::from(tag);
+        let what = "command in a batch";
+        assert_eq!(decoded(&batch), Err(DecodeError::UnknownTag { what, found }));
+    }
+}
+
+#[test]
+#[should_panic(expected = "not validated")]
+fn a_session_within_a_session_is_never_written() {
+    let inner = Command::in_session(SESSION, 1, Command::delete("a"));
+    let _ = encode(&Command::in_session(SESSION, 1, inner));
+}
+
+#[test]
+#[should_panic(expected = "not validated")]
+fn a_session_within_a_batch_is_never_written() {
+    let _ = encode(&Command::batch([Command::open_session(SESSION)]));
 }
 
 #[test]
@@ -133,6 +213,10 @@ enum Mirror {
     Delete { key: Vec<u8> },
     DeletePrefix { prefix: Vec<u8> },
     Batch { guards: Vec<(Vec<u8>, MirrorCondition)>, commands: Vec<Mirror> },
+    OpenSession { session: [u8; 16] },
+    InSession { session: [u8; 16], request: u64, command: Box<Mirror> },
+    CloseSession { session: [u8; 16] },
+    Check { index: u64, digest: Option<[u8; 16]> },
 }
 
 #[derive(bincode::Encode)]
@@ -158,6 +242,16 @@ fn mirror(command: &Command) -> Mirror {
             guards: guards.iter().map(|g| (g.key.to_vec(), condition(&g.condition))).collect(),
             commands: commands.iter().map(mirror).collect(),
         },
+        Command::OpenSession { session } => Mirror::OpenSession { session: session.0 },
+        Command::InSession { session, request, command } => Mirror::InSession {
+            session: session.0,
+            request: *request,
+            command: Box::new(mirror(command)),
+        },
+        Command::CloseSession { session } => Mirror::CloseSession { session: session.0 },
+        Command::Check { index, digest } => {
+            Mirror::Check { index: index.0, digest: digest.map(|digest| digest.0) }
+        }
     }
 }
 
@@ -167,7 +261,7 @@ fn unknown_formats_and_tags_are_named() {
     assert_eq!(decoded(&[0]), Err(DecodeError::UnknownFormat { found: 0, max: 1 }));
     assert_eq!(decoded(&[]), Err(DecodeError::UnexpectedEnd));
     let tag = |what, found| Err(DecodeError::UnknownTag { what, found });
-    assert_eq!(decoded(&[1, 4, 0, 0, 0]), tag("command", 4));
+    assert_eq!(decoded(&[1, 8, 0, 0, 0]), tag("command", 8));
     let mut guard = encode(&Command::guarded([Guard::absent("a")], [])).head;
     guard[22] = 9;
     assert_eq!(decoded(&guard), tag("condition", 9));
@@ -193,16 +287,25 @@ fn a_batch_within_a_batch_is_never_written() {
 
 #[test]
 fn every_cut_and_every_extra_byte_is_refused() {
-    let command = Command::guarded(
+    let batch = Command::guarded(
         [Guard::value_equals("d", "x")],
         [Command::set("k", "v"), Command::delete("l")],
     );
-    let mut payload = encode(&command).to_payload();
-    for cut in 0..payload.len() {
-        assert_eq!(decoded(&payload[..cut]), Err(DecodeError::UnexpectedEnd), "{cut}");
+    let (index, digest) = (LogIndex(7), Some(StateCheck([1; 16])));
+    for command in [
+        Command::in_session(SESSION, 1, batch.clone()),
+        batch,
+        Command::open_session(SESSION),
+        Command::close_session(SESSION),
+        Command::Check { index, digest },
+    ] {
+        let mut payload = encode(&command).to_payload();
+        for cut in 0..payload.len() {
+            assert_eq!(decoded(&payload[..cut]), Err(DecodeError::UnexpectedEnd), "{cut}");
+        }
+        payload.push(0);
+        assert_eq!(decoded(&payload), Err(DecodeError::TrailingBytes { extra: 1 }));
     }
-    payload.push(0);
-    assert_eq!(decoded(&payload), Err(DecodeError::TrailingBytes { extra: 1 }));
 }
 
 #[test]
@@ -283,12 +386,27 @@ fn guard() -> impl Strategy<Value = Guard> {
     (bytes(), condition).prop_map(|(key, condition)| Guard { key, condition })
 }
 
-fn command() -> impl Strategy<Value = Command> {
+fn change() -> impl Strategy<Value = Command> {
     let guards = proptest::collection::vec(guard(), 0..4);
     let commands = proptest::collection::vec(single(), 0..4);
     prop_oneof![
         single(),
         (guards, commands).prop_map(|(guards, commands)| Command::Batch { guards, commands }),
+    ]
+}
+
+fn command() -> impl Strategy<Value = Command> {
+    let session = || any::<[u8; 16]>().prop_map(SessionId);
+    let check = (any::<u64>(), proptest::option::of(any::<[u8; 16]>()));
+    prop_oneof![
+        4 => change(),
+        2 => (session(), any::<u64>(), change())
+            .prop_map(|(session, request, change)| Command::in_session(session, request, change)),
+        1 => session().prop_map(Command::open_session),
+        1 => session().prop_map(Command::close_session),
+        1 => check.prop_map(|(index, digest)| {
+            Command::Check { index: LogIndex(index), digest: digest.map(StateCheck) }
+        }),
     ]
 }
 
@@ -304,7 +422,7 @@ proptest! {
 
     #[test]
     fn arbitrary_bytes_never_panic(
-        tag in 0_u8..5,
+        tag in 0_u8..9,
         rest in proptest::collection::vec(prop_oneof![Just(0_u8), 0_u8..4, any::<u8>()], 0..200),
     ) {
         let payload = Bytes::from([vec![1, tag, 0, 0, 0], rest].concat());

@@ -17,7 +17,7 @@ use crate::command::definition::{Command, Condition, Guard};
 use crate::command::membership::{Membership, Peer};
 use crate::types::{NodeId, RandomId, Version};
 
-/// A command; the order of the variants is their tags.
+/// A change of the state, alone or in a session; the order of the variants is their tags.
 #[derive(Encode, BorrowDecode)]
 pub(super) enum CommandWire<'a> {
     Set { key: &'a [u8], value: &'a [u8] },
@@ -117,6 +117,8 @@ pub(super) fn name_of(wire_type: &str) -> &'static str {
 }
 
 impl<'a> From<&'a Command> for CommandWire<'a> {
+    /// # Panics
+    /// On a command that is not a change itself, and may not stand where a change is written.
     fn from(command: &'a Command) -> Self {
         match command {
             Command::Set { key, value } => Self::Set { key, value },
@@ -126,19 +128,19 @@ impl<'a> From<&'a Command> for CommandWire<'a> {
                 guards: guards.iter().map(GuardWire::from).collect(),
                 commands: commands.iter().map(SingleWire::from).collect(),
             },
+            other => unreachable!("not a change, and not validated: {other:?}"),
         }
     }
 }
 
 impl<'a> From<&'a Command> for SingleWire<'a> {
     fn from(command: &'a Command) -> Self {
-        let nested = matches!(command, Command::Batch { .. });
-        assert!(!nested, "a batch within a batch was not validated");
         match command {
             Command::Set { key, value } => Self::Set { key, value },
             Command::Delete { key } => Self::Delete { key },
             Command::DeletePrefix { prefix } => Self::DeletePrefix { prefix },
-            Command::Batch { .. } => Self::Batch,
+            Command::Batch { .. } => unreachable!("a batch within a batch was not validated"),
+            other => unreachable!("not a change, and not validated: {other:?}"),
         }
     }
 }

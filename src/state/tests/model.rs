@@ -82,7 +82,7 @@ impl Model {
             Command::DeletePrefix { prefix } => {
                 self.rows.keys().filter(|key| key.starts_with(prefix)).cloned().collect()
             }
-            Command::Batch { .. } => panic!("nested"),
+            other => panic!("not a set or a delete: {other:?}"),
         };
         let mut removed = 0;
         for key in keys {

@@ -7,10 +7,14 @@ use crate::env::Env;
 use crate::env::fs::{DirEntry, FileKind};
 use crate::storage::error::StorageError;
 use crate::storage::format::{
-    IDENTITY_NAME, LOCK_NAME, LOG_NAME, RESERVE_NAME, TABLES_NAME, TEMPORARY_SUFFIX, TORN_SUFFIX,
-    WATERMARK_NAME, parse_manifest_name, parse_segment_name, parse_table_name,
+    IDENTITY_NAME, INCOMING_NAME, LOCK_NAME, LOG_NAME, RESERVE_NAME, TABLES_NAME, TEMPORARY_SUFFIX,
+    TORN_SUFFIX, WATERMARK_NAME, is_incoming_name, parse_manifest_name, parse_segment_name,
+    parse_table_name,
 };
 use crate::types::{SegmentId, TableId};
+
+/// The folders of a store.
+const FOLDERS: [&str; 3] = [LOG_NAME, TABLES_NAME, INCOMING_NAME];
 
 /// The files of a store, by kind, each ascending.
 #[derive(Debug, Default)]
@@ -34,7 +38,7 @@ impl Names {
         for entry in list(root)? {
             names.take_in_root(root, &entry, report);
         }
-        for folder in [LOG_NAME, TABLES_NAME] {
+        for folder in FOLDERS {
             let path = root.join(folder);
             let kind = env.fs.kind(&path).map_err(StorageError::wrap("look at", &path))?;
             if kind == Some(FileKind::Directory) {
@@ -52,7 +56,7 @@ impl Names {
     fn take_in_root(&mut self, root: &Path, entry: &DirEntry, report: &mut VerifyReport) {
         let path = root.join(&entry.name);
         let manifest = parse_manifest_name(&entry.name);
-        let is_folder = [LOG_NAME, TABLES_NAME].contains(&entry.name.as_str());
+        let is_folder = FOLDERS.contains(&entry.name.as_str());
         let is_file = [IDENTITY_NAME, LOCK_NAME, RESERVE_NAME].contains(&entry.name.as_str());
         let expected = if is_folder { FileKind::Directory } else { FileKind::File };
         if manifest.is_none() && !is_folder && !is_file {
@@ -68,6 +72,9 @@ impl Names {
 
     fn take_in(&mut self, folder: &str, path: &Path, entry: &DirEntry, report: &mut VerifyReport) {
         let path = path.join(&entry.name);
+        if folder == INCOMING_NAME {
+            return report.leftover(path, what_is_incoming(&entry.name));
+        }
         let in_log = folder == LOG_NAME;
         let segment = parse_segment_name(&entry.name).filter(|_| in_log);
         let table = parse_table_name(&entry.name).filter(|_| !in_log);
@@ -81,6 +88,14 @@ impl Names {
             self.tables.extend(table);
             self.has_watermark |= is_watermark;
         }
+    }
+}
+
+fn what_is_incoming(name: &str) -> &'static str {
+    if is_incoming_name(name) {
+        "received of a snapshot that is not installed; the next transfer goes on with it"
+    } else {
+        "not a file of the store; left alone"
     }
 }
 

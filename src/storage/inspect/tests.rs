@@ -27,6 +27,7 @@ fn options() -> StoreOptions {
         wait_max: Duration::ZERO,
         reserve_bytes: 0,
         node: NodeId(1),
+        cluster: None,
         tail: TailPolicy::Refuse,
         absent: Absent::Create,
         tables: TableStoreOptions::default(),

@@ -31,5 +31,5 @@ pub use self::cursor::{Fill, TableCursor};
 pub use self::key_hash::KeyHash;
 pub use self::reader::Table;
 pub use self::row::{Cached, RowRef};
-pub use self::summary::{TableOptions, TableSummary};
+pub use self::summary::{TableOptions, TableOrigin, TableSummary};
 pub(crate) use self::writer::TableWriter;

@@ -11,7 +11,7 @@ use super::footer::Footer;
 use super::key_hash::KeyHash;
 use super::row::Cached;
 use super::sparse_index::SparseIndex;
-use super::summary::TableSummary;
+use super::summary::{TableOrigin, TableSummary};
 use crate::env::fs::{OpenHow, read_exact_at};
 use crate::storage::context::Context;
 use crate::storage::error::StorageError;
@@ -58,8 +58,9 @@ impl Table {
         }
         let mut prologue = [0; PROLOGUE_BYTES];
         read_exact_at(&*file, &mut prologue, 0).map_err(wrap("read"))?;
-        let tag = context.identity.tag();
-        let prologue = Prologue::decode(&prologue, TABLE_MAGIC, summary.id.0, tag, &path)?;
+        let TableOrigin { id, tag } =
+            summary.origin.unwrap_or(TableOrigin { id: summary.id, tag: context.identity.tag() });
+        let prologue = Prologue::decode(&prologue, TABLE_MAGIC, id.0, tag, &path)?;
         let mut footer = [0; TABLE_FOOTER_BYTES];
         let footer_at = len - TABLE_FOOTER_BYTES as u64;
         read_exact_at(&*file, &mut footer, footer_at).map_err(wrap("read"))?;
@@ -122,6 +123,16 @@ impl Table {
     #[must_use]
     pub fn resident_bytes(&self) -> u64 {
         self.index.memory_bytes() + self.filter.bytes() as u64 + self.slots.memory_bytes()
+    }
+
+    /// As many bytes of the file as there are from `offset` on, `len` at most.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub(crate) fn read_file(&self, offset: u64, len: usize) -> Result<Vec<u8>, StorageError> {
+        let rest = self.summary.bytes.saturating_sub(offset);
+        let len = usize::try_from(rest).map_or(len, |rest| rest.min(len));
+        self.file.read(offset, len)
     }
 
     /// How many blocks it has.

@@ -5,11 +5,23 @@ use bytes::Bytes;
 use crate::config::Compression;
 use crate::types::TableId;
 
+/// Under which number, and in which directory, a table was written that came from another one. Its
+/// prologue says so for good: the bytes of a table are the same wherever it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TableOrigin {
+    /// Its number there.
+    pub id: TableId,
+    /// The first eight bytes of that directory's incarnation, as a number.
+    pub tag: u64,
+}
+
 /// What a manifest keeps of a table. Opening one holds the file against it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TableSummary {
     /// Its number, which its name has too.
     pub id: TableId,
+    /// Where it comes from; `None`: it was written here, under this number.
+    pub origin: Option<TableOrigin>,
     /// Length of the file.
     pub bytes: u64,
     /// Rows, tombstones included; at least 1.

@@ -83,6 +83,7 @@ impl<'a> TableWriter<'a> {
             hashes: Vec::new(),
             counts: TableSummary {
                 id,
+                origin: None,
                 bytes: 0,
                 rows: 0,
                 tombstones: 0,

@@ -48,6 +48,7 @@ fn options() -> StoreOptions {
         wait_max: Duration::from_secs(1),
         reserve_bytes: 0,
         node: NodeId(1),
+        cluster: None,
         tail: TailPolicy::Refuse,
         absent: Absent::Create,
         tables: table_options(),

@@ -97,6 +97,7 @@ pub(crate) fn truncate_tail(args: &Args) -> Result<()> {
         wait_max: config.submit_timeout,
         reserve_bytes: config.disk_reserve,
         node: config.node_id,
+        cluster: None,
         tail: TailPolicy::Truncate,
         absent: Absent::Refuse,
         tables: TableStoreOptions::default(),

@@ -1,0 +1,137 @@
+//! Commands that a node was given and cannot decide about: they go to the leader, in the order in
+//! which they came, as many as there are at once.
+//!
+//! A command that certainly was not appended is tried again, with whoever leads then, until its
+//! deadline. One of which that is not certain is answered `OutcomeUnknown`: trying again could apply
+//! it twice.
+
+use std::sync::{Arc, Weak};
+
+use tokio::sync::mpsc;
+
+use super::inflight::Waiting;
+use super::node::{Hop, Node, PAUSE};
+use super::peers::Forwarded;
+use super::type_config::Proposal;
+use crate::error::Error;
+use crate::state::ApplyOutcome;
+
+/// Most commands, and most bytes of more than one, in a message.
+const BATCH_COMMANDS_MAX: usize = 1024;
+const BATCH_BYTES_MAX: usize = 1 << 20;
+
+type Item = (Proposal, Arc<Waiting>);
+
+/// Where they wait. What bounds it is the bound on all writes under way.
+#[derive(Clone, Debug)]
+pub(crate) struct ForwardQueue(mpsc::UnboundedSender<Item>);
+
+impl ForwardQueue {
+    /// The queue, and what empties it until the node goes away.
+    pub(crate) fn new() -> (Self, Forwarding) {
+        let (send, receive) = mpsc::unbounded_channel();
+        (Self(send), Forwarding { queue: receive, batch: Vec::new() })
+    }
+
+    pub(crate) fn push(&self, proposal: Proposal, waiting: Arc<Waiting>) {
+        // When nobody takes them any more, dropping one answers it.
+        drop(self.0.send((proposal, waiting)));
+    }
+}
+
+/// What empties the queue.
+pub(crate) struct Forwarding {
+    queue: mpsc::UnboundedReceiver<Item>,
+    /// What was taken out and is not answered yet, in order.
+    batch: Vec<Item>,
+}
+
+impl Forwarding {
+    /// Runs until nobody can hand anything in any more.
+    pub(crate) async fn run(mut self, node: Weak<Node>) {
+        loop {
+            if self.batch.is_empty()
+                && self.queue.recv_many(&mut self.batch, BATCH_COMMANDS_MAX).await == 0
+            {
+                return;
+            }
+            let Some(node) = node.upgrade() else { return };
+            self.batch.retain(|(_, waiting)| !waiting.is_answered());
+            if !self.batch.is_empty() && !self.pass_on(&node).await {
+                tokio::time::sleep(PAUSE).await;
+            }
+        }
+    }
+
+    /// Tries once. What is left in the batch is to be tried again; `false` when nothing has moved.
+    async fn pass_on(&mut self, node: &Arc<Node>) -> bool {
+        if let Err(error) = node.check() {
+            self.batch.drain(..).for_each(|(_, waiting)| waiting.answer(Err(error.clone())));
+            return true;
+        }
+        let Some(leader) = node.leader() else { return false };
+        if leader == node.id() {
+            // It comes back should this node not lead after all.
+            for (proposal, waiting) in self.batch.drain(..) {
+                node.propose(proposal, waiting, Hop::Any);
+            }
+            return node.raft.is_leader();
+        }
+        let count = batch_of(self.batch.iter().map(|(proposal, _)| proposal.bytes()));
+        let commands: Vec<Proposal> =
+            self.batch.iter().take(count).map(|(proposal, _)| proposal.clone()).collect();
+        match node.peers.write(leader, &commands, node.config.deadline).await {
+            Forwarded::NotAppended => false,
+            Forwarded::Unknown(cause) => {
+                for (_, waiting) in self.batch.drain(..count) {
+                    waiting.answer(Err(Error::OutcomeUnknown { cause: cause.as_str().into() }));
+                }
+                true
+            }
+            Forwarded::Answers(answers) => self.take(count, answers),
+        }
+    }
+
+    /// Gives out the answers. Those who were told that another node leads are tried again, and
+    /// everybody behind them keeps the order.
+    fn take(&mut self, count: usize, answers: Vec<Result<ApplyOutcome, Error>>) -> bool {
+        let mut moved = false;
+        let sent: Vec<Item> = self.batch.drain(..count).collect();
+        let mut again = Vec::new();
+        for (item, answer) in sent.into_iter().zip(answers) {
+            match answer {
+                Err(Error::NotLeader { .. }) => again.push(item),
+                answer => {
+                    moved = true;
+                    item.1.answer(answer);
+                }
+            }
+        }
+        again.append(&mut self.batch);
+        self.batch = again;
+        moved
+    }
+}
+
+/// How many commands go into one message: at least one.
+fn batch_of(bytes: impl Iterator<Item = usize>) -> usize {
+    let mut sum = 0_usize;
+    let fits = bytes.take(BATCH_COMMANDS_MAX).take_while(|&bytes| {
+        sum = sum.saturating_add(bytes);
+        sum <= BATCH_BYTES_MAX
+    });
+    fits.count().max(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_holds_what_fits_and_at_least_one_command() {
+        assert_eq!(batch_of([10, 10].into_iter()), 2);
+        assert_eq!(batch_of([2 * BATCH_BYTES_MAX, 1].into_iter()), 1);
+        assert_eq!(batch_of([1, BATCH_BYTES_MAX, 1].into_iter()), 1);
+        assert_eq!(batch_of(std::iter::repeat_n(1, 5000)), BATCH_COMMANDS_MAX);
+    }
+}

@@ -1,0 +1,293 @@
+//! One node of a cluster: openraft over a store, and what stands around it.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use openraft::Raft;
+use openraft::async_runtime::WatchReceiver;
+use openraft::errors::{ClientWriteError, ForwardToLeader, LinearizableReadError, RaftError};
+use openraft::raft::{ClientWriteResult, ReadPolicy};
+use tokio::time::Instant;
+
+use super::config::ClusterConfig;
+use super::forward::ForwardQueue;
+use super::inflight::{Inflight, Waiting};
+use super::peers::Peers;
+use super::reads::{Freshness, ReadGate, before};
+use super::state_machine::{AppliedWatch, StateMachine};
+use super::status::ClusterStatus;
+use super::type_config::{Proposal, Tell, TypeConfig};
+use crate::command::Command;
+use crate::command::limits::{Limits, validate_command};
+use crate::engine::machine::Machine;
+use crate::engine::submission::Reply;
+use crate::error::{Error, Result};
+use crate::state::{Durability, StateView};
+use crate::types::{LogIndex, NodeId};
+
+/// How long to wait before the same question is asked again, where nothing else says when.
+pub(super) const PAUSE: Duration = Duration::from_millis(10);
+
+/// openraft with our types.
+pub(crate) type HtkvRaft = Raft<TypeConfig, StateMachine>;
+
+/// A node that is open.
+pub(crate) struct Node {
+    this: Weak<Self>,
+    pub(super) raft: HtkvRaft,
+    pub(super) machine: Arc<Machine>,
+    pub(super) config: ClusterConfig,
+    pub(super) peers: Arc<Peers>,
+    limits: Limits,
+    pub(super) inflight: Arc<Inflight>,
+    pub(super) forwarding: ForwardQueue,
+    pub(super) gate: ReadGate,
+    applied: AppliedWatch,
+    /// The index at which this node found that its state is another than the others' have, plus
+    /// one; zero while it is not.
+    diverged: AtomicU64,
+    closed: AtomicBool,
+}
+
+/// Who is to decide about a command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Hop {
+    /// Whoever leads: a node that does not passes it on.
+    Any,
+    /// This node or nobody: it was passed on to it.
+    Last,
+}
+
+impl Node {
+    #[expect(clippy::too_many_arguments, reason = "every part of a node, put together once")]
+    pub(super) fn new(
+        raft: HtkvRaft,
+        machine: Arc<Machine>,
+        config: ClusterConfig,
+        peers: Arc<Peers>,
+        limits: Limits,
+        forwarding: ForwardQueue,
+        gate: ReadGate,
+        applied: AppliedWatch,
+    ) -> Arc<Self> {
+        let store = &config.store;
+        let inflight = Inflight::new(store.queue_commands_max, store.queue_bytes_max);
+        Arc::new_cyclic(|this| Self {
+            this: Weak::clone(this),
+            raft,
+            machine,
+            config,
+            peers,
+            limits,
+            inflight,
+            forwarding,
+            gate,
+            applied,
+            diverged: AtomicU64::new(0),
+            closed: AtomicBool::new(false),
+        })
+    }
+
+    pub(super) fn this(&self) -> Weak<Self> {
+        Weak::clone(&self.this)
+    }
+
+    pub(super) fn id(&self) -> NodeId {
+        self.machine.store.identity().node
+    }
+
+    pub(super) fn status(&self) -> ClusterStatus {
+        ClusterStatus::of(&self.raft.metrics().borrow_watched())
+    }
+
+    /// Who leads, as far as this node knows.
+    pub(super) fn leader(&self) -> Option<NodeId> {
+        self.raft.metrics().borrow_watched().current_leader.map(NodeId)
+    }
+
+    /// The last entry applied.
+    pub(super) fn applied(&self) -> Option<LogIndex> {
+        self.applied.index()
+    }
+
+    /// Whether this node may answer anything.
+    ///
+    /// # Errors
+    /// `Closed`, `Diverged`, `Poisoned`.
+    pub(super) fn check(&self) -> Result<()> {
+        if self.closed.load(Ordering::Acquire) {
+            return Err(Error::Closed("closed"));
+        }
+        match self.diverged.load(Ordering::Acquire) {
+            0 => self.machine.store.log().check().map_err(Error::from),
+            index => Err(Error::Diverged { index: LogIndex(index - 1) }),
+        }
+    }
+
+    /// Stops serving: the state is not what the others have.
+    pub(super) fn quarantine(&self, index: LogIndex) {
+        if self.diverged.swap(index.next().0, Ordering::AcqRel) == 0 {
+            tracing::error!(node = %self.id(), %index, "the state differs from that of the others");
+        }
+    }
+
+    /// Hands a command in. The reply comes when it is applied here or on the leader, or at its
+    /// deadline.
+    pub(super) fn submit(&self, command: Command, reply: Reply, hop: Hop) {
+        let checked = self.check().and_then(|()| {
+            validate_command(&command, &self.limits)?;
+            Ok(())
+        });
+        if let Err(error) = checked {
+            return reply.answer(Err(error));
+        }
+        let proposal = Proposal::new(self.machine.env.clock.now(), command);
+        let deadline = self.machine.env.clock.elapsed() + self.config.deadline;
+        // Whoever is refused was told.
+        if let Some(waiting) = self.inflight.admit(reply, proposal.bytes(), deadline) {
+            match hop {
+                Hop::Any if !self.raft.is_leader() => self.forwarding.push(proposal, waiting),
+                _ => self.propose(proposal, waiting, hop),
+            }
+        }
+    }
+
+    /// Gives a command to openraft on this node.
+    pub(super) fn propose(&self, proposal: Proposal, waiting: Arc<Waiting>, hop: Hop) {
+        let told = Arc::clone(&waiting);
+        let node = Weak::clone(&self.this);
+        let again = proposal.clone();
+        let tell = Tell::new(move |result: ClientWriteResult<TypeConfig>| {
+            tell(result, &node, again, told, hop);
+        });
+        let handed_in = self.raft.client_write_ff(proposal, Some(tell));
+        // There is room in the channel, or this node is overloaded: nobody waits for room.
+        match tokio::task::unconstrained(handed_in).now_or_never() {
+            Some(Ok(())) => {}
+            Some(Err(fatal)) => waiting.answer(Err(self.stopped(&fatal.to_string()))),
+            None => {
+                let text = "openraft takes no more commands at the moment".to_owned();
+                waiting.answer(Err(Error::Overloaded(text)));
+            }
+        }
+    }
+
+    /// Why nothing can be done any more.
+    pub(super) fn stopped(&self, why: &str) -> Error {
+        tracing::debug!(why, "openraft has stopped");
+        self.check().err().unwrap_or(Error::Closed("closed"))
+    }
+
+    /// Answers nothing any more.
+    pub(super) fn close(&self) {
+        self.closed.store(true, Ordering::Release);
+    }
+
+    /// The index up to which a read must have applied, asked of the leader.
+    ///
+    /// # Errors
+    /// `Unavailable` when there was none to be asked before the deadline; `Closed`, `Poisoned`.
+    pub(super) async fn read_index(
+        &self,
+        freshness: Freshness,
+        deadline: Instant,
+    ) -> Result<LogIndex> {
+        loop {
+            let asked = before(deadline, "no leader answered", self.ask_index(freshness)).await?;
+            if let Some(index) = asked? {
+                return Ok(index);
+            }
+            // An election takes longer than this.
+            before(deadline, "no leader was elected", tokio::time::sleep(PAUSE)).await?;
+        }
+    }
+
+    /// Asks once. `None` when nobody could tell.
+    async fn ask_index(&self, freshness: Freshness) -> Result<Option<LogIndex>> {
+        let leader = match self.own_index(freshness).await? {
+            Ok(index) => return Ok(Some(index)),
+            Err(leader) => leader.filter(|&leader| leader != self.id()),
+        };
+        match leader {
+            None => Ok(None),
+            Some(leader) => Ok(self.peers.read_index(leader, freshness, self.config.deadline).await),
+        }
+    }
+
+    /// What this node says as the leader, or who leads.
+    ///
+    /// # Errors
+    /// `Closed`, `Poisoned`.
+    pub(super) async fn own_index(
+        &self,
+        freshness: Freshness,
+    ) -> Result<std::result::Result<LogIndex, Option<NodeId>>> {
+        let policy = match freshness {
+            Freshness::Lease => ReadPolicy::LeaseRead,
+            Freshness::Quorum => ReadPolicy::ReadIndex,
+        };
+        match self.raft.get_read_linearizer(policy).await {
+            Ok(linearizer) => Ok(Ok(LogIndex(linearizer.read_log_id().index()))),
+            Err(RaftError::APIError(LinearizableReadError::ForwardToLeader(to))) => {
+                Ok(Err(to.leader_id.map(NodeId)))
+            }
+            Err(RaftError::APIError(LinearizableReadError::QuorumNotEnough(_))) => Ok(Err(None)),
+            Err(RaftError::Fatal(fatal)) => Err(self.stopped(&fatal.to_string())),
+        }
+    }
+
+    /// Returns when the entry is applied here.
+    ///
+    /// # Errors
+    /// `Unavailable` at the deadline.
+    pub(super) async fn wait_applied(&self, index: LogIndex, deadline: Instant) -> Result<()> {
+        let what = format!("this node has not applied entry {index}");
+        before(deadline, &what, self.applied.reach(index)).await?
+    }
+
+    /// The state as it is applied here.
+    ///
+    /// # Errors
+    /// `Diverged`, `Poisoned`.
+    pub(super) fn view(&self) -> Result<StateView> {
+        self.check()?;
+        self.machine.check_readable()?;
+        Ok(self.machine.replica.read().kv.view())
+    }
+}
+
+/// Passes on what became of a command.
+fn tell(
+    result: ClientWriteResult<TypeConfig>,
+    node: &Weak<Node>,
+    proposal: Proposal,
+    waiting: Arc<Waiting>,
+    hop: Hop,
+) {
+    match result {
+        Ok(response) => match response.data.0 {
+            Some(applied) => waiting.answer(Ok(applied.with_durability(Durability::Synced))),
+            None => unreachable!("applying a command gives an outcome"),
+        },
+        // It was not appended.
+        Err(ClientWriteError::ForwardToLeader(ForwardToLeader { leader_id, .. })) => {
+            match (hop, node.upgrade()) {
+                (Hop::Any, Some(node)) => node.forwarding.push(proposal, waiting),
+                _ => waiting.answer(Err(Error::NotLeader { leader: leader_id.map(NodeId) })),
+            }
+        }
+        Err(ClientWriteError::LogEntryDiscarded(_)) => {
+            let cause = "the leader changed while it was under way".into();
+            waiting.answer(Err(Error::OutcomeUnknown { cause }));
+        }
+        Err(error) => waiting.answer(Err(Error::Validation(error.to_string()))),
+    }
+}
+
+impl std::fmt::Debug for Node {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Node").field("id", &self.id()).finish_non_exhaustive()
+    }
+}
