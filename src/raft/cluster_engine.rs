@@ -82,11 +82,7 @@ impl ClusterEngine {
     ///
     /// # Errors
     /// Those of [`Self::open`].
-    pub fn open_in(
-        env: Env,
-        config: ClusterConfig,
-        transport: Arc<dyn Transport>,
-    ) -> Result<Self> {
+    pub fn open_in(env: Env, config: ClusterConfig, transport: Arc<dyn Transport>) -> Result<Self> {
         config.validate()?;
         let Opened { node, handler, runtime, log } = open(env, config, transport)?;
         Ok(Self { node, handler, running: Mutex::new(Some(Running { runtime, log })) })
@@ -223,9 +219,8 @@ impl ClusterEngine {
             if to == node.id() {
                 return Ok(());
             }
-            let stopped = |fatal: openraft::errors::Fatal<TypeConfig>| {
-                node.stopped(&fatal.to_string())
-            };
+            let stopped =
+                |fatal: openraft::errors::Fatal<TypeConfig>| node.stopped(&fatal.to_string());
             node.raft.trigger().transfer_leader(to.0).await.map_err(stopped)?;
             let mut metrics = node.raft.metrics();
             let taken = async {
@@ -341,7 +336,7 @@ impl ClusterEngine {
         let Some(running) = self.running.lock().take() else { return Ok(()) };
         let node = Arc::clone(&self.node);
         let (send, receive) = tokio::sync::oneshot::channel();
-        let ends = move || drop(send.send(end(running, &node)));
+        let ends = move || drop(send.send(end(running, &node, Ending::Orderly)));
         // A runtime cannot be ended from within one.
         let spawned = std::thread::Builder::new().name("htkv-shutdown".to_owned()).spawn(ends);
         spawned.map_err(|source| Error::Io {
@@ -351,21 +346,46 @@ impl ClusterEngine {
         })?;
         receive.await.map_err(|_| Error::Closed("closed"))?
     }
+
+    /// Ends the node as the death of its process would: nothing is finished, sent or put in order.
+    /// Returns when the directory may be opened again.
+    #[cfg(any(test, feature = "testing"))]
+    pub fn kill(&self) {
+        if let Some(running) = self.running.lock().take() {
+            let node = Arc::clone(&self.node);
+            // A runtime cannot be ended from within one.
+            let ends = std::thread::spawn(move || end(running, &node, Ending::Sudden));
+            drop(ends.join());
+        }
+    }
+}
+
+/// How a node ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ending {
+    /// What is under way is finished, and the directory left in order.
+    Orderly,
+    /// As if the process had died.
+    #[cfg_attr(not(any(test, feature = "testing")), expect(dead_code, reason = "for tests"))]
+    Sudden,
 }
 
 /// Ends everything, in the order in which it depends on each other.
-fn end(running: Running, node: &Arc<Node>) -> Result<()> {
+fn end(running: Running, node: &Arc<Node>, ending: Ending) -> Result<()> {
     let Running { runtime, log } = running;
     node.close();
-    let stopped = runtime.block_on(async {
-        tokio::time::timeout(SHUTDOWN_MAX, node.raft.shutdown()).await
-    });
-    if stopped.is_err() {
-        tracing::warn!(node = %node.id(), "openraft did not stop in time");
+    if ending == Ending::Orderly {
+        let stops = async { tokio::time::timeout(SHUTDOWN_MAX, node.raft.shutdown()).await };
+        if runtime.block_on(stops).is_err() {
+            tracing::warn!(node = %node.id(), "openraft did not stop in time");
+        }
     }
     runtime.shutdown_timeout(SHUTDOWN_MAX);
     log.close();
-    let closed = node.machine.store.close();
+    let closed = match ending {
+        Ending::Orderly => node.machine.store.close(),
+        Ending::Sudden => Ok(()),
+    };
     node.machine.store.release();
     Ok(closed?)
 }
@@ -421,10 +441,8 @@ impl Node {
     /// has. One that was a store of its own before has no address.
     pub(super) async fn claim_own_seat(&self) -> Result<()> {
         let identity = *self.machine.store.identity();
-        let own = Peer {
-            address: self.config.address.clone(),
-            incarnation: Some(identity.incarnation),
-        };
+        let own =
+            Peer { address: self.config.address.clone(), incarnation: Some(identity.incarnation) };
         let metrics = self.raft.metrics();
         let known = metrics.borrow_watched().membership_config.get_node(&identity.node.0).cloned();
         if known.is_none_or(|known| known == own) {
@@ -437,8 +455,7 @@ impl Node {
     }
 
     async fn snapshot_now(&self) -> Result<()> {
-        let stopped =
-            |fatal: openraft::errors::Fatal<TypeConfig>| self.stopped(&fatal.to_string());
+        let stopped = |fatal: openraft::errors::Fatal<TypeConfig>| self.stopped(&fatal.to_string());
         let Some(applied) = self.applied() else { return Ok(()) };
         self.raft.trigger().snapshot().await.map_err(stopped)?;
         let mut metrics = self.raft.metrics();
@@ -466,7 +483,7 @@ impl Drop for ClusterEngine {
         if let Some(running) = self.running.lock().take() {
             let node = Arc::clone(&self.node);
             let ends = move || {
-                if let Err(error) = end(running, &node) {
+                if let Err(error) = end(running, &node, Ending::Orderly) {
                     tracing::error!(%error, "closing the store failed");
                 }
             };
@@ -483,7 +500,7 @@ impl Drop for ClusterEngine {
 
 impl KvEngine for ClusterEngine {
     fn submit(&self, command: Command) -> Result<ApplyOutcome> {
-        self.submit_async(command).wait()
+        KvEngine::submit_async(self, command).wait()
     }
 
     fn submit_async(&self, command: Command) -> Submission {

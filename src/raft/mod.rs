@@ -12,7 +12,6 @@ pub(crate) mod io_error;
 pub(crate) mod log_cache;
 pub(crate) mod syncer;
 pub mod log_store;
-pub mod snapshot_stub;
 pub mod applied_watch;
 pub mod snapshot;
 pub mod state_machine;
@@ -30,6 +29,8 @@ pub(crate) mod turns;
 pub mod server;
 #[cfg(any(test, feature = "testing"))]
 pub mod router;
+pub(crate) mod raft_calls;
+pub(crate) mod receiving;
 pub(crate) mod reads;
 pub(crate) mod peers;
 pub(crate) mod forward;

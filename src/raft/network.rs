@@ -124,9 +124,9 @@ pub struct Connection {
 /// Why there is no answer to a request. Unless it says otherwise, the request may have arrived.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CallError {
-    /// The transport could not.
+    /// The transport could not bring it there: it did not arrive.
     #[error("{0}")]
-    Unreachable(String),
+    NotSent(String),
     /// No answer came in time.
     #[error("no answer came within {0:?}")]
     Timeout(Duration),
@@ -240,7 +240,7 @@ impl Connection {
         let answer = match tokio::time::timeout(deadline, answer).await {
             Ok(Ok(answer)) => answer,
             Ok(Err(TransportError::Unreachable(reason))) => {
-                return Err(CallError::Unreachable(reason));
+                return Err(CallError::NotSent(reason));
             }
             Ok(Err(TransportError::Timeout)) | Err(_) => return Err(CallError::Timeout(deadline)),
         };
@@ -293,17 +293,17 @@ impl Connection {
         }
     }
 
-    /// Gives a write to the leader. When there is no answer, the outcome is not known unless the
-    /// error is `Refused` or `Unsendable`.
+    /// Gives writes to the leader, to be appended in this order. When there is no answer, the
+    /// outcome is not known unless the error is `Refused`, `NotSent` or `Unsendable`.
     ///
     /// # Errors
     /// Why there is no answer.
     pub async fn write(
         &self,
-        command: Bytes,
+        commands: Vec<Bytes>,
         deadline: Duration,
-    ) -> Result<Result<Option<Applied>, WriteFailure>, CallError> {
-        let write = ForwardedWrite { deadline, command };
+    ) -> Result<Vec<Result<Applied, WriteFailure>>, CallError> {
+        let write = ForwardedWrite { deadline, commands };
         match self.ask(&Request::Write(write), deadline).await? {
             Response::Write(result) => Ok(result),
             _ => Err(CallError::WrongKind),
@@ -314,8 +314,12 @@ impl Connection {
     ///
     /// # Errors
     /// Why there is no answer; `Refused(NotLeader)` by a node that does not lead.
-    pub async fn read_index(&self, deadline: Duration) -> Result<Option<LogId>, CallError> {
-        match self.ask(&Request::ReadIndex, deadline).await? {
+    pub async fn read_index(
+        &self,
+        lease: bool,
+        deadline: Duration,
+    ) -> Result<Option<LogId>, CallError> {
+        match self.ask(&Request::ReadIndex { lease }, deadline).await? {
             Response::ReadIndex(id) => Ok(id),
             _ => Err(CallError::WrongKind),
         }

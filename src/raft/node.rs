@@ -11,21 +11,23 @@ use openraft::errors::{ClientWriteError, ForwardToLeader, LinearizableReadError,
 use openraft::raft::{ClientWriteResult, ReadPolicy};
 use tokio::time::Instant;
 
+use super::applied_watch::AppliedWatch;
 use super::config::ClusterConfig;
 use super::forward::ForwardQueue;
 use super::inflight::{Inflight, Waiting};
 use super::peers::Peers;
 use super::reads::{Freshness, ReadGate, before};
-use super::state_machine::{AppliedWatch, StateMachine};
+use super::receiving::Receiving;
+use super::state_machine::StateMachine;
 use super::status::ClusterStatus;
-use super::type_config::{Proposal, Tell, TypeConfig};
+use super::type_config::{Proposal, Tell, TypeConfig, log_id_of};
 use crate::command::Command;
 use crate::command::limits::{Limits, validate_command};
 use crate::engine::machine::Machine;
 use crate::engine::submission::Reply;
 use crate::error::{Error, Result};
 use crate::state::{Durability, StateView};
-use crate::types::{LogIndex, NodeId};
+use crate::types::{LogId, LogIndex, NodeId};
 
 /// How long to wait before the same question is asked again, where nothing else says when.
 pub(super) const PAUSE: Duration = Duration::from_millis(10);
@@ -45,10 +47,23 @@ pub(crate) struct Node {
     pub(super) forwarding: ForwardQueue,
     pub(super) gate: ReadGate,
     applied: AppliedWatch,
+    pub(super) receiving: Receiving,
     /// The index at which this node found that its state is another than the others' have, plus
     /// one; zero while it is not.
     diverged: AtomicU64,
     closed: AtomicBool,
+}
+
+/// What a node is put together from.
+pub(super) struct Parts {
+    pub(super) raft: HtkvRaft,
+    pub(super) machine: Arc<Machine>,
+    pub(super) config: ClusterConfig,
+    pub(super) peers: Arc<Peers>,
+    pub(super) limits: Limits,
+    pub(super) forwarding: ForwardQueue,
+    pub(super) gate: ReadGate,
+    pub(super) applied: AppliedWatch,
 }
 
 /// Who is to decide about a command.
@@ -61,17 +76,8 @@ pub(super) enum Hop {
 }
 
 impl Node {
-    #[expect(clippy::too_many_arguments, reason = "every part of a node, put together once")]
-    pub(super) fn new(
-        raft: HtkvRaft,
-        machine: Arc<Machine>,
-        config: ClusterConfig,
-        peers: Arc<Peers>,
-        limits: Limits,
-        forwarding: ForwardQueue,
-        gate: ReadGate,
-        applied: AppliedWatch,
-    ) -> Arc<Self> {
+    pub(super) fn new(parts: Parts) -> Arc<Self> {
+        let Parts { raft, machine, config, peers, limits, forwarding, gate, applied } = parts;
         let store = &config.store;
         let inflight = Inflight::new(store.queue_commands_max, store.queue_bytes_max);
         Arc::new_cyclic(|this| Self {
@@ -85,6 +91,7 @@ impl Node {
             forwarding,
             gate,
             applied,
+            receiving: Receiving::default(),
             diverged: AtomicU64::new(0),
             closed: AtomicBool::new(false),
         })
@@ -109,7 +116,7 @@ impl Node {
 
     /// The last entry applied.
     pub(super) fn applied(&self) -> Option<LogIndex> {
-        self.applied.index()
+        self.applied.last().map(|last| last.index)
     }
 
     /// Whether this node may answer anything.
@@ -207,12 +214,14 @@ impl Node {
     /// Asks once. `None` when nobody could tell.
     async fn ask_index(&self, freshness: Freshness) -> Result<Option<LogIndex>> {
         let leader = match self.own_index(freshness).await? {
-            Ok(index) => return Ok(Some(index)),
+            Ok(id) => return Ok(Some(id.index)),
             Err(leader) => leader.filter(|&leader| leader != self.id()),
         };
         match leader {
             None => Ok(None),
-            Some(leader) => Ok(self.peers.read_index(leader, freshness, self.config.deadline).await),
+            Some(leader) => {
+                Ok(self.peers.read_index(leader, freshness, self.config.deadline).await)
+            }
         }
     }
 
@@ -223,13 +232,13 @@ impl Node {
     pub(super) async fn own_index(
         &self,
         freshness: Freshness,
-    ) -> Result<std::result::Result<LogIndex, Option<NodeId>>> {
+    ) -> Result<std::result::Result<LogId, Option<NodeId>>> {
         let policy = match freshness {
             Freshness::Lease => ReadPolicy::LeaseRead,
             Freshness::Quorum => ReadPolicy::ReadIndex,
         };
         match self.raft.get_read_linearizer(policy).await {
-            Ok(linearizer) => Ok(Ok(LogIndex(linearizer.read_log_id().index()))),
+            Ok(linearizer) => Ok(Ok(log_id_of(linearizer.read_log_id().log_id()))),
             Err(RaftError::APIError(LinearizableReadError::ForwardToLeader(to))) => {
                 Ok(Err(to.leader_id.map(NodeId)))
             }
@@ -244,7 +253,8 @@ impl Node {
     /// `Unavailable` at the deadline.
     pub(super) async fn wait_applied(&self, index: LogIndex, deadline: Instant) -> Result<()> {
         let what = format!("this node has not applied entry {index}");
-        before(deadline, &what, self.applied.reach(index)).await?
+        let reached = before(deadline, &what, self.applied.clone().wait_for(index)).await?;
+        reached.map(drop).ok_or(Error::Closed("closed"))
     }
 
     /// The state as it is applied here.

@@ -74,8 +74,7 @@ pub(super) fn open(
     let (forwarding, queue) = ForwardQueue::new();
     let (gate, rounds) = ReadGate::new();
     let limits = limits_of(&config.store);
-    let node =
-        Node::new(Parts { raft, machine, config, peers, limits, forwarding, gate, applied });
+    let node = Node::new(Parts { raft, machine, config, peers, limits, forwarding, gate, applied });
     drop(this.set(Arc::downgrade(&node)));
     node.learn_members();
     node.raft.run();

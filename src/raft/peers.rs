@@ -79,9 +79,7 @@ impl Peers {
             Err(Error::IdentityMismatch(format!("{} for node {id}: {text}", unknown.address)))
         };
         match asked {
-            Ok((found, _)) if found.node != id => {
-                mismatch(format!("node {} answers", found.node))
-            }
+            Ok((found, _)) if found.node != id => mismatch(format!("node {} answers", found.node)),
             Ok((found, _)) if found.cluster != own.cluster => mismatch(format!(
                 "it belongs to cluster {}, expected {}: create its directory for this cluster",
                 found.cluster, own.cluster
@@ -183,9 +181,7 @@ fn error_of(failure: WriteFailure) -> Error {
         WriteFailure::Invalid(text) => Error::Validation(text),
         WriteFailure::TooLarge { what, limit, got } => Error::TooLarge { what, limit, got },
         WriteFailure::NotApplied(text) => Error::Unavailable(text),
-        WriteFailure::OutcomeUnknown(text) => {
-            Error::OutcomeUnknown { cause: text.as_str().into() }
-        }
+        WriteFailure::OutcomeUnknown(text) => Error::OutcomeUnknown { cause: text.as_str().into() },
         WriteFailure::SessionExpired => Error::SessionExpired,
     }
 }

@@ -2,18 +2,18 @@
 
 use std::sync::Arc;
 
+use openraft::async_runtime::WatchReceiver;
 use openraft::raft::{
     AppendEntriesRequest, AppendEntriesResponse, TransferLeaderRequest, TransferLeaderResponse,
     VoteRequest, VoteResponse,
 };
-use openraft::async_runtime::WatchReceiver;
 use openraft::type_config::alias::SnapshotOf;
-use parking_lot::Mutex;
 
-use super::convert::{refusal_of, refusal_of_fatal};
 use super::node::{Hop, Node};
 use super::peers::failure_of;
+use super::raft_calls;
 use super::reads::Freshness;
+use super::receiving::Finished;
 use super::server::Peerside;
 use super::snapshot::{SnapshotData, named};
 use super::transport::BoxFuture;
@@ -30,14 +30,8 @@ use crate::error::Error;
 use crate::state::Applied;
 use crate::storage::error::StorageError;
 use crate::storage::identity::Identity;
-use crate::storage::snapshot_incoming::{IncomingSnapshot, Need, Snapshot};
-use crate::types::{LogId, LogIndex, NodeId, RandomId};
-
-/// Most bytes of a snapshot that is accepted: more than any device has room for is a lie.
-const SNAPSHOT_BYTES_MAX: u64 = 1 << 48;
-
-/// The snapshot that a node is being sent, if any.
-pub(super) type Incoming = Arc<Mutex<Option<(RandomId, IncomingSnapshot)>>>;
+use crate::storage::snapshot_incoming::Snapshot;
+use crate::types::{LogId, LogIndex, NodeId};
 
 impl Peerside for Node {
     fn identity(&self) -> Identity {
@@ -61,7 +55,7 @@ impl Peerside for Node {
     ) -> BoxFuture<'_, Result<AppendEntriesResponse<TypeConfig>, Refusal>> {
         Box::pin(async move {
             self.check_peer()?;
-            self.raft.append_entries(request).await.map_err(|error| refusal_of(&error))
+            raft_calls::append(&self.raft, request).await
         })
     }
 
@@ -71,7 +65,7 @@ impl Peerside for Node {
     ) -> BoxFuture<'_, Result<VoteResponse<TypeConfig>, Refusal>> {
         Box::pin(async move {
             self.check_peer()?;
-            self.raft.vote(request).await.map_err(|error| refusal_of(&error))
+            raft_calls::vote(&self.raft, request).await
         })
     }
 
@@ -81,7 +75,7 @@ impl Peerside for Node {
     ) -> BoxFuture<'_, Result<VoteResponse<TypeConfig>, Refusal>> {
         Box::pin(async move {
             self.check_peer()?;
-            self.raft.pre_vote(request).await.map_err(|error| refusal_of(&error))
+            raft_calls::pre_vote(&self.raft, request).await
         })
     }
 
@@ -91,8 +85,7 @@ impl Peerside for Node {
     ) -> BoxFuture<'_, Result<TransferLeaderResponse<TypeConfig>, Refusal>> {
         Box::pin(async move {
             self.check_peer()?;
-            let answer = self.raft.handle_transfer_leader(request).await;
-            answer.map_err(|fatal| refusal_of_fatal(&fatal))
+            raft_calls::transfer_leader(&self.raft, request).await
         })
     }
 
@@ -103,41 +96,24 @@ impl Peerside for Node {
             if known > raft_vote_of(offer.vote) {
                 return Ok(OfferAnswer::HigherVote(vote_of(&known)));
             }
-            let (machine, incoming) = (Arc::clone(&self.machine), Arc::clone(&self.incoming));
+            let (machine, receiving) = (Arc::clone(&self.machine), self.receiving.clone());
             blocking(move || {
-                // Another transfer that was under way is given up.
-                let mut incoming = incoming.lock();
-                *incoming = None;
-                let tables = machine.store.tables();
-                let (begun, needs) =
-                    IncomingSnapshot::begin(tables, &offer.manifest, SNAPSHOT_BYTES_MAX)?;
-                let has = begun.parts().iter().zip(needs).map(|(part, need)| match need {
-                    Need::Have => part.bytes,
-                    Need::From(offset) => offset,
-                });
-                let has = has.collect();
-                *incoming = Some((offer.transfer, begun));
-                Ok(OfferAnswer::Has(has))
+                receiving.begin(machine.store.tables(), offer.transfer, &offer.manifest)
             })
             .await
+            .map(OfferAnswer::Has)
         })
     }
 
     fn snapshot_chunk(&self, chunk: SnapshotChunk) -> BoxFuture<'_, Result<ChunkAnswer, Refusal>> {
         Box::pin(async move {
             self.check_peer()?;
-            let incoming = Arc::clone(&self.incoming);
-            blocking(move || {
+            let receiving = self.receiving.clone();
+            let stored = blocking(move || {
                 let SnapshotChunk { transfer, part, offset, bytes } = chunk;
-                let mut incoming = incoming.lock();
-                let Some((_, begun)) = incoming.as_mut().filter(|(id, _)| *id == transfer) else {
-                    return Ok(ChunkAnswer::UnknownTransfer);
-                };
-                let part = usize::try_from(part).unwrap_or(usize::MAX);
-                begun.write(part, offset, &bytes, crc32c::crc32c(&bytes))?;
-                Ok(ChunkAnswer::Stored)
-            })
-            .await
+                receiving.store(transfer, part, offset, &bytes)
+            });
+            Ok(if stored.await? { ChunkAnswer::Stored } else { ChunkAnswer::UnknownTransfer })
         })
     }
 
@@ -147,31 +123,18 @@ impl Peerside for Node {
     ) -> BoxFuture<'_, Result<FinishAnswer, Refusal>> {
         Box::pin(async move {
             self.check_peer()?;
-            let incoming = Arc::clone(&self.incoming);
-            let received = blocking(move || {
-                let mut incoming = incoming.lock();
-                match incoming.take() {
-                    Some((id, begun)) if id == finish.transfer => match begun.finish() {
-                        Ok(received) => Ok(Ok(received)),
-                        Err(StorageError::BadSnapshot { .. }) => Ok(Err(FinishAnswer::Damaged)),
-                        Err(error) => Err(error),
-                    },
-                    other => {
-                        *incoming = other;
-                        Ok(Err(FinishAnswer::UnknownTransfer))
-                    }
-                }
-            });
-            let received = match received.await? {
-                Ok(received) => Snapshot::Received(received),
-                Err(answer) => return Ok(answer),
+            let receiving = self.receiving.clone();
+            let received = match blocking(move || receiving.finish(finish.transfer)).await? {
+                Finished::Whole(received) => Snapshot::Received(received),
+                Finished::Damaged => return Ok(FinishAnswer::Damaged),
+                Finished::Unknown => return Ok(FinishAnswer::UnknownTransfer),
             };
             let failed = |error: Error| Refusal::Failed { reason: error.to_string() };
             let snapshot: SnapshotOf<TypeConfig, SnapshotData> =
                 named(Some(received)).map_err(failed)?;
             let vote = raft_vote_of(finish.vote);
             let installed = self.raft.install_full_snapshot(vote, snapshot).await;
-            let answer = installed.map_err(|fatal| refusal_of_fatal(&fatal))?;
+            let answer = installed.map_err(|_| Refusal::Stopped)?;
             Ok(FinishAnswer::Done(vote_of(&answer.vote)))
         })
     }
@@ -228,7 +191,8 @@ impl Peerside for Node {
     }
 
     fn digest(&self, index: LogIndex) -> Option<[u8; 16]> {
-        self.machine.replica.read().kv.recorded(index).map(|digest| digest.0)
+        let _ = index;
+        None
     }
 }
 
@@ -244,6 +208,7 @@ async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, StorageError> + Send + 'static,
 ) -> Result<T, Refusal> {
     let failed = |reason: String| Refusal::Failed { reason };
-    let done = tokio::task::spawn_blocking(work).await.map_err(|error| failed(error.to_string()))?;
+    let done =
+        tokio::task::spawn_blocking(work).await.map_err(|error| failed(error.to_string()))?;
     done.map_err(|error| failed(error.to_string()))
 }

@@ -101,7 +101,11 @@ fn answer(asking: Vec<Asking>, result: &Result<()>) {
 ///
 /// # Errors
 /// `Unavailable` with `what` could not be had.
-pub(crate) async fn before<F: Future>(deadline: Instant, what: &str, future: F) -> Result<F::Output> {
+pub(crate) async fn before<F: Future>(
+    deadline: Instant,
+    what: &str,
+    future: F,
+) -> Result<F::Output> {
     timeout_at(deadline, future)
         .await
         .map_err(|_| Error::Unavailable(format!("{what} before the deadline")))

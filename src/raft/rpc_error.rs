@@ -24,7 +24,7 @@ pub(super) fn rpc_error(
         CallError::Refused(Refusal::OutOfTurn) | CallError::Garbled(_) => {
             RPCError::Network(NetworkError::new(error))
         }
-        CallError::Unreachable(_)
+        CallError::NotSent(_)
         | CallError::Refused(_)
         | CallError::Stranger { .. }
         | CallError::WrongKind

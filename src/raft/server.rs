@@ -80,15 +80,15 @@ pub trait Peerside: Send + Sync + 'static {
         finish: SnapshotFinish,
     ) -> BoxFuture<'_, Result<FinishAnswer, Refusal>>;
 
-    /// Writes, as the leader.
+    /// Writes, as the leader, in the order of the request.
     fn write(
         &self,
         from: NodeId,
         write: ForwardedWrite,
-    ) -> BoxFuture<'_, Result<Option<Applied>, WriteFailure>>;
+    ) -> BoxFuture<'_, Result<Vec<Result<Applied, WriteFailure>>, Refusal>>;
 
     /// What must be applied before a linearizable read, as the leader.
-    fn read_index(&self) -> BoxFuture<'_, Result<Option<LogId>, Refusal>>;
+    fn read_index(&self, lease: bool) -> BoxFuture<'_, Result<Option<LogId>, Refusal>>;
 
     /// The digest of the state at an index, if it is known.
     fn digest(&self, index: LogIndex) -> Option<[u8; 16]>;
@@ -166,8 +166,8 @@ impl Server {
             Request::Snapshot(SnapshotRequest::Finish(finish)) => {
                 Response::SnapshotFinish(peer.snapshot_finish(finish).await?)
             }
-            Request::Write(write) => Response::Write(peer.write(from, write).await),
-            Request::ReadIndex => Response::ReadIndex(peer.read_index().await?),
+            Request::Write(write) => Response::Write(peer.write(from, write).await?),
+            Request::ReadIndex { lease } => Response::ReadIndex(peer.read_index(lease).await?),
             Request::Digest { index } => Response::Digest(peer.digest(index)),
         })
     }

@@ -1,7 +1,6 @@
 //! A snapshot on its way to one follower: offer it, send what is missing, have it installed.
 
 use std::io;
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -9,17 +8,18 @@ use openraft::StorageError;
 use openraft::errors::{ErrorSource, NetworkError, StreamingError};
 use openraft::network::RPCTypes;
 use openraft::raft::SnapshotResponse;
-use openraft::type_config::alias::{ErrorSourceOf, SnapshotMetaOf, SnapshotOf, VoteOf};
+use openraft::type_config::alias::{ErrorSourceOf, SnapshotOf, VoteOf};
 
 use super::network::{CallError, Connection};
 use super::rpc_error::rpc_error;
 use super::snapshot::SnapshotData;
-use super::snapshot_source::SnapshotSource;
-use super::type_config::{TypeConfig, log_id_of, membership_of, raft_vote_of, vote_of};
+use super::type_config::{TypeConfig, raft_vote_of, vote_of};
 use super::wire::request::{
-    Request, SnapshotChunk, SnapshotFinish, SnapshotOffer, SnapshotPart, SnapshotRequest,
+    Request, SnapshotChunk, SnapshotFinish, SnapshotOffer, SnapshotRequest,
 };
 use super::wire::response::{ChunkAnswer, FinishAnswer, OfferAnswer, Response};
+use crate::storage::snapshot_held::HeldSnapshot;
+use crate::storage::snapshot_incoming::Snapshot;
 use crate::types::{RandomId, Vote};
 
 type Error = StreamingError<TypeConfig>;
@@ -27,7 +27,7 @@ type Error = StreamingError<TypeConfig>;
 /// A transfer that is under way.
 struct Transfer<'a> {
     connection: &'a Connection,
-    source: Arc<dyn SnapshotSource>,
+    source: HeldSnapshot,
     id: RandomId,
     vote: Vote,
     /// For all but the last step.
@@ -46,24 +46,24 @@ pub(super) async fn send(
     snapshot: SnapshotOf<TypeConfig, SnapshotData>,
     deadline: Duration,
 ) -> Result<SnapshotResponse<TypeConfig>, Error> {
-    let Some(source) = snapshot.snapshot.source() else {
+    let SnapshotData::Whole(Snapshot::Held(source)) = snapshot.snapshot else {
         return Err(network("the snapshot has no files to send"));
     };
     let id = connection.next_transfer().map_err(|error| network(&error.to_string()))?;
     let deadline = deadline.max(connection.limits().chunk_deadline_min);
     let transfer = Transfer { connection, source, id, vote: vote_of(&vote), deadline };
-    let parts = transfer.source.parts();
-    let answer = match transfer.offer(&snapshot.meta, &parts).await? {
+    let answer = match transfer.offer().await? {
         OfferAnswer::HigherVote(vote) => return Ok(SnapshotResponse::new(raft_vote_of(vote))),
         OfferAnswer::Has(has) => has,
     };
+    let parts = transfer.source.parts().to_vec();
     let plausible = answer.len() == parts.len()
         && answer.iter().zip(&parts).all(|(has, part)| *has <= part.bytes);
     if !plausible {
         return Err(network("the follower says it has more than there is"));
     }
     for ((number, part), has) in (0..).zip(&parts).zip(answer) {
-        transfer.part(number, *part, has).await?;
+        transfer.part(number, part.bytes, has).await?;
     }
     transfer.finish().await
 }
@@ -78,36 +78,24 @@ impl Transfer<'_> {
         rpc_error(self.connection, RPCTypes::InstallSnapshot, error).into()
     }
 
-    async fn offer(
-        &self,
-        meta: &SnapshotMetaOf<TypeConfig>,
-        parts: &[SnapshotPart],
-    ) -> Result<OfferAnswer, Error> {
-        let stored = &meta.last_membership;
-        let offer = SnapshotOffer {
-            vote: self.vote,
-            transfer: self.id,
-            last: meta.last_log_id.as_ref().map(log_id_of),
-            membership_id: stored.log_id().as_ref().map(log_id_of),
-            // Without voters: there was no membership yet.
-            membership: membership_of(stored.membership()).ok(),
-            parts: parts.to_vec(),
-        };
+    async fn offer(&self) -> Result<OfferAnswer, Error> {
+        let manifest = self.source.manifest_bytes();
+        let offer = SnapshotOffer { vote: self.vote, transfer: self.id, manifest };
         match self.ask(SnapshotRequest::Offer(offer), self.deadline).await? {
             Response::SnapshotOffer(answer) => Ok(answer),
             _ => Err(self.error(&CallError::WrongKind)),
         }
     }
 
-    /// Sends a file from `offset` on, a chunk after the other, so that what the follower has is
+    /// Sends a table from `offset` on, a chunk after the other, so that what the follower has is
     /// always a beginning of it.
-    async fn part(&self, number: u32, part: SnapshotPart, mut offset: u64) -> Result<(), Error> {
+    async fn part(&self, number: u32, bytes: u64, mut offset: u64) -> Result<(), Error> {
         let chunk_bytes_max = self.connection.limits().chunk_bytes_max.max(1);
-        while offset < part.bytes {
-            let left = usize::try_from(part.bytes - offset).unwrap_or(usize::MAX);
-            let bytes = self.read(number, offset, left.min(chunk_bytes_max)).await?;
-            let next = offset.saturating_add(bytes.len() as u64);
-            let chunk = SnapshotChunk { transfer: self.id, part: number, offset, bytes };
+        while offset < bytes {
+            let left = usize::try_from(bytes - offset).unwrap_or(usize::MAX);
+            let piece = self.read(number, offset, left.min(chunk_bytes_max)).await?;
+            let next = offset.saturating_add(piece.len() as u64);
+            let chunk = SnapshotChunk { transfer: self.id, part: number, offset, bytes: piece };
             match self.ask(SnapshotRequest::Chunk(chunk), self.deadline).await? {
                 Response::SnapshotChunk(ChunkAnswer::Stored) => offset = next,
                 Response::SnapshotChunk(ChunkAnswer::UnknownTransfer) => {
@@ -120,9 +108,12 @@ impl Transfer<'_> {
     }
 
     async fn read(&self, part: u32, offset: u64, bytes: usize) -> Result<Bytes, Error> {
-        let source = Arc::clone(&self.source);
-        let read = tokio::task::spawn_blocking(move || source.read(part, offset, bytes)).await;
-        let read = read.map_err(io::Error::other).flatten().and_then(|read| {
+        let source = self.source.clone();
+        let part = usize::try_from(part).unwrap_or(usize::MAX);
+        let read = tokio::task::spawn_blocking(move || {
+            source.read(part, offset, bytes).map_err(io::Error::other)
+        });
+        let read = read.await.map_err(io::Error::other).flatten().and_then(|read| {
             let whole = read.len() == bytes;
             whole.then_some(read).ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
         });
@@ -142,10 +133,10 @@ impl Transfer<'_> {
             Response::SnapshotFinish(FinishAnswer::UnknownTransfer) => {
                 Err(network("the follower has given up the transfer"))
             }
-            Response::SnapshotFinish(FinishAnswer::Damaged { part }) => {
+            Response::SnapshotFinish(FinishAnswer::Damaged) => {
                 tracing::warn!(
-                    node = %self.connection.target(), part,
-                    "a file of a snapshot arrived damaged; it is sent again"
+                    node = %self.connection.target(),
+                    "a table of a snapshot arrived damaged; it is sent again"
                 );
                 Err(network("a file arrived damaged"))
             }

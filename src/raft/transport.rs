@@ -77,8 +77,9 @@ pub trait Transport: Send + Sync + 'static {
     /// abandoned at any point of its way.
     ///
     /// # Errors
-    /// `Unreachable` when the request surely did not arrive or there is no telling, and trying
-    /// again at once would be of no use; `Timeout` when the deadline has passed.
+    /// `Unreachable` when the request surely did not arrive: then a write that was passed on is
+    /// tried again. `Timeout` in any other case, also before the deadline: a connection that broke
+    /// after the request was sent.
     fn call(
         &self,
         target: NodeId,
@@ -88,13 +89,13 @@ pub trait Transport: Send + Sync + 'static {
     ) -> BoxFuture<'static, Result<Bytes, TransportError>>;
 }
 
-/// Why there is no answer. Whether the request arrived is not known.
+/// Why there is no answer.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TransportError {
-    /// Wait a moment before trying again: no connection, no such address.
+    /// The request did not arrive: no connection, no such address.
     #[error("unreachable: {0}")]
     Unreachable(String),
-    /// Try again: no answer came in time.
+    /// No answer came, or none in time. Whether the request arrived is not known.
     #[error("no answer came in time")]
     Timeout,
 }

@@ -41,7 +41,7 @@ fn put(engine: &impl KvEngine, key: &str, value: &str) -> Version {
 
 fn keys(engine: &impl KvEngine) -> Vec<String> {
     let view = engine.view(ReadContext::Linearizable).unwrap();
-    view.scan::<&[u8], _>(..)
+    view.scan::<&[u8]>(..)
         .map(|row| String::from_utf8(row.unwrap().0.to_vec()).unwrap())
         .collect()
 }
@@ -138,8 +138,7 @@ fn rows_come_in_key_order_in_both_directions<H: Harness>(harness: &H) {
     }
     assert_eq!(keys(&*engine), ["a", "b", "c", "d"]);
     let view = engine.view(ReadContext::Linearizable).unwrap();
-    let back: Vec<u8> =
-        view.scan::<&[u8], _>(..).rev().map(|row| row.unwrap().0[0]).collect();
+    let back: Vec<u8> = view.scan::<&[u8]>(..).rev().map(|row| row.unwrap().0[0]).collect();
     assert_eq!(back, b"dcba");
     let from_b = (Bound::Excluded(&b"a"[..]), Bound::Included(&b"c"[..]));
     let some: Vec<u8> = view.scan(from_b).map(|row| row.unwrap().0[0]).collect();
@@ -179,8 +178,7 @@ fn a_view_never_changes<H: Harness>(harness: &H) {
 fn each_read_context_sees_what_it_promises<H: Harness>(harness: &H) {
     let engine = harness.engine();
     let version = put(&*engine, "key", "value");
-    let fresh =
-        [ReadContext::Linearizable, ReadContext::Lease, ReadContext::AtLeast(version)];
+    let fresh = [ReadContext::Linearizable, ReadContext::Lease, ReadContext::AtLeast(version)];
     for context in fresh {
         assert!(engine.view(context).unwrap().contains(b"key").unwrap(), "{context:?}");
     }

@@ -51,10 +51,7 @@ fn writers_and_readers_do_not_disturb_each_other<H: Harness>(harness: &H) {
         });
         for at in 0..100_u32 {
             let value = at.to_string().into_bytes();
-            let both = vec![
-                Command::set("one", value.clone()),
-                Command::set("two", value),
-            ];
+            let both = vec![Command::set("one", value.clone()), Command::set("two", value)];
             engine.submit_batch(both).unwrap();
         }
         done.store(true, Ordering::Release);

@@ -7,7 +7,6 @@ use bytes::Bytes;
 use super::envelope::{self, Envelope, Message};
 use super::error::WireError;
 use super::fields::{Reader, Sink, Wire};
-use crate::command::membership::Membership;
 use crate::storage::log_entry::{Entry, EntryKind, EntryRef};
 use crate::types::{LogId, LogIndex, NodeId, RandomId, Timestamp, Vote};
 
@@ -26,10 +25,13 @@ pub enum Request {
     TransferLeader(TransferLeader),
     /// A part of a snapshot's way.
     Snapshot(SnapshotRequest),
-    /// A write that a follower was given, for the leader.
+    /// Writes that a follower was given, for the leader.
     Write(ForwardedWrite),
     /// What must be applied before a linearizable read may be answered, for the leader.
-    ReadIndex,
+    ReadIndex {
+        /// Whether the leader may go by its lease instead of asking a majority.
+        lease: bool,
+    },
     /// The digest of the state at an index.
     Digest {
         /// The index.
@@ -113,33 +115,18 @@ pub struct SnapshotOffer {
     pub vote: Vote,
     /// Names the transfer. A follower gives up the transfer that it had before.
     pub transfer: RandomId,
-    /// The last entry that the snapshot contains.
-    pub last: Option<LogId>,
-    /// The entry that holds `membership`.
-    pub membership_id: Option<LogId>,
-    /// The membership at `last`; `None` before the first one.
-    pub membership: Option<Membership>,
-    /// The files, the manifest first.
-    pub parts: Vec<SnapshotPart>,
+    /// Its manifest, which names the tables, with checksums of its own.
+    pub manifest: Bytes,
 }
 
-/// One file of a snapshot.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SnapshotPart {
-    /// BLAKE3 of the whole file.
-    pub hash: [u8; 32],
-    /// Its length.
-    pub bytes: u64,
-}
-
-/// Bytes of one part of a snapshot.
+/// Bytes of one table of a snapshot.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SnapshotChunk {
     /// The transfer.
     pub transfer: RandomId,
-    /// Which part, counting from 0 in the order of the offer.
+    /// Which table, counting from 0 in the order of the manifest.
     pub part: u32,
-    /// Where in the part they stand.
+    /// Where in the table they stand.
     pub offset: u64,
     /// The bytes. The checksum of the message covers them.
     pub bytes: Bytes,
@@ -154,13 +141,13 @@ pub struct SnapshotFinish {
     pub transfer: RandomId,
 }
 
-/// A write that a follower was given, for the leader.
+/// Writes that a follower was given, for the leader, in the order in which they came.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ForwardedWrite {
     /// How long the caller still waits. In whole microseconds.
     pub deadline: Duration,
-    /// The command's payload. Shares the request's buffer.
-    pub command: Bytes,
+    /// The payloads of the commands. They share the request's buffer.
+    pub commands: Vec<Bytes>,
 }
 
 /// Fewest bytes of an entry: its id, clock, kind and length.
@@ -278,39 +265,20 @@ impl Wire for TransferLeader {
     }
 }
 
-impl Wire for SnapshotPart {
-    const BYTES_MIN: usize = 40;
-
-    fn put<S: Sink + ?Sized>(&self, to: &mut S) {
-        self.hash.put(to);
-        self.bytes.put(to);
-    }
-
-    fn take(from: &mut Reader) -> Result<Self, WireError> {
-        Ok(Self { hash: Wire::take(from)?, bytes: Wire::take(from)? })
-    }
-}
-
 impl Wire for SnapshotOffer {
-    const BYTES_MIN: usize = Vote::BYTES_MIN + RandomId::BYTES_MIN + 7;
+    const BYTES_MIN: usize = Vote::BYTES_MIN + RandomId::BYTES_MIN + 4;
 
     fn put<S: Sink + ?Sized>(&self, to: &mut S) {
         self.vote.put(to);
         self.transfer.put(to);
-        self.last.put(to);
-        self.membership_id.put(to);
-        self.membership.put(to);
-        self.parts.put(to);
+        self.manifest.put(to);
     }
 
     fn take(from: &mut Reader) -> Result<Self, WireError> {
         Ok(Self {
             vote: Wire::take(from)?,
             transfer: Wire::take(from)?,
-            last: Wire::take(from)?,
-            membership_id: Wire::take(from)?,
-            membership: Wire::take(from)?,
-            parts: Wire::take(from)?,
+            manifest: Wire::take(from)?,
         })
     }
 }
@@ -353,12 +321,12 @@ impl Wire for ForwardedWrite {
 
     fn put<S: Sink + ?Sized>(&self, to: &mut S) {
         u64::try_from(self.deadline.as_micros()).unwrap_or(u64::MAX).put(to);
-        self.command.put(to);
+        self.commands.put(to);
     }
 
     fn take(from: &mut Reader) -> Result<Self, WireError> {
         let deadline = Duration::from_micros(Wire::take(from)?);
-        Ok(Self { deadline, command: Wire::take(from)? })
+        Ok(Self { deadline, commands: Wire::take(from)? })
     }
 }
 
@@ -380,7 +348,8 @@ pub(super) mod tag {
 impl Request {
     fn put<S: Sink>(&self, to: &mut S) {
         match self {
-            Self::Hello | Self::ReadIndex => {}
+            Self::Hello => {}
+            Self::ReadIndex { lease } => lease.put(to),
             Self::AppendEntries(AppendEntries { head, entries }) => {
                 head.put(to);
                 to.count(entries.len());
@@ -411,7 +380,7 @@ impl Request {
             Self::Snapshot(SnapshotRequest::Chunk(_)) => tag::SNAPSHOT_CHUNK,
             Self::Snapshot(SnapshotRequest::Finish(_)) => tag::SNAPSHOT_FINISH,
             Self::Write(_) => tag::WRITE,
-            Self::ReadIndex => tag::READ_INDEX,
+            Self::ReadIndex { .. } => tag::READ_INDEX,
             Self::Digest { .. } => tag::DIGEST,
         }
     }
@@ -476,7 +445,7 @@ impl Request {
             tag::SNAPSHOT_CHUNK => Self::Snapshot(SnapshotRequest::Chunk(Wire::take(from)?)),
             tag::SNAPSHOT_FINISH => Self::Snapshot(SnapshotRequest::Finish(Wire::take(from)?)),
             tag::WRITE => Self::Write(Wire::take(from)?),
-            tag::READ_INDEX => Self::ReadIndex,
+            tag::READ_INDEX => Self::ReadIndex { lease: Wire::take(from)? },
             tag::DIGEST => Self::Digest { index: Wire::take(from)? },
             found => return Err(WireError::UnknownTag { what: "request", found }),
         })

@@ -6,7 +6,7 @@ use super::envelope::{self, Message};
 use super::error::WireError;
 use super::fields::{Reader, Sink, Wire};
 use super::request::tag;
-use crate::state::{Applied, Outcome};
+use crate::state::{Applied, CheckResult, Outcome};
 use crate::storage::identity::Identity;
 use crate::types::{LogId, NodeId, Vote};
 
@@ -31,8 +31,8 @@ pub enum Response {
     SnapshotChunk(ChunkAnswer),
     /// What became of a snapshot.
     SnapshotFinish(FinishAnswer),
-    /// What became of a write: `None` inside `Ok` for an entry that has no outcome.
-    Write(Result<Option<Applied>, WriteFailure>),
+    /// What became of writes, in the order of the request.
+    Write(Vec<Result<Applied, WriteFailure>>),
     /// What must be applied before the read; `None` when nothing must.
     ReadIndex(Option<LogId>),
     /// The digest, when the node still knows it.
@@ -162,7 +162,7 @@ pub enum TransferAnswer {
 /// What a follower misses of a snapshot.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum OfferAnswer {
-    /// Of each part, in the order of the offer, how many bytes from its beginning the follower has:
+    /// Of each table, in the order of the manifest, how many bytes from its beginning the follower has:
     /// all of a file that it knows by its hash, some of one whose transfer was broken off.
     Has(Vec<u64>),
     /// The follower knows a later vote.
@@ -185,11 +185,8 @@ pub enum FinishAnswer {
     Done(Vote),
     /// The follower knows no such transfer: offer again.
     UnknownTransfer,
-    /// A part is not what its hash says, and was thrown away: offer again.
-    Damaged {
-        /// The first such part.
-        part: u32,
-    },
+    /// A table is not what its hash says, and was thrown away: offer again.
+    Damaged,
 }
 
 /// Why a forwarded write has no outcome. All but the last say that it was not applied and never
@@ -224,6 +221,9 @@ pub enum WriteFailure {
     /// The entry may or may not be applied.
     #[error("it is not known whether the write is there: {0}")]
     OutcomeUnknown(String),
+    /// The session is not there any more, so nothing was applied now.
+    #[error("the session has expired")]
+    SessionExpired,
 }
 
 impl Wire for Greeting {
@@ -414,10 +414,7 @@ impl Wire for FinishAnswer {
                 vote.put(to);
             }
             Self::UnknownTransfer => 1u8.put(to),
-            Self::Damaged { part } => {
-                2u8.put(to);
-                part.put(to);
-            }
+            Self::Damaged => 2u8.put(to),
         }
     }
 
@@ -425,7 +422,7 @@ impl Wire for FinishAnswer {
         Ok(match u8::take(from)? {
             0 => Self::Done(Wire::take(from)?),
             1 => Self::UnknownTransfer,
-            2 => Self::Damaged { part: Wire::take(from)? },
+            2 => Self::Damaged,
             found => return Err(WireError::UnknownTag { what: "answer to a snapshot", found }),
         })
     }
@@ -448,6 +445,14 @@ impl Wire for Outcome {
                 (*guard as u64).put(to);
                 found.put(to);
             }
+            Self::SessionOpened => 5u8.put(to),
+            Self::SessionClosed => 6u8.put(to),
+            Self::SessionExpired => 7u8.put(to),
+            Self::RequestTooOld => 8u8.put(to),
+            Self::Checked(result) => {
+                9u8.put(to);
+                result.put(to);
+            }
         }
     }
 
@@ -462,7 +467,33 @@ impl Wire for Outcome {
                 let guard = usize::try_from(guard).map_err(|_| WireError::UnexpectedEnd)?;
                 Self::GuardFailed { guard, found: Wire::take(from)? }
             }
+            5 => Self::SessionOpened,
+            6 => Self::SessionClosed,
+            7 => Self::SessionExpired,
+            8 => Self::RequestTooOld,
+            9 => Self::Checked(Wire::take(from)?),
             found => return Err(WireError::UnknownTag { what: "outcome", found }),
+        })
+    }
+}
+
+impl Wire for CheckResult {
+    const BYTES_MIN: usize = 1;
+
+    fn put<S: Sink + ?Sized>(&self, to: &mut S) {
+        match self {
+            Self::Equal => 0u8.put(to),
+            Self::Unknown => 1u8.put(to),
+            Self::Different => 2u8.put(to),
+        }
+    }
+
+    fn take(from: &mut Reader) -> Result<Self, WireError> {
+        Ok(match u8::take(from)? {
+            0 => Self::Equal,
+            1 => Self::Unknown,
+            2 => Self::Different,
+            found => return Err(WireError::UnknownTag { what: "result of a check", found }),
         })
     }
 }
@@ -488,7 +519,7 @@ impl Wire for Applied {
 }
 
 impl Wire for WriteFailure {
-    const BYTES_MIN: usize = 2;
+    const BYTES_MIN: usize = 1;
 
     fn put<S: Sink + ?Sized>(&self, to: &mut S) {
         match self {
@@ -518,6 +549,7 @@ impl Wire for WriteFailure {
                 5u8.put(to);
                 reason.put(to);
             }
+            Self::SessionExpired => 6u8.put(to),
         }
     }
 
@@ -533,12 +565,13 @@ impl Wire for WriteFailure {
             },
             4 => Self::NotApplied(Wire::take(from)?),
             5 => Self::OutcomeUnknown(Wire::take(from)?),
+            6 => Self::SessionExpired,
             found => return Err(WireError::UnknownTag { what: "failure of a write", found }),
         })
     }
 }
 
-impl Wire for Result<Option<Applied>, WriteFailure> {
+impl Wire for Result<Applied, WriteFailure> {
     const BYTES_MIN: usize = 2;
 
     fn put<S: Sink + ?Sized>(&self, to: &mut S) {
@@ -585,7 +618,7 @@ impl Response {
             Self::SnapshotOffer(answer) => answer.put(to),
             Self::SnapshotChunk(answer) => answer.put(to),
             Self::SnapshotFinish(answer) => answer.put(to),
-            Self::Write(result) => result.put(to),
+            Self::Write(results) => results.put(to),
             Self::ReadIndex(id) => id.put(to),
             Self::Digest(digest) => digest.put(to),
         }
