@@ -77,7 +77,11 @@ pub(super) fn open(
     let node = Node::new(Parts { raft, machine, config, peers, limits, forwarding, gate, applied });
     drop(this.set(Arc::downgrade(&node)));
     node.learn_members();
-    node.raft.run();
+    {
+        // openraft starts its tasks on the runtime that it finds itself in.
+        let _entered = runtime.enter();
+        node.raft.run();
+    }
     start_tasks(&runtime, &node, queue, rounds);
     let handler = Arc::new(Server::new(Arc::clone(&node) as Arc<_>));
     Ok(Opened { node, handler, runtime, log })

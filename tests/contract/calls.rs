@@ -141,7 +141,7 @@ fn rows_come_in_key_order_in_both_directions<H: Harness>(harness: &H) {
     let back: Vec<u8> = view.scan::<&[u8]>(..).rev().map(|row| row.unwrap().0[0]).collect();
     assert_eq!(back, b"dcba");
     let from_b = (Bound::Excluded(&b"a"[..]), Bound::Included(&b"c"[..]));
-    let some: Vec<u8> = view.scan(from_b).map(|row| row.unwrap().0[0]).collect();
+    let some: Vec<u8> = view.scan::<&[u8]>(from_b).map(|row| row.unwrap().0[0]).collect();
     assert_eq!(some, b"bc");
     let first: Vec<u8> =
         engine.scan::<&[u8], _>(..).unwrap().take(2).map(|row| row.unwrap().0[0]).collect();
