@@ -88,6 +88,12 @@ impl LogStore {
     pub fn close(&self) {
         self.inner.syncer.close();
     }
+
+    /// The thread that syncs, to hold it up.
+    #[cfg(test)]
+    pub(crate) fn syncer(&self) -> &Syncer {
+        &self.inner.syncer
+    }
 }
 
 impl Inner {

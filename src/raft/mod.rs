@@ -12,8 +12,10 @@ pub(crate) mod io_error;
 pub(crate) mod log_cache;
 pub(crate) mod syncer;
 pub mod log_store;
-pub mod snapshot_stub;
 pub mod applied_watch;
 pub mod snapshot;
 pub mod state_machine;
 pub mod storage;
+
+#[cfg(test)]
+mod tests;

@@ -15,8 +15,8 @@ use crate::engine::pressure::{Marks, is_due};
 use crate::engine::replay::{Replica, checkpoint};
 use crate::error::Result;
 use crate::raft::io_error::io_error;
-use crate::raft::snapshot_stub::{Snapshot, hold, install};
 use crate::raft::type_config::{TypeConfig, raft_log_id_of, raft_membership_of};
+use crate::storage::snapshot_incoming::Snapshot;
 use crate::storage::table_set::TableSet;
 
 /// What a snapshot consists of besides its name.
@@ -77,7 +77,7 @@ impl Snapshots {
     /// # Errors
     /// `Serialization` for a membership of a newer release.
     pub(crate) fn current(&self) -> Result<Option<NamedSnapshot>> {
-        let held = hold(self.machine.store.tables());
+        let held = self.machine.store.tables().hold();
         held.map(|held| named(Some(Snapshot::Held(held)))).transpose()
     }
 
@@ -115,7 +115,12 @@ impl Snapshots {
     pub(crate) fn install(&self, snapshot: &Snapshot) -> Result<()> {
         let mut compaction = self.compaction.lock();
         let machine = &self.machine;
-        let (set, head) = install(&machine.store, snapshot)?;
+        let applied = machine.replica.read().last.map(|last| last.index);
+        if Some(snapshot.head().last.index) < applied {
+            // All of it was applied, and more: it was overtaken on its way.
+            return Ok(());
+        }
+        let (set, head) = machine.store.install(snapshot)?;
         let replica = checkpoint(Some(&head), set)?;
         // What was set aside is older than what is installed.
         compaction.frozen = None;
