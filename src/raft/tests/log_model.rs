@@ -115,7 +115,10 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
 
     #[test]
-    fn the_log_is_what_a_model_says(steps in steps(), cache in prop_oneof![Just(1_usize), Just(2000), Just(1 << 20)]) {
+    fn the_log_is_what_a_model_says(
+        steps in steps(),
+        cache in prop_oneof![Just(1_usize), Just(2000), Just(1 << 20)],
+    ) {
         run(follow(steps, cache));
     }
 }

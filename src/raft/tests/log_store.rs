@@ -24,7 +24,9 @@ const VOTE: Vote = Vote { term: Term(3), node: NodeId(2), committed: false };
 /// Keeps the thread that syncs from doing anything until it is dropped.
 fn hold(log: &LogStore) -> mpsc::Sender<()> {
     let (send, receive) = mpsc::channel();
-    log.syncer().submit(move |_| drop(receive.recv()));
+    log.syncer().submit(move |_| {
+        receive.recv().ok();
+    });
     send
 }
 

@@ -28,11 +28,12 @@ type Entry = EntryOf<TypeConfig>;
 type Told = OneshotReceiverOf<TypeConfig, std::io::Result<()>>;
 
 fn config() -> StoreConfig {
-    let mut config = StoreConfig::default();
-    config.data_dir = "/data".into();
-    config.max_segment_size = 4096;
-    config.disk_reserve = 0;
-    config
+    StoreConfig {
+        data_dir: "/data".into(),
+        max_segment_size: 4096,
+        disk_reserve: 0,
+        ..StoreConfig::default()
+    }
 }
 
 fn open_with(fs: &SimFs, limits: LogStoreLimits) -> RaftStorage {

@@ -229,7 +229,9 @@ fn a_snapshot_is_asked_for_once_when_it_is_due() {
         let asked = Arc::new(AtomicUsize::new(0));
         let on_pressure = {
             let asked = Arc::clone(&asked);
-            Arc::new(move || drop(asked.fetch_add(1, Ordering::Relaxed)))
+            Arc::new(move || {
+                asked.fetch_add(1, Ordering::Relaxed);
+            })
         };
         let env = Env::simulated(4).env;
         let config = StoreConfig { compaction_threshold: 100, ..config() };
