@@ -12,6 +12,7 @@ use parking_lot::Mutex;
 use super::watched_fs::{Waits, WatchedFs};
 use super::{append, append_synced, blank, config, cut, id, normal, open, open_with, run};
 use crate::command::Command;
+use crate::config::StoreConfig;
 use crate::env::Env;
 use crate::env::fs_sim::SimFs;
 use crate::raft::log_store::{LogStore, LogStoreLimits};
@@ -223,12 +224,34 @@ fn a_store_that_is_closed_has_synced_what_it_took_and_takes_nothing() {
 fn a_panic_of_the_thread_that_syncs_is_told_to_everybody() {
     run(async {
         let mut log = open(&SimFs::new(1)).log;
-        let held = hold(&log);
+        let (held, receive) = mpsc::channel::<()>();
+        log.syncer().submit(move |_| {
+            receive.recv().ok();
+            panic!("on purpose");
+        });
         let told = append(&mut log, vec![blank(1, 0)]).await;
-        log.syncer().submit(|_| panic!("on purpose"));
         drop(held);
         assert!(told.await.unwrap().is_err());
         assert!(append(&mut log, vec![blank(1, 1)]).await.await.unwrap().is_err());
+    });
+}
+
+#[test]
+fn on_a_full_disk_what_openraft_appends_goes_into_the_reserve() {
+    run(async {
+        let fs = SimFs::new(1);
+        let config = StoreConfig { disk_reserve: 64 << 10, ..config() };
+        let env = Env::simulated_on(fs.clone(), 5).env;
+        let limits = LogStoreLimits::default();
+        let storage = RaftStorage::open(&config, None, env, limits, Arc::new(|| ())).unwrap();
+        let mut log = storage.log.clone();
+        fs.set_space(Some(fs.used_bytes()));
+        for index in 0..100 {
+            append_synced(&mut log, vec![normal(1, index, Command::set("key", vec![1; 100]))])
+                .await;
+        }
+        assert!(storage.machine.store.log().stats().disk_full);
+        assert_eq!(indexes(&mut open(&cut(&fs)).log).await.len(), 100);
     });
 }
 
