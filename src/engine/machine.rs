@@ -137,6 +137,7 @@ impl Machine {
             unreachable!("whoever applies does so in the order of the log")
         };
         replica.last = Some(id);
+        self.load.behind.fetch_add(frame_len(0) as u64, Ordering::Relaxed);
         if membership.is_some() {
             replica.membership = membership;
             replica.membership_id = Some(id);

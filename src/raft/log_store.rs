@@ -88,6 +88,12 @@ impl LogStore {
     pub fn close(&self) {
         self.inner.syncer.close();
     }
+
+    /// The thread that syncs, to hold it up.
+    #[cfg(test)]
+    pub(crate) fn syncer(&self) -> &Syncer {
+        &self.inner.syncer
+    }
 }
 
 impl Inner {
@@ -100,14 +106,14 @@ impl Inner {
         self.check_order(&entries)?;
         let machine = Arc::clone(&self.machine);
         match append_without_waiting(&machine, &entries, completion)? {
-            None => self.take_in(entries)?,
+            None => self.take_in(entries),
             Some(completion) => {
                 // Only the next segment has room, and beginning one waits for the device.
                 let appended = self.syncer.run(move |machine| {
                     append_or_roll(machine, &entries, completion).map(|()| entries)
                 });
                 let entries = appended.await??;
-                self.take_in(entries)?;
+                self.take_in(entries);
             }
         }
         self.syncer.ask();
@@ -128,10 +134,9 @@ impl Inner {
     }
 
     /// Shows appended entries to readers.
-    fn take_in(&self, entries: Vec<Entry>) -> io::Result<()> {
+    fn take_in(&self, entries: Vec<Entry>) {
         let sizes: Vec<usize> = entries.iter().map(payload_len).collect();
         self.cache.lock().push(entries.into_iter().zip(sizes));
-        Ok(())
     }
 
     /// Takes over how far the log reaches.
@@ -414,7 +419,9 @@ impl RaftLogStorage<TypeConfig> for LogStore {
 
     async fn truncate_after(&mut self, last: Option<LogIdOf<TypeConfig>>) -> io::Result<()> {
         let last = last.map(|id| log_id_of(&id));
-        let Some(kept) = self.inner.cut_after(last)? else { return Ok(()) };
+        let Cut::After(kept) = self.inner.cut_after(last)? else {
+            return self.inner.syncer.check();
+        };
         let cut = self.inner.syncer.run(move |machine| machine.store.log().truncate_after(kept));
         let cut = cut.await?;
         self.inner.settle();
@@ -435,24 +442,28 @@ impl RaftLogStorage<TypeConfig> for LogStore {
     }
 }
 
+/// What a truncation removes.
+enum Cut {
+    /// No entry is behind what is to be kept.
+    Nothing,
+    /// Everything behind this entry, which may be the last one purged; everything for `None`.
+    After(Option<LogId>),
+}
+
 impl Inner {
-    /// Hides the entries behind `last` from readers. Returns what the log is to keep, as it is to
-    /// be told; nothing where there is nothing to remove.
-    fn cut_after(&self, last: Option<LogId>) -> io::Result<Option<Option<LogId>>> {
+    /// Hides the entries behind `last` from readers, before the log is told to remove them.
+    fn cut_after(&self, last: Option<LogId>) -> io::Result<Cut> {
         let mut cache = self.cache.lock();
         let hard = cache.ends().hard;
         let index = |id: Option<LogId>| id.map(|id| id.index);
-        if index(last) >= index(hard.last) {
-            return Ok(None);
-        }
         if last.is_some() && index(last) < index(hard.purged) {
             return Err(refusal("entries that are purged were to be removed"));
         }
         let kept = last.or(hard.purged);
-        if kept == hard.last {
-            return Ok(None);
+        if index(kept) >= index(hard.last) {
+            return Ok(Cut::Nothing);
         }
         cache.cut_after(kept);
-        Ok(Some(kept))
+        Ok(Cut::After(kept))
     }
 }

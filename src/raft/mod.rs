@@ -45,3 +45,6 @@ pub use self::cluster_engine::{ClusterEngine, Retain, Wait};
 pub use self::config::ClusterConfig;
 pub use self::status::{ClusterStatus, Role};
 pub use self::transport::{RequestHandler, Transport, TransportError};
+
+#[cfg(test)]
+mod tests;

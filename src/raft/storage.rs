@@ -25,7 +25,8 @@ pub struct RaftStorage {
 
 impl RaftStorage {
     /// Opens a directory, or creates it. Nothing behind its newest snapshot is applied: openraft
-    /// says what is committed. A directory is created for `cluster`, or for a new one. `on_pressure` is called when a snapshot is due.
+    /// says what is committed. A directory is created for `cluster`, or for a new one.
+    /// `on_pressure` is called when a snapshot is due.
     ///
     /// # Errors
     /// `Validation` for a configuration that cannot be; those of opening a store.
