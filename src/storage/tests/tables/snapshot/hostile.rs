@@ -5,7 +5,7 @@ use crate::storage::manifest::Manifest;
 use crate::storage::manifest::tests as samples;
 use crate::storage::manifest_frames;
 
-fn is_bad<T>(result: Result<T, StorageError>) -> bool {
+fn is_bad<T>(result: &Result<T, StorageError>) -> bool {
     matches!(result, Err(StorageError::BadSnapshot { .. }))
 }
 
@@ -24,13 +24,13 @@ fn a_manifest_of_which_any_bit_was_flipped_or_any_byte_is_missing_is_refused() {
         let mut flipped = bytes.to_vec();
         flipped[bit / 8] ^= 1 << (bit % 8);
         let refused = IncomingSnapshot::begin(&to, &flipped.into(), BYTES_MAX).map(drop);
-        assert!(is_bad(refused), "bit {bit}");
+        assert!(is_bad(&refused), "bit {bit}");
     }
     for len in 0..bytes.len() {
-        assert!(is_bad(IncomingSnapshot::begin(&to, &bytes.slice(..len), BYTES_MAX)), "{len}");
+        assert!(is_bad(&IncomingSnapshot::begin(&to, &bytes.slice(..len), BYTES_MAX)), "{len}");
     }
     let longer = [&*bytes, &[0; 8]].concat().into();
-    assert!(is_bad(IncomingSnapshot::begin(&to, &longer, BYTES_MAX)));
+    assert!(is_bad(&IncomingSnapshot::begin(&to, &longer, BYTES_MAX)));
     assert_eq!(fs.files(), files);
 }
 
@@ -58,11 +58,11 @@ fn tables_that_are_too_long_too_short_or_twice_the_same_are_refused_before_anyth
     };
     for (one, other) in [(u64::MAX, u64::MAX), (BYTES_MAX, 1000), (5000, BYTES_MAX), (120, 5000)] {
         let bytes = encoded(&tables(one, other));
-        assert!(is_bad(IncomingSnapshot::begin(&to, &bytes, BYTES_MAX)), "{one} {other}");
+        assert!(is_bad(&IncomingSnapshot::begin(&to, &bytes, BYTES_MAX)), "{one} {other}");
     }
     let mut twice = tables(5000, 5000);
     twice.runs[0][1].summary.hash = twice.runs[0][0].summary.hash;
-    assert!(is_bad(IncomingSnapshot::begin(&to, &encoded(&twice), BYTES_MAX)));
+    assert!(is_bad(&IncomingSnapshot::begin(&to, &encoded(&twice), BYTES_MAX)));
     assert_eq!(fs.files(), files);
     // Not a byte is reserved on the word of a manifest.
     let used = fs.used_bytes();
@@ -85,21 +85,21 @@ fn a_piece_that_is_not_the_next_one_is_refused_and_the_next_one_is_taken_all_the
     let at = first.len() as u64;
     let next = piece(at, PIECE);
     for wrong in [0, at - 1, at + 1, bytes, u64::MAX] {
-        assert!(is_bad(incoming.write(0, wrong, &next, crc(&next))), "{wrong}");
+        assert!(is_bad(&incoming.write(0, wrong, &next, crc(&next))), "{wrong}");
     }
-    assert!(is_bad(incoming.write(0, at, &next, crc(&next) ^ 1)));
-    assert!(is_bad(incoming.write(0, at, &[], 0)));
+    assert!(is_bad(&incoming.write(0, at, &next, crc(&next) ^ 1)));
+    assert!(is_bad(&incoming.write(0, at, &[], 0)));
     let beyond = vec![7; usize::try_from(bytes - at).unwrap() + 1];
-    assert!(is_bad(incoming.write(0, at, &beyond, crc(&beyond))));
+    assert!(is_bad(&incoming.write(0, at, &beyond, crc(&beyond))));
     let huge = vec![7; crate::storage::format::PIECE_BYTES_MAX + 1];
-    assert!(is_bad(incoming.write(0, at, &huge, crc(&huge))));
-    assert!(is_bad(incoming.write(needs.len(), 0, &next, crc(&next))));
-    assert!(is_bad(incoming.write(usize::MAX, 0, &next, crc(&next))));
+    assert!(is_bad(&incoming.write(0, at, &huge, crc(&huge))));
+    assert!(is_bad(&incoming.write(needs.len(), 0, &next, crc(&next))));
+    assert!(is_bad(&incoming.write(usize::MAX, 0, &next, crc(&next))));
     assert_eq!(fs.files(), files);
     let needs: Vec<Need> =
         std::iter::once(Need::From(at)).chain(needs.into_iter().skip(1)).collect();
     send(&mut incoming, &held, &needs, usize::MAX).unwrap();
-    assert!(is_bad(incoming.write(0, bytes, &next, crc(&next))), "it is whole");
+    assert!(is_bad(&incoming.write(0, bytes, &next, crc(&next))), "it is whole");
     to.install(&incoming.finish().unwrap().into()).unwrap();
     check_installed(&fs, &to, &from, "installed");
 }
@@ -112,7 +112,7 @@ fn a_snapshot_that_is_not_whole_is_none() {
     for pieces in [0, 1, 4] {
         let (mut incoming, needs) = begin(&to, &held).unwrap();
         send(&mut incoming, &held, &needs, pieces).unwrap();
-        assert!(is_bad(incoming.finish()), "{pieces}");
+        assert!(is_bad(&incoming.finish()), "{pieces}");
     }
 }
 
@@ -149,8 +149,45 @@ fn what_is_said_of_a_table_that_is_here_must_be_true() {
     let mut manifest = held.manifest().clone();
     manifest.runs[0][0].summary.first_key = Bytes::from_static(b"a");
     let (incoming, _) = IncomingSnapshot::begin(&to, &encoded(&manifest), BYTES_MAX).unwrap();
-    assert!(is_bad(to.install(&incoming.finish().unwrap().into())));
+    assert!(is_bad(&to.install(&incoming.finish().unwrap().into())));
     check_installed(&fs, &to, &from, "as before");
+}
+
+/// Somebody told that the table is longer, and sent more than there is of it.
+#[test]
+fn what_stands_behind_the_end_of_a_table_is_cut() {
+    let from = sender(1, 1);
+    let held = from.tables.hold().unwrap();
+    let fs = SimFs::new(2);
+    let to = tables(&fs);
+    let bytes = held.parts()[0].bytes;
+    let mut manifest = held.manifest().clone();
+    manifest.runs[0][0].summary.bytes += 1000;
+    let (mut incoming, _) = IncomingSnapshot::begin(&to, &encoded(&manifest), BYTES_MAX).unwrap();
+    let true_piece = held.read(0, 0, usize::try_from(bytes - 10).unwrap()).unwrap();
+    incoming.write(0, 0, &true_piece, crc(&true_piece)).unwrap();
+    incoming.write(0, bytes - 10, &[7; 500], crc(&[7; 500])).unwrap();
+    assert_eq!(begin(&to, &held).unwrap().1[0], Need::From(bytes - 10));
+    transfer(&to, &held).unwrap();
+    check_installed(&fs, &to, &from, "installed");
+}
+
+#[test]
+fn a_received_table_of_another_length_is_received_anew() {
+    let from = sender(1, 1);
+    let held = from.tables.hold().unwrap();
+    let fs = SimFs::new(2);
+    let to = tables(&fs);
+    drop(receive(&to, &held).unwrap());
+    let name = crate::storage::format::incoming_name(&held.parts()[0].hash, ".tbl");
+    let file = path(&format!("incoming/{name}"));
+    let bytes = fs.read_file(&file).unwrap();
+    for other in [&bytes[..bytes.len() - 1], &[&*bytes, &[0]].concat()] {
+        fs.write_file(&file, other).unwrap();
+        assert_eq!(begin(&to, &held).unwrap().1[0], Need::From(0));
+    }
+    transfer(&to, &held).unwrap();
+    check_installed(&fs, &to, &from, "installed");
 }
 
 #[test]

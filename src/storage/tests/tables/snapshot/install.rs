@@ -9,9 +9,9 @@ fn a_snapshot_of_a_store_in_this_process_is_installed_without_a_transfer() {
     let mut to = Modelled::new(&fs);
     to.add(&rows([("only here", put(1, "1"))]));
     let held = from.tables.hold().unwrap();
-    let (set, head) = to.tables.install(&held.clone().into()).unwrap();
+    let (set, state) = to.tables.install(&held.clone().into()).unwrap();
     check_set(&set, &from.state, "installed");
-    assert_eq!(&head, held.head());
+    assert_eq!(&state, held.head());
     check_installed(&fs, &tables(&fs), &from, "reopened");
 }
 
@@ -54,13 +54,15 @@ fn nothing_of_the_state_before_is_left_in_the_hot_map() {
     from.add(&(0..30_000).filter(|key| *key != 2).map(row).collect());
     transfer(&to.tables, &from.tables.hold().unwrap()).unwrap();
     let new = to.tables.set();
+    // The map is asked once the block cache is full again; until then nothing may push out of it
+    // what should not be there.
     for key in 3..30_000 {
         get(&new, &hot::name(key)).unwrap();
-    }
-    for _ in 0..3 {
-        assert_eq!(get(&new, b"k00001").as_ref(), from.state.get(&b"k00001"[..]));
-        assert_eq!(get(&new, b"k00002"), None);
-        get(&old, b"k00002").unwrap();
+        if key % 8 == 0 {
+            assert_eq!(get(&new, b"k00001").as_ref(), from.state.get(&b"k00001"[..]));
+            assert_eq!(get(&new, b"k00002"), None);
+            get(&old, b"k00002").unwrap();
+        }
     }
 }
 

@@ -21,19 +21,19 @@ fn a_store_is_installed_purged_and_opened_again() {
     let store = whole(&fs);
     let (mut incoming, needs) = store.begin_incoming(&held.manifest_bytes(), BYTES_MAX).unwrap();
     send(&mut incoming, &held, &needs, usize::MAX).unwrap();
-    let (set, head) = store.install(&incoming.finish().unwrap().into()).unwrap();
+    let (set, installed) = store.install(&incoming.finish().unwrap().into()).unwrap();
     check_set(&set, &from.state, "installed");
     // If we die here the log has entries that the tables have too.
     drop(store);
     let store = open(&fs);
     check_set(&store.tables().set(), &from.state, "opened before the purge");
     assert_eq!(store.log().hard_state().last, Some(id(30)));
-    store.log().purge(head.last).unwrap();
+    store.log().purge(installed.last).unwrap();
     store.close().unwrap();
     drop(store);
     let store = open(&fs);
-    assert_eq!(store.log().hard_state().purged, Some(head.last));
-    assert_eq!(store.tables().manifest_head(), Some(head));
+    assert_eq!(store.log().hard_state().purged, Some(installed.last));
+    assert_eq!(store.tables().manifest_head(), Some(installed));
     check_set(&store.tables().set(), &from.state, "opened after the purge");
     drop(store);
     // What the log purged must be in the tables: without the manifest nobody opens it.
@@ -88,15 +88,25 @@ fn a_full_disk_gives_its_reserve_for_an_installation() {
     check_set(&set, &from.state, "installed");
 }
 
+/// Two tables that differ in nothing that a manifest says of them but their hash.
 #[test]
-fn a_table_under_the_number_of_another_is_refused_whoever_wrote_it() {
-    let from = sender(1, 3);
+fn a_table_under_the_name_of_another_is_refused_whoever_wrote_it() {
+    let mut from = sender(1, 0);
+    for (version, value) in [(1, "one value"), (2, "other one")] {
+        from.add(
+            &(0..5)
+                .map(|n: u64| (vec![b'a', u8::try_from(n).unwrap()], put(version, value)))
+                .collect(),
+        );
+    }
     let fs = SimFs::new(2);
     let store = whole(&fs);
     transfer(store.tables(), &from.tables.hold().unwrap()).unwrap();
     drop(store);
-    let tables = tests::tables(&fs);
-    let bytes = fs.read_file(&tables[0]).unwrap();
-    fs.write_file(&tables[1], &bytes).unwrap();
+    let [one, other] = <[PathBuf; 2]>::try_from(tests::tables(&fs)).unwrap();
+    let bytes = [&one, &other].map(|file| fs.read_file(file).unwrap());
+    assert_eq!(bytes[0].len(), bytes[1].len());
+    fs.write_file(&one, &bytes[1]).unwrap();
+    fs.write_file(&other, &bytes[0]).unwrap();
     assert!(matches!(try_open(&fs), Err(StorageError::Corrupt { .. })));
 }
