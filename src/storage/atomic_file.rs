@@ -64,9 +64,12 @@ pub(crate) fn publish(
 /// Publishes a file whose bytes are written, and which nobody writes to any more, as
 /// `directory/name`: syncs it, renames it, syncs the directory, in which both names stand.
 ///
+/// Whoever looks, also after a crash at any step, finds the file under the one name or the other,
+/// and under the new one as a whole. The new one is not taken back: what relies on it must do so
+/// without its directory.
+///
 /// # Errors
-/// `Io`; `SyncFailed`, after which the store is poisoned. Either way the names are as before, as
-/// far as they can be.
+/// `Io`: the names are as before. `SyncFailed`: the store is poisoned, and either name is there.
 pub(crate) fn publish_written(
     fs: &dyn Fs,
     gate: &SyncGate,
@@ -74,15 +77,9 @@ pub(crate) fn publish_written(
     (file, path): (&dyn FsFile, &Path),
     name: &str,
 ) -> Result<(), StorageError> {
-    let target = directory.join(name);
     gate.sync_file(file, path)?;
-    fs.rename(path, &target).map_err(StorageError::wrap("rename", path))?;
-    gate.sync_dir(directory).inspect_err(|_| {
-        // As in `publish`.
-        if fs.rename(&target, path).is_err() {
-            tracing::debug!(file = %target.display(), "its name may not be on the device");
-        }
-    })
+    fs.rename(path, &directory.join(name)).map_err(StorageError::wrap("rename", path))?;
+    gate.sync_dir(directory)
 }
 
 /// Sees to it that `directory/name` is a directory whose name is durable.

@@ -57,17 +57,17 @@ impl Turn {
     }
 }
 
-/// Sees to it that the folder is there, and that the names in it are durable: a part that was
-/// received is relied on by its name.
+/// Sees to it that the folder is there. The names in it need not be durable: a table gets another
+/// one before anything relies on it.
 ///
 /// # Errors
 /// `Corrupt` when it is no directory; `Io`, `DiskFull`, `SyncFailed`.
 pub(crate) fn prepare(context: &Context) -> Result<(), StorageError> {
     let (fs, gate) = (&*context.env.fs, &context.gate);
-    if !is_there(context)? {
-        atomic_file::publish_directory(fs, gate, &context.root, INCOMING_NAME)?;
+    if is_there(context)? {
+        return Ok(());
     }
-    gate.sync_dir(&context.incoming)
+    atomic_file::publish_directory(fs, gate, &context.root, INCOMING_NAME)
 }
 
 /// Removes what is ours in the folder and not in `wanted`. What cannot be removed stays for the

@@ -95,8 +95,8 @@ impl HeldSnapshot {
     }
 
     /// A piece of a table: `len` bytes from `offset` on, or as many as there are, and
-    /// [`PIECE_BYTES_MAX`] at most. Empty behind the end. Nothing of it is checked: who receives the
-    /// whole table compares its hash.
+    /// [`PIECE_BYTES_MAX`] at most. Empty behind the end. Nothing of it is checked: who receives
+    /// the whole table compares its hash.
     ///
     /// # Errors
     /// `BadSnapshot` when there is no such table; `Io`.

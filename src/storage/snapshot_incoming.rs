@@ -1,10 +1,10 @@
 //! A snapshot that is being received from another store.
 //!
 //! The sender's manifest comes first. It says which tables there are; those that this store has are
-//! not sent. The others come in pieces, each with its checksum, and are kept in `incoming/`, so that
-//! a transfer that was broken off, by a crash too, goes on where it stopped. When all are there each
-//! is read from the disk once and compared with its hash, and only then can the snapshot be
-//! installed. Until that is done nothing of the store has changed.
+//! not sent. The others come in pieces, each with its checksum, and are kept in `incoming/`, so
+//! that a transfer that was broken off, by a crash too, goes on where it stopped. When all are
+//! there each is read from the disk once and compared with its hash, and only then can the snapshot
+//! be installed. Until that is done nothing of the store has changed.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -103,8 +103,8 @@ impl From<ReceivedSnapshot> for Snapshot {
 
 impl IncomingSnapshot {
     /// Begins to receive a snapshot, given what [`HeldSnapshot::manifest_bytes`] is at the sender,
-    /// and says for each of its tables what is to be sent. Tables of other snapshots that were being
-    /// received are removed; what is there of these is gone through and goes on.
+    /// and says for each of its tables what is to be sent. Tables of other snapshots that were
+    /// being received are removed; what is there of these is gone through and goes on.
     ///
     /// The tables together may have `bytes_max` bytes.
     ///

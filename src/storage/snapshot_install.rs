@@ -22,7 +22,7 @@ use super::manifest::{Manifest, ManifestHead, TableEntry};
 use super::prologue::Prologue;
 use super::run::{Run, RunTable};
 use super::snapshot_incoming::{Snapshot, Source};
-use super::table::{Table, TableOrigin};
+use super::table::{Table, TableOrigin, TableSummary};
 use super::table_dir;
 use super::table_set::TableSet;
 use super::table_store::{Names, Stale, TableStore};
@@ -39,14 +39,14 @@ impl TableStore {
     /// The set that is returned must be shown to readers in place of the one before, together with
     /// the rest of the state after the head's last entry. Readers of the set before go on reading
     /// it. After a crash: the state before, or that of the snapshot. Cost: opening the new tables,
-    /// and copying them where the file system has no second names or the snapshot is that of a store
-    /// in this process.
+    /// and copying them where the file system has no second names or the snapshot is that of a
+    /// store in this process.
     ///
     /// # Errors
     /// `Outdated`: the tables hold a newer state. `BadSnapshot`: another snapshot is being received
-    /// by now, or a table of the other store is damaged. `DiskFull`, `Io`, `Corrupt`: the state is as
-    /// before, and what was received is still there. `SyncFailed`, `Poisoned`: the store stops, and
-    /// opening it again tells which state it is.
+    /// by now, or a table of the other store is damaged. `DiskFull`, `Io`, `Corrupt`: the state is
+    /// as before, and what was received is still there. `SyncFailed`, `Poisoned`: the store stops,
+    /// and opening it again tells which state it is.
     pub fn install(
         &self,
         snapshot: &Snapshot,
@@ -108,7 +108,13 @@ impl TableStore {
         let mut entries: Vec<Vec<TableEntry>> = manifest.runs.clone();
         for entry in entries.iter_mut().flatten() {
             let source = sources.next();
-            if own.contains_key(&entry.summary.hash) {
+            if let Some(own) = own.get(&entry.summary.hash) {
+                // As this store knows it; how much of it counts is for the snapshot to say.
+                let TableSummary { id, origin, .. } = own.entry.summary;
+                (entry.summary.id, entry.summary.origin) = (id, origin);
+                if entry.summary != own.entry.summary {
+                    return Err(StorageError::bad_snapshot("a table is told to be another"));
+                }
                 continue;
             }
             let id = names.take_number()?;
@@ -124,11 +130,7 @@ impl TableStore {
         context.gate.sync_dir(&context.tables)?;
         for run in entries {
             let open = |entry: TableEntry| match own.get(&entry.summary.hash) {
-                Some(own) => {
-                    // As this store knows it; how much of it counts is for the snapshot to say.
-                    let entry = TableEntry { summary: own.entry.summary.clone(), ..entry };
-                    Ok(RunTable { entry, table: Arc::clone(&own.table) })
-                }
+                Some(own) => Ok(RunTable { entry, table: Arc::clone(&own.table) }),
                 None => table_dir::open_table(context, entry, self.cache()),
             };
             runs.push(run.into_iter().map(open).collect::<Result<_, StorageError>>()?);

@@ -6,19 +6,22 @@ use super::*;
 
 const COLD: u64 = 40_000;
 
-fn name(key: u64) -> Vec<u8> {
+pub(super) fn name(key: u64) -> Vec<u8> {
     format!("k{key:05}").into_bytes()
 }
 
-/// A store with more rows than its memory has room for, read so that the block cache is full.
-fn small_memory(fs: &SimFs) -> Modelled {
-    let options = TableStoreOptions {
+pub(super) fn small_options() -> TableStoreOptions {
+    TableStoreOptions {
         table: TableOptions { block_bytes: 1024, ..TableOptions::default() },
         table_bytes_max: 256 << 10,
         memory_bytes: 1_200_000,
-    };
+    }
+}
+
+/// A store with more rows than its memory has room for, read so that the block cache is full.
+pub(super) fn small_memory(fs: &SimFs) -> Modelled {
     let mut store = Modelled::new(fs);
-    store.tables = try_tables(fs, options).unwrap();
+    store.tables = try_tables(fs, small_options()).unwrap();
     store.add(&(0..COLD).map(|key| (name(key), put(1, "twenty bytes of value"))).collect());
     let set = store.tables.set();
     for key in 0..COLD {

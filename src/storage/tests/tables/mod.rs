@@ -7,6 +7,7 @@ mod crash;
 mod disk_full;
 mod opening;
 mod hot;
+mod snapshot;
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
@@ -45,22 +46,30 @@ fn table_options() -> TableStoreOptions {
 }
 
 fn context(fs: &SimFs) -> Context {
+    context_of(fs, 2)
+}
+
+/// A directory that no other is.
+fn context_of(fs: &SimFs, incarnation: u8) -> Context {
     if fs.kind(Path::new(ROOT)).unwrap().is_none() {
         fs.create_dir(Path::new(ROOT)).unwrap();
         fs.sync_dir(Path::new("/")).unwrap();
     }
-    let identity =
-        Identity { cluster: RandomId([1; 16]), node: NodeId(1), incarnation: RandomId([2; 16]) };
+    let incarnation = RandomId([incarnation; 16]);
+    let identity = Identity { cluster: RandomId([1; 16]), node: NodeId(1), incarnation };
     Context::new(env(fs), SyncGate::new(Arc::new(fs.clone())), Path::new(ROOT), identity)
 }
 
 /// As opening a store for writing does it.
 fn try_tables(fs: &SimFs, options: TableStoreOptions) -> Result<TableStore, StorageError> {
-    let context = context(fs);
-    let newest = manifest_file::list(&context)?.pop();
-    let manifest = newest.map(|number| manifest_file::read(&context, number)).transpose()?;
+    tables_in(&context(fs), options)
+}
+
+fn tables_in(context: &Context, options: TableStoreOptions) -> Result<TableStore, StorageError> {
+    let newest = manifest_file::list(context)?.pop();
+    let manifest = newest.map(|number| manifest_file::read(context, number)).transpose()?;
     let manifest = manifest.map(|(manifest, _)| manifest);
-    let tables = TableStore::open(&context, manifest, options)?;
+    let tables = TableStore::open(context, manifest, options)?;
     crate::storage::atomic_file::remove_temporaries(&*context.env.fs, &context.root)?;
     tables.remove_leftovers()?;
     Ok(tables)
