@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 
 use super::machine::Machine;
 use super::pressure::{Marks, is_due};
-use super::replay::{membership_bytes, rest_of};
+use super::replay::membership_bytes;
 use super::stats::CompactionReport;
 use crate::error::Result;
 use crate::storage::manifest::ManifestHead;
@@ -118,18 +118,22 @@ fn freeze(machine: &Machine, frozen: &mut Option<Frozen>) {
     let Some(last) = replica.last.filter(|&last| Some(last) != covered) else { return };
     replica.kv.freeze();
     let view = replica.kv.as_view();
-    let head = ManifestHead {
+    let rest = replica.rest();
+    let mut head = ManifestHead {
         last,
         timestamp: view.timestamp(),
         membership: membership_bytes(replica.membership.as_ref()),
         keys: view.len() as u64,
         live_bytes: view.live_bytes(),
-        sessions: rest_of(&replica),
+        ..ManifestHead::default()
     };
     // Under the lock, so that no write is counted on the wrong side.
     let stale = machine.load.stale.load(Ordering::Relaxed);
     machine.load.behind.store(0, Ordering::Relaxed);
     machine.load.tail.store(0, Ordering::Relaxed);
+    drop(replica);
+    // Megabytes when there are many sessions, so not under the lock.
+    head.sessions = rest.encode();
     *frozen = Some(Frozen { head, stale });
 }
 

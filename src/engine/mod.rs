@@ -14,6 +14,7 @@ pub mod submission;
 pub mod api;
 pub mod stats;
 pub mod log_record;
+pub(crate) mod rest;
 pub(crate) mod replay;
 pub(crate) mod commit_queue;
 pub(crate) mod pressure;

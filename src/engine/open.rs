@@ -27,14 +27,16 @@ pub(crate) fn open_replayed(env: &Env, config: &StoreConfig) -> Result<(Store, R
 }
 
 /// Opens a store, or creates it, with the state of its newest manifest. Nothing behind that is
-/// applied: of a voter among several only the others together know what is committed.
+/// applied: of a voter among several only the others together know what is committed. The digest is
+/// tracked from there on: where the manifest does not have it, the whole state is read.
 ///
 /// The log does not bound what is unsynced: whoever appends does, and waits elsewhere than on the
 /// device.
 ///
 /// # Errors
 /// Those of [`Store::open`]; `IdentityMismatch` for a directory of another node, or of another
-/// cluster than `cluster`; `Serialization` for a manifest of a newer release.
+/// cluster than `cluster`; `Serialization` for a manifest of a newer release;
+/// `Corrupt`, `Io` of a table.
 pub(crate) fn open_machine(
     env: Env,
     config: &StoreConfig,
@@ -43,7 +45,8 @@ pub(crate) fn open_machine(
     let store = open_store(&env, config, u64::MAX, cluster)?;
     check_identity(&store, config.node_id, cluster)?;
     let tables = store.tables();
-    let replica = checkpoint(tables.manifest_head().as_ref(), tables.set())?;
+    let mut replica = checkpoint(tables.manifest_head().as_ref(), tables.set())?;
+    replica.kv.track_digest()?;
     Ok(Machine::new(env, store, replica, Pressure::default()))
 }
 
@@ -83,4 +86,179 @@ fn open_store(
         tables: table_options(config),
     };
     Ok(Store::open(env.clone(), &config.data_dir, &options)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::command::{Command, Guard, SessionId, StateCheck, codec};
+    use crate::engine::compaction::{Effort, Frozen, KeepLog, Rules, compact};
+    use crate::engine::pressure::Marks;
+    use crate::env::Simulated;
+    use crate::env::rng::SeededRng;
+    use crate::state::StateDigest;
+    use crate::storage::log_entry::{Completion, EntryKind, EntryRef};
+    use crate::storage::log_writer::Purpose;
+    use crate::types::{LogId, LogIndex, NodeId, Term, Timestamp};
+
+    const ENTRIES: u64 = 2_500;
+
+    /// A node that is given committed entries.
+    struct Node {
+        sim: Simulated,
+        config: StoreConfig,
+        machine: Machine,
+        frozen: Option<Frozen>,
+    }
+
+    impl Node {
+        fn new() -> Self {
+            let sim = Env::simulated(7);
+            let config = StoreConfig {
+                data_dir: "/data".into(),
+                worker_threads: 0,
+                ..StoreConfig::default()
+            };
+            let machine = open_machine(sim.env.clone(), &config).unwrap();
+            Self { sim, config, machine, frozen: None }
+        }
+
+        fn last(&self) -> u64 {
+            self.machine.replica.read().last.map_or(0, |last| last.index.0)
+        }
+
+        fn apply(&mut self, command: Command) {
+            let index = LogIndex(self.last() + 1);
+            let id = LogId { term: Term(1), leader: NodeId(1), index };
+            let clock = Timestamp(index.0 * 1_000_000);
+            let payload = Bytes::from(codec::encode(&command).to_payload());
+            let kind = EntryKind::Normal;
+            let entry = EntryRef { id, clock, kind, payload: [&payload, &[]] };
+            let log = self.machine.store.log();
+            log.append_refs(&[entry], Purpose::Grow, Completion::none()).unwrap();
+            let mut replica = self.machine.replica.write();
+            self.machine.apply(&mut replica, id, clock, command, payload.len()).unwrap();
+        }
+
+        fn compact(&mut self) {
+            let marks = Marks { behind: 1, tail: 1, stale: 1, stale_max: 1 };
+            let rules = Rules { keep_log: KeepLog::Purge, marks };
+            let effort = Effort::Due { threshold: 4_000 };
+            compact(&self.machine, &mut self.frozen, rules, effort).unwrap();
+        }
+
+        /// Opens what is on the disk; what the log has behind the manifest is applied again.
+        fn reopen(self) -> Self {
+            let Self { sim, config, machine, .. } = self;
+            let last = machine.replica.read().last.unwrap().index;
+            machine.store.log().sync().unwrap();
+            drop(machine);
+            let machine = open_machine(sim.env.clone(), &config).unwrap();
+            let begin = machine.replica.read().last.map_or(LogIndex(1), |last| last.index.next());
+            let mut next = begin;
+            while next <= last {
+                let entries = machine.store.log().read_range(next..last.next(), 1 << 16).unwrap();
+                let mut replica = machine.replica.write();
+                for entry in entries {
+                    let command = codec::decode(&entry.payload, 1 << 20).unwrap();
+                    let bytes = entry.payload.len();
+                    machine.apply(&mut replica, entry.id, entry.clock, command, bytes).unwrap();
+                    next = entry.id.index.next();
+                }
+            }
+            Self { sim, config, machine, frozen: None }
+        }
+
+        fn digests(&self) -> (StateCheck, StateDigest) {
+            let replica = self.machine.replica.read();
+            (replica.kv.state_check().unwrap(), replica.kv.digest().unwrap())
+        }
+
+        fn recorded(&self, index: u64) -> Option<StateCheck> {
+            self.machine.replica.read().kv.recorded(LogIndex(index))
+        }
+
+        fn validate(&self) {
+            self.machine.replica.read().kv.validate().unwrap();
+        }
+    }
+
+    fn any_change(rng: &SeededRng) -> Command {
+        let key = || format!("{:02}", rng.up_to(60));
+        let value = || vec![b'v'; usize::try_from(rng.up_to(40)).unwrap()];
+        match rng.up_to(9) {
+            0 | 1 => Command::delete(key()),
+            2 => Command::delete_prefix(format!("{}", rng.up_to(5))),
+            3 => {
+                let commands = [Command::set(key(), value()), Command::delete(key())];
+                Command::guarded([Guard::present(key())], commands)
+            }
+            _ => Command::set(key(), value()),
+        }
+    }
+
+    fn any_command(rng: &SeededRng) -> Command {
+        let session = SessionId([u8::try_from(rng.up_to(3)).unwrap(); 16]);
+        match rng.up_to(9) {
+            0 => Command::open_session(session),
+            1..=3 => Command::in_session(session, 1 + rng.up_to(40), any_change(rng)),
+            _ => any_change(rng),
+        }
+    }
+
+    #[test]
+    fn digest_and_sessions_are_the_same_whatever_was_compacted_and_opened_again() {
+        let (rng, choices) = (SeededRng::new(3), SeededRng::new(4));
+        let (mut plain, mut restless) = (Node::new(), Node::new());
+        let mut found = 0;
+        for index in 1..=ENTRIES {
+            // A check, when both know what to compare.
+            let checked = index.is_multiple_of(1_000).then(|| plain.recorded(index - 1_000));
+            let command = match checked.flatten() {
+                Some(digest) => {
+                    found += 1;
+                    Command::Check { index: LogIndex(index - 1_000), digest: Some(digest) }
+                }
+                None => any_command(&rng),
+            };
+            plain.apply(command.clone());
+            restless.apply(command);
+            match choices.up_to(199) {
+                0..=3 => restless.compact(),
+                4 => restless = restless.reopen(),
+                5 => {
+                    restless.compact();
+                    restless = restless.reopen();
+                }
+                _ => {}
+            }
+            if index.is_multiple_of(100) {
+                restless.validate();
+                assert_eq!(restless.digests(), plain.digests(), "{index}");
+            }
+        }
+        assert!(found > 0);
+        for node in [&plain, &restless] {
+            assert_eq!(node.machine.replica.read().kv.diverged(), None);
+            assert!(node.machine.replica.read().kv.as_view().sessions().len() > 2);
+        }
+    }
+
+    #[test]
+    fn a_manifest_with_a_digest_spares_the_scan() {
+        let mut node = Node::new();
+        node.apply(Command::set("a", "1"));
+        node.apply(Command::set("b", "2"));
+        node.compact();
+        let (_, digest) = node.digests();
+        let node = node.reopen();
+        let sum = node.machine.replica.read().kv.sum();
+        let head = node.machine.store.tables().manifest_head();
+        let replica = checkpoint(head.as_ref(), node.machine.store.tables().set()).unwrap();
+        assert!(sum.is_some());
+        assert_eq!(replica.kv.sum(), sum);
+        assert_eq!(replica.kv.digest().unwrap(), digest);
+    }
 }

@@ -8,7 +8,8 @@ use std::thread::Builder;
 use bytes::Bytes;
 
 use super::log_record::{LogContent, LogRecord};
-use crate::command::codec::{self, DecodeError};
+use super::rest::Rest;
+use crate::command::codec;
 use crate::command::membership::Membership;
 use crate::error::{Error, Result};
 use crate::state::{Applied, ApplyError, Checkpoint, KvState, Logged, NotInOrder, Outcome, Run};
@@ -18,7 +19,7 @@ use crate::storage::hard_state::HardState;
 use crate::storage::log_entry::Entry;
 use crate::storage::manifest::ManifestHead;
 use crate::storage::table_set::TableSet;
-use crate::types::{LogId, LogIndex, NodeId, Term, Timestamp};
+use crate::types::{LogId, LogIndex, Timestamp};
 
 /// How much is read from the log at once.
 const READ_BYTES: usize = 8 << 20;
@@ -37,6 +38,17 @@ pub(crate) struct Replica {
     pub(crate) membership: Option<Membership>,
     /// The entry that it came in.
     pub(crate) membership_id: Option<LogId>,
+}
+
+impl Replica {
+    /// What a manifest holds of it beside rows and membership. O(1).
+    pub(crate) fn rest(&self) -> Rest {
+        Rest {
+            membership_id: self.membership_id,
+            sum: self.kv.sum(),
+            sessions: self.kv.as_view().sessions().clone(),
+        }
+    }
 }
 
 /// A replica as the files have it.
@@ -74,6 +86,8 @@ pub(crate) fn replay(
     read: impl Fn(Range<LogIndex>, usize) -> std::result::Result<Vec<Entry>, StorageError> + Send,
 ) -> Result<Replayed> {
     let mut replayed = Replayed { replica: checkpoint(head, tables)?, ..Replayed::default() };
+    // Nobody compares it with another replica's, so nobody pays for it.
+    replayed.replica.kv.forget_digest();
     let begin = match (replayed.replica.last, hard.purged) {
         (Some(last), _) => last.index.next(),
         (None, Some(purged)) => purged.index.next(),
@@ -189,56 +203,27 @@ pub(crate) fn checkpoint(head: Option<&ManifestHead>, tables: Arc<TableSet>) -> 
     let Some(head) = head else { return Ok(Replica::default()) };
     let index = head.last.index;
     let undecodable = |error| Error::undecodable(index, &error);
+    let Rest { membership_id, sum, sessions } =
+        Rest::decode(&head.sessions).map_err(undecodable)?;
     let kv = KvState::from_checkpoint(Checkpoint {
         tables,
         keys: head.keys,
         live_bytes: head.live_bytes,
         last_applied: Some(index),
         last_timestamp: head.timestamp,
+        sessions,
+        sum,
     });
     let membership = match &*head.membership {
         [] => None,
         payload => Some(codec::decode_membership(payload).map_err(undecodable)?),
     };
-    let mut replica = Replica { kv, last: Some(head.last), membership, membership_id: None };
-    take_rest(&mut replica, &head.sessions).map_err(undecodable)?;
+    let mut replica = Replica { kv, last: Some(head.last), membership, membership_id };
     if replica.membership.is_some() && replica.membership_id.is_none() {
         // An older release did not write it down. It is not behind this entry.
         replica.membership_id = replica.last;
     }
     Ok(replica)
-}
-
-/// The version of what [`rest_of`] writes.
-const REST_FORMAT: u8 = 1;
-
-/// The rest of the replicated state, which a manifest holds beside the rows: the entry that the
-/// membership came in.
-pub(crate) fn rest_of(replica: &Replica) -> Bytes {
-    let mut bytes = Vec::new();
-    if let Some(LogId { term, leader, index }) = replica.membership_id {
-        bytes.push(REST_FORMAT);
-        for field in [term.0, leader.0, index.0] {
-            bytes.extend_from_slice(&field.to_le_bytes());
-        }
-    }
-    bytes.into()
-}
-
-/// Takes in what [`rest_of`] wrote. Nothing was known where nothing was written.
-fn take_rest(replica: &mut Replica, bytes: &[u8]) -> std::result::Result<(), DecodeError> {
-    let Some((&found, fields)) = bytes.split_first() else { return Ok(()) };
-    if found != REST_FORMAT {
-        return Err(DecodeError::UnknownFormat { found, max: REST_FORMAT });
-    }
-    let (fields, []) = fields.as_chunks::<8>() else { return Err(DecodeError::UnexpectedEnd) };
-    let &[term, leader, index] = fields else { return Err(DecodeError::UnexpectedEnd) };
-    replica.membership_id = Some(LogId {
-        term: Term(u64::from_le_bytes(term)),
-        leader: NodeId(u64::from_le_bytes(leader)),
-        index: LogIndex(u64::from_le_bytes(index)),
-    });
-    Ok(())
 }
 
 impl Replayed {

@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 
+use super::check::Sum;
 use super::outcome::{Applied, Outcome};
 use super::view::StateView;
 use crate::command::{Command, Condition, Guard};
@@ -24,6 +25,12 @@ pub(super) fn tail_bytes_of(key: &[u8], record: &Record) -> u64 {
 fn row_bytes(key: &[u8], record: &Record) -> u64 {
     // A length in memory fits.
     (key.len() + record.value_bytes()) as u64
+}
+
+/// What a row adds to the digest; nothing where there is none.
+fn record_sum(key: &[u8], record: &Record) -> Sum {
+    let Record { value, version, timestamp } = record;
+    value.as_ref().map_or_else(Sum::default, |value| Sum::of_row(key, value, *version, *timestamp))
 }
 
 /// Whether everything that applying `command` would look at can be read.
@@ -60,19 +67,21 @@ pub(super) struct Changes<'a> {
     version: Version,
     timestamp: Timestamp,
     stale_bytes: u64,
+    /// The sum over all rows, where it is kept.
+    sum: Option<&'a mut Sum>,
 }
 
 impl<'a> Changes<'a> {
     pub(super) fn new(
         now: &'a mut StateView,
         tail_bytes: &'a mut u64,
-        version: Version,
-        timestamp: Timestamp,
+        (version, timestamp): (Version, Timestamp),
+        sum: Option<&'a mut Sum>,
     ) -> Self {
-        Self { now, tail_bytes, version, timestamp, stale_bytes: 0 }
+        Self { now, tail_bytes, version, timestamp, stale_bytes: 0, sum }
     }
 
-    /// Makes a change. A set that changed nothing tells the version and the stamp that the key keeps.
+    /// Makes a change. A set that changed nothing tells which version and stamp the key keeps.
     pub(super) fn all(mut self, command: Command) -> Result<Applied, StorageError> {
         let (mut version, mut timestamp) = (self.version, self.timestamp);
         let outcome = match command {
@@ -124,6 +133,7 @@ impl<'a> Changes<'a> {
             Record { value: Some(value), version: self.version, timestamp: self.timestamp };
         let key_bytes = key.len() as u64;
         let bytes = row_bytes(&key, &record);
+        let summed = self.sum.is_some().then(|| (key.clone(), record_sum(&key, &record)));
         // One search finds the old record and puts the new one in. Only if the tail has none is
         // there something to look up below, under the key that is then still needed.
         let below = (!self.now.is_tail_only()).then(|| (key.clone(), record.value.clone()));
@@ -151,7 +161,14 @@ impl<'a> Changes<'a> {
             }
         };
         self.now.live_bytes += bytes;
-        match old.filter(|old| !old.is_tombstone()) {
+        let old = old.filter(|old| !old.is_tombstone());
+        if let (Some(sum), Some((key, new))) = (&mut self.sum, summed) {
+            sum.add(new);
+            if let Some(old) = &old {
+                sum.take_away(record_sum(&key, old));
+            }
+        }
+        match old {
             None => self.now.keys += 1,
             Some(old) => self.retire(key_bytes + old.value_bytes() as u64),
         }
@@ -162,6 +179,9 @@ impl<'a> Changes<'a> {
         let Some(old) = self.now.record(&key)?.filter(|old| !old.is_tombstone()) else {
             return Ok(Outcome::NotFound);
         };
+        if let Some(sum) = &mut self.sum {
+            sum.take_away(record_sum(&key, &old));
+        }
         self.retire(row_bytes(&key, &old));
         self.now.keys -= 1;
         self.remove(key);
@@ -175,12 +195,19 @@ impl<'a> Changes<'a> {
         let mut rows = self.now.cursor::<&[u8]>(bounds, Direction::Forward)?;
         let mut keys = Vec::new();
         let mut bytes = 0;
+        let mut removed = Sum::default();
         while let Some(row) = rows.next()? {
+            if self.sum.is_some() {
+                removed.add(Sum::of_row(row.key, row.value, row.version, row.timestamp));
+            }
             bytes += (row.key.len() + row.value.len()) as u64;
             keys.push(Bytes::copy_from_slice(row.key));
         }
         if keys.is_empty() {
             return Ok(Outcome::NotFound);
+        }
+        if let Some(sum) = &mut self.sum {
+            sum.take_away(removed);
         }
         let removed = keys.len() as u64;
         self.retire(bytes);

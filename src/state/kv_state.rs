@@ -3,11 +3,13 @@
 use std::sync::Arc;
 
 use super::changes::{Changes, check, tail_bytes_of};
+use super::check::{Sum, Tracker};
 use super::digest::StateDigest;
 use super::outcome::{Applied, CheckResult, Outcome};
-use super::run::{Logged, NotInOrder, Run};
+use super::run::{Logged, NotInOrder, Order, Run};
+use super::sessions::{Admission, Place, Sessions};
 use super::view::StateView;
-use crate::command::Command;
+use crate::command::{Command, SessionId, StateCheck};
 use crate::storage::error::StorageError;
 use crate::storage::index::Index;
 use crate::storage::record::{Direction, Record};
@@ -39,6 +41,10 @@ pub struct Checkpoint {
     pub last_applied: Option<LogIndex>,
     /// The stamp of that entry.
     pub last_timestamp: Timestamp,
+    /// The sessions of clients.
+    pub sessions: Sessions,
+    /// The sum over all rows, where it is known: then the digest is tracked.
+    pub sum: Option<Sum>,
 }
 
 /// The state that the entries applied so far have made; a clone is O(1).
@@ -57,6 +63,11 @@ pub struct KvState {
     tail_bytes: u64,
     /// That of the frozen one.
     frozen_bytes: u64,
+    /// The digest, while it is tracked.
+    tracker: Option<Tracker>,
+    /// The first entry of which a check has found that it left another state here than elsewhere.
+    /// Not part of the state: it says something of this replica.
+    diverged: Option<LogIndex>,
 }
 
 impl KvState {
@@ -69,16 +80,18 @@ impl KvState {
     /// The state that a checkpoint holds. O(1).
     #[must_use]
     pub fn from_checkpoint(checkpoint: Checkpoint) -> Self {
-        let Checkpoint { tables, keys, live_bytes, last_applied, last_timestamp } = checkpoint;
+        let Checkpoint { tables, keys, live_bytes, last_applied, last_timestamp, sessions, sum } =
+            checkpoint;
         let now = StateView {
             base: tables,
             keys,
             live_bytes,
             last_applied,
             last_timestamp,
+            sessions,
             ..StateView::default()
         };
-        Self { now, ..Self::default() }
+        Self { now, tracker: sum.map(Tracker::new), ..Self::default() }
     }
 
     /// Sets the tail aside, to be written to a table, and begins a new one. O(1). Does nothing
@@ -149,6 +162,53 @@ impl KvState {
         StateDigest::of(&self.now)
     }
 
+    /// Tracks the digest from now on: O(n) to begin with, for a scan of the state, unless it is
+    /// tracked already; some tens of nanoseconds for each row that an entry changes.
+    ///
+    /// # Errors
+    /// `Corrupt`, `Io` when a table cannot be read.
+    pub fn track_digest(&mut self) -> Result<(), StorageError> {
+        if self.tracker.is_none() {
+            self.tracker = Some(Tracker::new(sum_of(&self.now)?));
+        }
+        Ok(())
+    }
+
+    /// Tracks the digest no longer. O(1).
+    pub fn forget_digest(&mut self) {
+        self.tracker = None;
+    }
+
+    /// The digest of the state as it is now; `None` unless it is tracked. O(1).
+    #[must_use]
+    pub fn state_check(&self) -> Option<StateCheck> {
+        self.tracker.as_ref().map(|tracker| tracker.digest(self.now.sessions.sum()))
+    }
+
+    /// The sum over all rows, for a checkpoint; `None` unless the digest is tracked. O(1).
+    #[must_use]
+    pub fn sum(&self) -> Option<Sum> {
+        self.tracker.as_ref().map(|tracker| tracker.rows)
+    }
+
+    /// The digest of the state after entry `index`. It is known of the newest
+    /// [`CHECKS_KEPT`](super::CHECKS_KEPT) multiples of [`CHECK_INTERVAL`](super::CHECK_INTERVAL)
+    /// that were applied while the digest was tracked.
+    #[must_use]
+    pub fn recorded(&self, index: LogIndex) -> Option<StateCheck> {
+        self.tracker.as_ref()?.recorded(index)
+    }
+
+    /// The first entry of which a check has found that the state after it was another here than on
+    /// most of the voters, or that no majority had the same.
+    ///
+    /// It is about this replica since it was made, and not part of the state: no checkpoint holds
+    /// it, and it is for whoever owns the replica to stop it and to write no snapshot.
+    #[must_use]
+    pub const fn diverged(&self) -> Option<LogIndex> {
+        self.diverged
+    }
+
     /// Applies the command of entry `index`, whose proposer's clock said `clock`.
     ///
     /// The entry's stamp is the greater of `clock` and the last stamp, whatever the outcome.
@@ -170,8 +230,10 @@ impl KvState {
         clock: Timestamp,
         command: Command,
     ) -> Result<Applied, ApplyError> {
-        let timestamp = self.apply_blank(index, clock)?;
-        Ok(self.step(index, timestamp, command)?)
+        let timestamp = self.advance(index, clock)?;
+        let applied = self.step(index, timestamp, command)?;
+        self.note(index);
+        Ok(applied)
     }
 
     /// Does what the command of an entry with this stamp says.
@@ -181,13 +243,53 @@ impl KvState {
         timestamp: Timestamp,
         command: Command,
     ) -> Result<Applied, StorageError> {
+        let at = Place { index, timestamp };
+        let sessions = &mut self.now.sessions;
         let outcome = match command {
-            Command::OpenSession { .. } | Command::InSession { .. } => Outcome::SessionExpired,
-            Command::CloseSession { .. } => Outcome::NotFound,
-            Command::Check { .. } => Outcome::Checked(CheckResult::Unknown),
-            change => return self.changes(index, timestamp).all(change),
+            Command::OpenSession { session } => sessions.open(session, at),
+            Command::CloseSession { session } => sessions.close(session, at),
+            Command::InSession { session, request, command } => {
+                return self.in_session(session, request, *command, at);
+            }
+            Command::Check { index, digest } => Outcome::Checked(self.compare(index, digest)),
+            change => return self.changes(at).all(change),
         };
         Ok(Applied { outcome, version: Version::from(index), timestamp, stale_bytes: 0 })
+    }
+
+    /// Applies a request, unless it was applied before.
+    fn in_session(
+        &mut self,
+        session: SessionId,
+        request: u64,
+        command: Command,
+        at: Place,
+    ) -> Result<Applied, StorageError> {
+        match self.now.sessions.admit(session, request, at) {
+            Admission::New => {
+                let applied = self.changes(at).all(command)?;
+                self.now.sessions.keep(session, request, applied, at);
+                Ok(applied)
+            }
+            Admission::Answered(applied) => Ok(applied),
+            Admission::Refused(outcome) => {
+                let (version, timestamp) = (Version::from(at.index), at.timestamp);
+                Ok(Applied { outcome, version, timestamp, stale_bytes: 0 })
+            }
+        }
+    }
+
+    /// Holds a digest that was agreed on against the own one.
+    fn compare(&mut self, index: LogIndex, digest: Option<StateCheck>) -> CheckResult {
+        let result = match (digest, self.recorded(index)) {
+            (Some(agreed), Some(own)) if agreed == own => CheckResult::Equal,
+            (Some(_), None) => CheckResult::Unknown,
+            (Some(_), Some(_)) | (None, _) => CheckResult::Different,
+        };
+        if result == CheckResult::Different {
+            self.diverged.get_or_insert(index);
+        }
+        result
     }
 
     /// Whether everything can be read that applying `command` would look at. What was read is
@@ -202,8 +304,17 @@ impl KvState {
         check(&self.now, command)
     }
 
-    fn changes(&mut self, index: LogIndex, timestamp: Timestamp) -> Changes<'_> {
-        Changes::new(&mut self.now, &mut self.tail_bytes, Version::from(index), timestamp)
+    fn changes(&mut self, at: Place) -> Changes<'_> {
+        let sum = self.tracker.as_mut().map(|tracker| &mut tracker.rows);
+        let named = (Version::from(at.index), at.timestamp);
+        Changes::new(&mut self.now, &mut self.tail_bytes, named, sum)
+    }
+
+    /// Notes the digest, where it is tracked and the entry is one whose digest is noted.
+    fn note(&mut self, index: LogIndex) {
+        if let Some(tracker) = &mut self.tracker {
+            tracker.note(index, self.now.sessions.sum());
+        }
     }
 
     /// Applies a run of entries: the same as [`Self::apply`] one by one, and much cheaper for many.
@@ -226,10 +337,23 @@ impl KvState {
         };
         self.check_order(first)?;
         let before = self.now.last_timestamp;
-        self.apply_blank(last, clock)?;
+        self.advance(last, clock)?;
+        // In another order than that of the log there is no moment at which the state is that after
+        // an entry, so the digests to note are made up from what each entry changes.
+        let mut sums = match &self.tracker {
+            Some(tracker) if run.order == Order::Keys => Some(tracker.begin_run()),
+            _ => None,
+        };
         for Logged { index, clock, command, payload_bytes } in run.entries {
             let timestamp = before.max(clock);
             told(&self.step(index, timestamp, command)?, payload_bytes);
+            match (&mut sums, &self.tracker) {
+                (Some(sums), Some(tracker)) => sums.applied(index, tracker.rows),
+                _ => self.note(index),
+            }
+        }
+        if let (Some(sums), Some(tracker)) = (sums, &mut self.tracker) {
+            tracker.end_run(sums, self.now.sessions.sum());
         }
         Ok(())
     }
@@ -251,6 +375,13 @@ impl KvState {
         index: LogIndex,
         clock: Timestamp,
     ) -> Result<Timestamp, NotInOrder> {
+        let timestamp = self.advance(index, clock)?;
+        self.note(index);
+        Ok(timestamp)
+    }
+
+    /// Makes an entry the last one applied. Returns its stamp.
+    fn advance(&mut self, index: LogIndex, clock: Timestamp) -> Result<Timestamp, NotInOrder> {
         self.check_order(index)?;
         self.now.last_applied = Some(index);
         self.now.last_timestamp = self.now.last_timestamp.max(clock);
@@ -281,6 +412,24 @@ impl KvState {
         assert_eq!(now.live_bytes, live_bytes, "live bytes");
         let sizes = now.tail.iter().map(|(key, record)| tail_bytes_of(key, record));
         assert_eq!(self.tail_bytes, sizes.sum::<u64>(), "bytes of the tail");
+        now.sessions.validate();
+        for (id, session) in now.sessions.iter() {
+            assert!(Some(session.used) <= now.last_applied, "{id} was used in the future");
+            assert!(session.used_at <= now.last_timestamp, "{id} was used in the future");
+        }
+        if let Some(tracker) = &self.tracker {
+            assert_eq!(tracker.rows, sum_of(now)?, "sum over the rows");
+        }
         Ok(())
     }
+}
+
+/// The sum over all rows. O(n).
+fn sum_of(view: &StateView) -> Result<Sum, StorageError> {
+    let mut sum = Sum::default();
+    let mut rows = view.cursor::<&[u8]>(.., Direction::Forward)?;
+    while let Some(row) = rows.next()? {
+        sum.add(Sum::of_row(row.key, row.value, row.version, row.timestamp));
+    }
+    Ok(sum)
 }

@@ -7,6 +7,8 @@
 
 pub mod value;
 pub mod outcome;
+pub mod check;
+pub mod sessions;
 pub mod cursor;
 pub mod view;
 pub mod scan;
@@ -15,12 +17,14 @@ pub mod run;
 mod changes;
 pub mod kv_state;
 
+pub use self::check::{CHECK_INTERVAL, CHECKS_KEPT, Sum};
 pub use self::cursor::{Cursor, Row};
 pub use self::digest::StateDigest;
 pub use self::kv_state::{ApplyError, Checkpoint, KvState};
 pub use self::outcome::{Applied, ApplyOutcome, CheckResult, Durability, Outcome};
 pub use self::run::{Logged, NotInOrder, Run};
 pub use self::scan::OwnedScan;
+pub use self::sessions::{SESSION_IDLE_MICROS, SESSIONS_MAX, Session, SessionAnswer, Sessions};
 pub use self::value::{Value, Versioned};
 pub use self::view::{Resident, Rows, StateView};
 

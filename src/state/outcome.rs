@@ -74,6 +74,44 @@ impl Outcome {
     }
 }
 
+impl Outcome {
+    /// The outcome of a change as three numbers, the same in every release: they stand in manifests
+    /// and in digests. `None` for any other outcome.
+    #[must_use]
+    pub fn to_numbers(self) -> Option<[u64; 3]> {
+        Some(match self {
+            Self::Applied => [0, 0, 0],
+            Self::Unchanged => [1, 0, 0],
+            Self::Removed { keys } => [2, keys, 0],
+            Self::NotFound => [3, 0, 0],
+            Self::GuardFailed { guard, found: None } => [4, guard as u64, 0],
+            Self::GuardFailed { guard, found: Some(version) } => [5, guard as u64, version.0],
+            Self::SessionOpened
+            | Self::SessionClosed
+            | Self::SessionExpired
+            | Self::RequestTooOld
+            | Self::Checked(_) => return None,
+        })
+    }
+
+    /// The outcome of a change that these numbers stand for; `None` when they stand for none.
+    #[must_use]
+    pub fn from_numbers(numbers: [u64; 3]) -> Option<Self> {
+        Some(match numbers {
+            [0, 0, 0] => Self::Applied,
+            [1, 0, 0] => Self::Unchanged,
+            [2, keys, 0] if keys > 0 => Self::Removed { keys },
+            [3, 0, 0] => Self::NotFound,
+            [4, guard, 0] => Self::GuardFailed { guard: usize::try_from(guard).ok()?, found: None },
+            [5, guard, version] => {
+                let found = Some(Version(version));
+                Self::GuardFailed { guard: usize::try_from(guard).ok()?, found }
+            }
+            _ => return None,
+        })
+    }
+}
+
 /// How safe the entry was when its outcome was told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Durability {

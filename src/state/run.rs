@@ -40,6 +40,17 @@ pub struct Run {
     pub(super) entries: Vec<Logged>,
     /// The first and the last index and the greatest clock; `None` of an empty run.
     pub(super) span: Option<(LogIndex, LogIndex, Timestamp)>,
+    pub(super) order: Order,
+}
+
+/// In which order the entries of a run are applied.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Order {
+    /// As they stand in the log.
+    #[default]
+    Log,
+    /// By their keys.
+    Keys,
 }
 
 impl Run {
@@ -62,15 +73,15 @@ impl Run {
             logged.clock = clock;
             span = Some((first, logged.index, clock));
         }
-        let entries = match key_order(&log) {
-            None => log,
+        let (entries, order) = match key_order(&log) {
+            None => (log, Order::Log),
             Some(order) => {
                 let mut log: Vec<Option<Logged>> = log.into_iter().map(Some).collect();
                 let mut take = |at| log.get_mut(at).and_then(Option::take);
-                order.into_iter().filter_map(|(_, at)| take(at)).collect()
+                (order.into_iter().filter_map(|(_, at)| take(at)).collect(), Order::Keys)
             }
         };
-        Ok(Self { entries, span })
+        Ok(Self { entries, span, order })
     }
 
     /// How many entries.

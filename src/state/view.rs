@@ -7,6 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::cursor::{Cursor, Layers};
+use super::sessions::Sessions;
 use super::value::{Value, Versioned};
 use crate::storage::error::StorageError;
 use crate::storage::index::Index;
@@ -34,6 +35,7 @@ pub struct StateView {
     pub(super) last_applied: Option<LogIndex>,
     pub(super) last_timestamp: Timestamp,
     pub(super) live_bytes: u64,
+    pub(super) sessions: Sessions,
 }
 
 /// What can be told of a key without reading from disk.
@@ -55,6 +57,7 @@ impl Default for StateView {
             last_applied: None,
             last_timestamp: Timestamp::default(),
             live_bytes: 0,
+            sessions: Sessions::default(),
         }
     }
 }
@@ -177,6 +180,12 @@ impl StateView {
     #[must_use]
     pub fn live_bytes(&self) -> u64 {
         self.live_bytes
+    }
+
+    /// The sessions of clients.
+    #[must_use]
+    pub const fn sessions(&self) -> &Sessions {
+        &self.sessions
     }
 
     /// The tables below the tail.

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
+use hightower_kv::command::SessionId;
 use hightower_kv::{Command, Condition, Guard, Outcome, StateView, Version};
 
 use crate::workload::every_key;
@@ -22,7 +23,23 @@ pub(crate) struct Model {
     pub(crate) rows: BTreeMap<Bytes, Row>,
     /// Stamp of the last entry.
     pub(crate) stamp: u64,
+    pub(crate) sessions: BTreeMap<SessionId, ClientSession>,
 }
+
+/// A session of a client.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ClientSession {
+    used: u64,
+    used_at: u64,
+    is_closed: bool,
+    /// Of all requests: what is too old is never looked for.
+    answers: BTreeMap<u64, Expected>,
+}
+
+/// Log time after which a session that is not used expires, in microseconds.
+const HOUR: u64 = 3_600_000_000;
+/// How far behind the newest a request may be.
+const WINDOW: u64 = 16;
 
 /// What the model says a command does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,14 +50,86 @@ pub(crate) struct Expected {
 }
 
 impl Model {
-    /// An entry that changes no key.
-    pub(crate) fn apply_blank(&mut self, clock: u64) {
-        self.stamp = self.stamp.max(clock);
-    }
-
     /// Entry `index` with a command, proposed when the clock said `clock`.
     pub(crate) fn apply(&mut self, index: u64, clock: u64, command: &Command) -> Expected {
-        self.apply_blank(clock);
+        self.stamp = self.stamp.max(clock);
+        let outcome = match command {
+            Command::InSession { session, request, command } => {
+                return self.in_session(index, *session, *request, command);
+            }
+            Command::OpenSession { session } => self.open_session(index, *session),
+            Command::CloseSession { session } => self.close_session(index, *session),
+            change => return self.change(index, change),
+        };
+        Expected { outcome, version: index, stamp: self.stamp }
+    }
+
+    fn expire_sessions(&mut self) {
+        let now = self.stamp;
+        self.sessions.retain(|_, session| now - session.used_at <= HOUR);
+    }
+
+    fn open_session(&mut self, index: u64, id: SessionId) -> Outcome {
+        self.expire_sessions();
+        let new = ClientSession {
+            used: index,
+            used_at: self.stamp,
+            is_closed: false,
+            answers: BTreeMap::new(),
+        };
+        match self.sessions.get_mut(&id) {
+            Some(session) if session.is_closed => Outcome::SessionExpired,
+            Some(session) => {
+                (session.used, session.used_at) = (index, self.stamp);
+                Outcome::Unchanged
+            }
+            None => {
+                self.sessions.insert(id, new);
+                Outcome::SessionOpened
+            }
+        }
+    }
+
+    fn close_session(&mut self, index: u64, id: SessionId) -> Outcome {
+        self.expire_sessions();
+        match self.sessions.get_mut(&id).filter(|session| !session.is_closed) {
+            None => Outcome::NotFound,
+            Some(session) => {
+                (session.used, session.used_at) = (index, self.stamp);
+                session.is_closed = true;
+                session.answers.clear();
+                Outcome::SessionClosed
+            }
+        }
+    }
+
+    fn in_session(
+        &mut self,
+        index: u64,
+        id: SessionId,
+        request: u64,
+        change: &Command,
+    ) -> Expected {
+        self.expire_sessions();
+        let stamp = self.stamp;
+        let refused = |outcome| Expected { outcome, version: index, stamp };
+        let Some(session) = self.sessions.get_mut(&id).filter(|session| !session.is_closed) else {
+            return refused(Outcome::SessionExpired);
+        };
+        (session.used, session.used_at) = (index, stamp);
+        let newest = session.answers.keys().last().copied().unwrap_or(0);
+        if request + WINDOW <= newest {
+            return refused(Outcome::RequestTooOld);
+        }
+        if let Some(first) = session.answers.get(&request) {
+            return *first;
+        }
+        let answer = self.change(index, change);
+        self.sessions.get_mut(&id).unwrap().answers.insert(request, answer);
+        answer
+    }
+
+    fn change(&mut self, index: u64, command: &Command) -> Expected {
         let outcome = match command {
             Command::Batch { guards, commands } => self.batch(index, guards, commands),
             single => self.single(index, single),
@@ -145,9 +234,34 @@ impl Model {
                 return Some(format!("key {key:?} is found and not listed"));
             }
         }
+        if let Some(difference) = self.session_difference(view) {
+            return Some(difference);
+        }
         let live: usize = self.rows.iter().map(|(key, row)| key.len() + row.value.len()).sum();
         let (keys, bytes) = (view.len(), view.live_bytes());
         ((keys, bytes) != (self.rows.len(), live as u64))
             .then(|| format!("it says that there are {keys} keys and {bytes} bytes"))
+    }
+
+    fn session_difference(&self, view: &StateView) -> Option<String> {
+        let mut sessions = self.sessions.iter();
+        for (id, found) in view.sessions().iter() {
+            let Some((expected_id, expected)) = sessions.next() else {
+                return Some(format!("session {id} should not be there"));
+            };
+            let newest = expected.answers.keys().last().copied().unwrap_or(0);
+            let kept = expected.answers.iter().filter(|&(request, _)| request + WINDOW > newest);
+            let kept = kept.map(|(&request, it)| (request, it.outcome, it.version, it.stamp));
+            let answers = found.answers.iter();
+            let answers = answers.map(|it| (it.request, it.outcome, it.version.0, it.timestamp.0));
+            let same = id == *expected_id
+                && (found.used.0, found.used_at.0) == (expected.used, expected.used_at)
+                && found.is_closed == expected.is_closed
+                && answers.eq(kept);
+            if !same {
+                return Some(format!("session {id}: expected {expected:?}, found {found:?}"));
+            }
+        }
+        sessions.next().map(|(id, _)| format!("session {id} is missing"))
     }
 }

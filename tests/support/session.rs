@@ -102,9 +102,9 @@ impl Session {
         self.states.len() as u64 - 1
     }
 
+    /// An entry without a command: it has no clock either.
     fn push_blank(&mut self) {
-        let mut next = self.states.last().cloned().unwrap_or_default();
-        next.apply_blank(self.sim.clock.now().0);
+        let next = self.states.last().cloned().unwrap_or_default();
         self.states.push(next);
     }
 

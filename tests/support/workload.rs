@@ -4,6 +4,7 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use bytes::Bytes;
+use hightower_kv::command::SessionId;
 use hightower_kv::config::Compression;
 use hightower_kv::env::rng::SeededRng;
 use hightower_kv::{Command, Guard, Version};
@@ -62,21 +63,33 @@ pub(crate) fn any_compression(rng: &SeededRng) -> Compression {
 pub(crate) struct Workload {
     rng: SeededRng,
     written: u64,
+    clients: [Client; 3],
+}
+
+/// Who has a session.
+#[derive(Clone, Copy, Debug, Default)]
+struct Client {
+    /// Which of its sessions.
+    session: u8,
+    /// Its last request.
+    request: u64,
 }
 
 impl Workload {
     pub(crate) fn new(seed: u64) -> Self {
-        Self { rng: SeededRng::new(seed), written: 0 }
+        Self { rng: SeededRng::new(seed), written: 0, clients: Default::default() }
     }
 
     /// The next step for a store that holds `model`.
     pub(crate) fn next_step(&mut self, model: &Model) -> Step {
         match self.rng.up_to(99) {
-            0..=51 => Step::Submit(self.set()),
+            0..=43 => Step::Submit(self.set()),
+            44..=51 => Step::Submit(self.of_session(model)),
             52..=61 => Step::Submit(Command::delete(self.key())),
             62..=64 => Step::Submit(self.delete_prefix()),
             65..=78 => Step::Submit(self.batch(model)),
             79..=82 => Step::Submit(self.set_again(model)),
+            83 if self.rng.up_to(3) == 0 => Step::Advance(Duration::from_mins(25)),
             83..=88 => Step::Advance(Duration::from_millis(self.rng.up_to(1500))),
             89..=90 => Step::ClockBack(Duration::from_millis(self.rng.up_to(5000))),
             91..=93 => Step::Sync,
@@ -123,6 +136,47 @@ impl Workload {
             Some((key, row)) => Command::set(key.clone(), row.value.clone()),
             None => self.set(),
         }
+    }
+
+    /// Something that a client with a session does. Now and then it repeats a request, opens what
+    /// is open, or goes on with a session that it has closed.
+    fn of_session(&mut self, model: &Model) -> Command {
+        let at = self.rng.up_to(2);
+        let number = u8::try_from(at).unwrap_or(0);
+        let Some(&client) = usize::try_from(at).ok().and_then(|at| self.clients.get(at)) else {
+            return self.set();
+        };
+        let mut next = client;
+        let id = |client: Client| SessionId([number * 64 + client.session; 16]);
+        let command = match self.rng.up_to(15) {
+            0 | 1 => Command::open_session(id(client)),
+            2 => {
+                next = Client { session: (client.session + 1) % 64, request: 0 };
+                Command::close_session(id(client))
+            }
+            3 => Command::in_session(id(client), 1, self.set()),
+            4..=6 => {
+                let back = self.rng.up_to(17).min(client.request);
+                let request = (client.request - back).max(1);
+                Command::in_session(id(client), request, self.set())
+            }
+            kind => {
+                next.request += 1 + self.rng.up_to(1);
+                let change = match kind {
+                    7 => self.batch(model),
+                    8 => Command::delete(self.key()),
+                    9 => self.set_again(model),
+                    _ => self.set(),
+                };
+                Command::in_session(id(client), next.request, change)
+            }
+        };
+        if let Some(client) = usize::try_from(at).ok().and_then(|at| self.clients.get_mut(at)) {
+            *client = next;
+        }
+        // Nothing else can be done without a session.
+        let is_open = model.sessions.contains_key(&id(client));
+        if is_open { command } else { Command::open_session(id(client)) }
     }
 
     fn delete_prefix(&self) -> Command {

@@ -1,6 +1,8 @@
 //! The state against a naive model, and what it promises beyond that.
 
+mod check;
 mod model;
+mod sessions;
 
 use std::ops::Bound;
 
@@ -152,8 +154,8 @@ fn each_part_of_the_state_enters_the_digest() {
 #[test]
 fn the_digest_of_the_empty_state_is_known() {
     let mut hasher = blake3::Hasher::new();
-    hasher.update(b"hightower-kv state digest 1\n");
-    hasher.update(&[0; 16]);
+    hasher.update(b"hightower-kv state digest 2\n");
+    hasher.update(&[0; 24]);
     assert_eq!(KvState::new().digest().unwrap().to_string(), hasher.finalize().to_hex().as_str());
 }
 
