@@ -1,5 +1,6 @@
 //! The documented bytes, both ways, and bytes that are not.
 
+use std::fmt::Write;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -167,13 +168,10 @@ fn resealed(mut bytes: Vec<u8>) -> Bytes {
 
 #[test]
 fn each_message_has_the_documented_bytes() {
-    let found: String = all_encoded()
-        .iter()
-        .map(|(name, sealed)| {
-            let hex: String = sealed.iter().map(|byte| format!("{byte:02x}")).collect();
-            format!("{name} {hex}\n")
-        })
-        .collect();
+    let mut found = String::new();
+    for (name, sealed) in all_encoded() {
+        writeln!(found, "{name} {sealed:x}").unwrap();
+    }
     assert_eq!(found, GOLDEN);
 }
 
