@@ -406,7 +406,8 @@ proptest! {
         bytes in prop::collection::vec(0..=u8::MAX, 0..300),
     ) {
         let bytes = Bytes::from(bytes);
-        let chunk = SnapshotChunk { transfer: RandomId(transfer), part, offset, bytes: bytes.clone() };
+        let transfer = RandomId(transfer);
+        let chunk = SnapshotChunk { transfer, part, offset, bytes: bytes.clone() };
         let deadline = Duration::from_micros(micros);
         let write = ForwardedWrite { deadline, command: bytes };
         for request in [Request::Snapshot(SnapshotRequest::Chunk(chunk)), Request::Write(write)] {
