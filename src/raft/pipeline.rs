@@ -118,7 +118,7 @@ where
     })
 }
 
-impl<'a, S: Stream<Item = Request> + Send + Unpin> Pipeline<'a, S> {
+impl<S: Stream<Item = Request> + Send + Unpin> Pipeline<'_, S> {
     /// Sends whatever there is room for, until the oldest request has come to its end. `None` when
     /// there is nothing left.
     async fn next(&mut self) -> Option<Landed> {

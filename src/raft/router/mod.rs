@@ -121,7 +121,7 @@ impl Router {
     }
 
     /// Nobody answers for `node` any more: requests to it fail at once, as to a process that has
-    /// ended. Answers to those that it has already are lost.
+    /// ended. Those that it has already are answered with `Timeout`: they may have taken effect.
     pub fn unregister(&self, node: NodeId) {
         self.shared.nodes.lock().remove(&node);
     }
@@ -238,7 +238,8 @@ impl Transport for Port {
                     Ok(Ok(Some(answer))) => Ok(answer),
                     Ok(Ok(None)) => pending().await,
                     Ok(Err(error)) => Err(error),
-                    Err(failure) => Err(TransportError::Unreachable(failure.to_string())),
+                    // The handler panicked: the request did arrive.
+                    Err(_) => Err(TransportError::Timeout),
                 }
             };
             match tokio::time::timeout(deadline, answer).await {
@@ -268,12 +269,15 @@ impl Trip {
         plan: Plan,
         request: Bytes,
     ) -> Result<Option<Bytes>, TransportError> {
-        let Some(answer) = self.arrive(plan.request_delay, &plan, request).await? else {
+        let Some((handler, answer)) = self.arrive(plan.request_delay, &plan, request).await? else {
             return Ok(None);
         };
         tokio::time::sleep(plan.response_delay).await;
-        // Who has ended in the meantime does not answer.
-        self.router.handler(self.to)?;
+        // Who has ended in the meantime does not answer; the request may have taken effect.
+        if !self.router.handler(self.to).is_ok_and(|now| Arc::ptr_eq(&now, &handler)) {
+            self.on_link(|link| link.counters.responses_lost += 1);
+            return Err(TransportError::Timeout);
+        }
         if plan.response_lost || self.router.is_cut(self.to, self.from) {
             self.on_link(|link| link.counters.responses_lost += 1);
             return Ok(None);
@@ -282,13 +286,13 @@ impl Trip {
         Ok(Some(answer))
     }
 
-    /// What the node answers, when the request arrives.
+    /// Who takes the request when it arrives, and what it answers.
     async fn arrive(
         &self,
         delay: Duration,
         plan: &Plan,
         request: Bytes,
-    ) -> Result<Option<Bytes>, TransportError> {
+    ) -> Result<Option<(Arc<dyn RequestHandler>, Bytes)>, TransportError> {
         tokio::time::sleep(delay).await;
         if plan.request_lost || self.router.is_cut(self.from, self.to) {
             self.on_link(|link| link.counters.requests_lost += 1);
@@ -296,7 +300,8 @@ impl Trip {
         }
         let handler = self.router.handler(self.to)?;
         self.on_link(|link| link.counters.arrived += 1);
-        Ok(Some(handler.handle(request).await))
+        let answer = handler.handle(request).await;
+        Ok(Some((handler, answer)))
     }
 }
 

@@ -24,33 +24,37 @@
 //! | request | tag | fields, in order |
 //! |---|---|---|
 //! | `Hello` | 1 | |
-//! | `AppendEntries` | 2 | stream: `u64`, number: `u64`, vote, previous: maybe log id, committed: maybe log id, list of entry |
-//! | `Vote`, `PreVote` | 3, 4 | vote, last: maybe log id, leadership transfer: yes/no |
-//! | `TransferLeader` | 5 | from: vote, to: `u64`, last: maybe log id |
-//! | snapshot offer | 6 | vote, transfer: id, last: maybe log id, membership's log id: maybe, maybe membership, list of (hash: 32 bytes, length: `u64`) |
+//! | `AppendEntries` | 2 | stream: `u64`, number: `u64`, vote, previous, committed, list of entry |
+//! | `Vote`, `PreVote` | 3, 4 | vote, last, leadership transfer: yes/no |
+//! | `TransferLeader` | 5 | from: vote, to: `u64`, last |
+//! | snapshot offer | 6 | vote, transfer: id, last, membership's log id, maybe membership, parts |
 //! | snapshot chunk | 7 | transfer: id, part: `u32`, offset: `u64`, bytes |
 //! | snapshot finish | 8 | vote, transfer: id |
 //! | `Write` | 9 | deadline in microseconds: `u64`, command: bytes, as in the log |
 //! | `ReadIndex` | 10 | |
 //! | `Digest` | 11 | index: `u64` |
 //!
+//! `previous`, `committed`, `last` and a membership's log id are each a maybe log id. Parts are a
+//! list of (hash: 32 bytes, length: `u64`).
+//!
 //! A **response** has, behind its tag, the sender's identity and the checksum of the request that
 //! it answers (`u32`), so that a transport that mixes up two answers is found out, then:
 //!
 //! | response | tag | fields, in order |
 //! |---|---|---|
-//! | `Refused` | 0 | tag 0..=10 of the refusal, in the order of [`Refusal`](response::Refusal), and its fields |
-//! | `Hello` | 1 | pristine: yes/no, last: maybe log id |
+//! | `Refused` | 0 | 0..=10 in the order of [`Refusal`](response::Refusal), its fields |
+//! | `Hello` | 1 | pristine: yes/no, last |
 //! | `AppendEntries` | 2 | 0 success; 1 partial, maybe log id; 2 conflict; 3 higher vote, vote |
-//! | `Vote`, `PreVote` | 3, 4 | vote, granted: yes/no, last: maybe log id |
-//! | `TransferLeader` | 5 | 0 accepted; 1 another vote, two votes; 2 log too short, two maybe log id |
+//! | `Vote`, `PreVote` | 3, 4 | vote, granted: yes/no, last |
+//! | `TransferLeader` | 5 | 0 accepted; 1 vote changed, 2 votes; 2 log too short, 2 maybe log id |
 //! | snapshot offer | 6 | 0 has, list of `u64`; 1 higher vote, vote |
 //! | snapshot chunk | 7 | 0 stored; 1 unknown transfer |
 //! | snapshot finish | 8 | 0 done, vote; 1 unknown transfer; 2 damaged, part: `u32` |
-//! | `Write` | 9 | yes, maybe applied; or no and the failure: tag 0..=5 in the order of [`WriteFailure`](response::WriteFailure), and its fields |
+//! | `Write` | 9 | yes, maybe applied; or no, failure |
 //! | `ReadIndex` | 10 | maybe log id |
 //! | `Digest` | 11 | maybe 16 bytes |
 //!
+//! A failure is tag 0..=5 in the order of [`WriteFailure`](written::WriteFailure), and its fields.
 //! `applied` is the outcome (0 applied; 1 unchanged; 2 removed, `u64`; 3 not found; 4 guard failed,
 //! guard: `u64`, maybe version), the version, the timestamp and the stale bytes, each `u64`.
 //!
@@ -69,6 +73,7 @@ pub mod error;
 mod fields;
 pub mod envelope;
 pub mod request;
+pub mod written;
 pub mod response;
 
 /// Format number that begins every message.

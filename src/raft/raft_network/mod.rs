@@ -140,3 +140,6 @@ impl RaftNetworkV2<TypeConfig> for Connection {
         answer.map_err(|error| rpc_error(self, RPCTypes::TransferLeader, &error))
     }
 }
+
+#[cfg(test)]
+mod tests;
