@@ -3,6 +3,8 @@
 use std::ops::Bound;
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use super::error::StorageError;
 use super::hot_map::HotMap;
 use super::manifest::TableEntry;
@@ -153,6 +155,20 @@ impl TableSet {
         direction: Direction,
         from: Bound<&[u8]>,
     ) -> Result<Vec<RunCursor>, StorageError> {
-        self.runs.iter().map(|run| RunCursor::seek(run, direction, from, Fill::Cache)).collect()
+        self.cursors_until(direction, from, &Bound::Unbounded)
+    }
+
+    /// As [`Self::cursors`], over rows up to another bound, which lies in the direction.
+    ///
+    /// # Errors
+    /// `Corrupt`, `Io`.
+    pub fn cursors_until(
+        &self,
+        direction: Direction,
+        from: Bound<&[u8]>,
+        to: &Bound<Bytes>,
+    ) -> Result<Vec<RunCursor>, StorageError> {
+        let seek = |run| RunCursor::seek_until(run, direction, from, to.clone(), Fill::Cache);
+        self.runs.iter().map(seek).collect()
     }
 }

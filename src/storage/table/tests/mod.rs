@@ -100,7 +100,10 @@ fn a_table_reads_back() {
         for (key, record) in &rows {
             assert!(table.may_contain(KeyHash::of(key)));
             assert_eq!(table.get(key).unwrap().as_ref(), Some(record));
-            assert_eq!(table.cached_value(key), Cached::from(record.value.clone()));
+            assert_eq!(
+                table.cached_value(key, KeyHash::of(key)),
+                Cached::from(record.value.clone())
+            );
             let near = [key.as_slice(), b"\0"].concat();
             assert_eq!(table.get(&near).unwrap(), None);
         }
@@ -165,18 +168,21 @@ fn what_is_in_memory_is_known_without_the_disk() {
     let summary = write(&scratch, options(Compression::Off, 300), &some_rows(2000));
     let cache = Arc::new(BlockCache::new(BUDGET));
     let table = scratch.open(&summary, &cache).unwrap();
-    assert_eq!(table.cached_value(b"key-00300"), Cached::NeedsRead);
+    assert_eq!(table.cached_value(b"key-00300", KeyHash::of(b"key-00300")), Cached::NeedsRead);
     // It would stand in the last block.
-    assert_eq!(table.cached_value(b"zzz"), Cached::NeedsRead);
+    assert_eq!(table.cached_value(b"zzz", KeyHash::of(b"zzz")), Cached::NeedsRead);
     table.get(b"key-00300").unwrap();
     let operations = machine.fs.operations();
     assert_eq!(
-        table.cached_value(b"key-00300"),
+        table.cached_value(b"key-00300", KeyHash::of(b"key-00300")),
         Cached::from(some_rows(101)[&b"key-00300"[..]].value.clone())
     );
     // Neighbours came along while there was room.
-    assert!(matches!(table.cached_value(b"key-00315"), Cached::Value(_)));
-    assert!(matches!(table.cached_value(b"key-00316"), Cached::Absent));
+    assert!(matches!(
+        table.cached_value(b"key-00315", KeyHash::of(b"key-00315")),
+        Cached::Value(_)
+    ));
+    assert!(matches!(table.cached_value(b"key-00316", KeyHash::of(b"key-00316")), Cached::Absent));
     assert_eq!(machine.fs.operations(), operations);
 }
 
