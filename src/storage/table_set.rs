@@ -90,6 +90,13 @@ impl TableSet {
         tables.map(|table| table.table.resident_bytes()).sum()
     }
 
+    /// Reads all blocks while the cache has plenty of room.
+    pub(crate) fn read_in_advance(&self) {
+        for table in self.runs.iter().flat_map(|run| run.tables()) {
+            table.table.read_in_advance();
+        }
+    }
+
     /// The newest record of `key`. A tombstone says that the key is absent, as `None` does.
     ///
     /// Cost: a hash, then for each run a search among its tables and a question to one filter; one

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use super::column::{Column, ColumnHead, HEAD_BYTES};
 use super::key_hash::KeyHash;
 use super::row::RowRef;
-use super::row_map::{RowMap, RowPlace, Unmapped};
+use super::row_map::{Candidate, RowMap, RowPlace, Unmapped};
 use crate::storage::format::{TABLE_KEY_BYTES_MAX, take_u32};
 use crate::storage::record::Record;
 use crate::types::{Timestamp, Version};
@@ -37,19 +37,18 @@ const FIXED_BYTES: usize = size_of::<Block>() + 96;
 /// Invariants: every column has as many numbers as there are rows, starts one more; every row and
 /// key is within the content; a tombstone has no value; keys ascend strictly.
 ///
-/// In this order, so that a look-up, which needs the content and one entry of the map, finds both
-/// close to each other.
+/// In this order, so that what a look-up needs stands together in memory.
 #[derive(Debug)]
 #[repr(C)]
 pub(super) struct Block {
     content: Bytes,
-    rows: usize,
+    key_lens: Column,
+    kinds: Column,
     /// Whether somebody looked into it since the cache last went by.
     referenced: AtomicBool,
     map: RowMap,
+    rows: usize,
     starts: Column,
-    key_lens: Column,
-    kinds: Column,
     versions: Column,
     stamps: Column,
 }
@@ -139,11 +138,11 @@ impl Block {
     /// Gets ready for many look-ups: from now on [`Self::find`] goes by the hash of a key.
     #[must_use]
     pub(super) fn mapped(mut self) -> Self {
-        let places = (0..self.rows).map(|row| {
-            let place = self.place(row);
-            (KeyHash::of(self.bytes(place.start..place.key_end)), place)
+        let rows = (0..self.rows).map(|row| {
+            let RowPlace { start, key_end, end, .. } = self.place(row);
+            (KeyHash::of(self.bytes(start..key_end)), Candidate { row, start, end })
         });
-        self.map = RowMap::of(self.rows, places);
+        self.map = RowMap::of(rows);
         self
     }
 
@@ -242,13 +241,17 @@ impl Block {
     /// Where the row with exactly this key stands, whose hash is given too.
     #[inline]
     pub(super) fn find(&self, key: &[u8], hash: KeyHash) -> Option<RowPlace> {
-        let is_it = |place: &RowPlace| {
+        let look = |Candidate { row, start, end }| {
             // The end of the row is asked for together with its beginning: what of it stands
             // elsewhere in memory has arrived by the time that the key was compared.
-            black_box(self.content.get(place.end.saturating_sub(1)).copied());
-            self.key_at(place) == key
+            black_box(self.content.get(end.saturating_sub(1)).copied());
+            let key_end = start + self.key_lens.place(&self.content, row);
+            (self.bytes(start..key_end) == key).then(|| {
+                let is_value = self.kinds.get(&self.content, row) == KIND_VALUE;
+                RowPlace { row, start, key_end, end, is_value }
+            })
         };
-        match self.map.find(hash, is_it) {
+        match self.map.find(hash, look) {
             Ok(found) => found,
             Err(Unmapped) => self.search(key),
         }

@@ -146,24 +146,40 @@ impl Table {
         is_within.then(|| self.index.find(key))
     }
 
+    /// Reads all blocks while the cache has plenty of room. What cannot be read is left to whoever
+    /// asks for it.
+    pub(in crate::storage) fn read_in_advance(&self) {
+        let mut number = 0;
+        while number < self.blocks() && self.slots.cache().has_plenty_of_room() {
+            let group = self.group_around(number);
+            number = group.end;
+            let place = self.index.place(group.clone());
+            if let Ok(bytes) = self.file.read(place.start, length(&place)) {
+                self.keep_spare(group, &bytes, place.start);
+            }
+        }
+    }
+
     /// Reads a block that is not in memory.
     fn read(&self, number: usize) -> Result<Arc<Block>, StorageError> {
         let group = self.group_around(number);
         let place = self.index.place(group.clone());
         let bytes = self.file.read(place.start, length(&place))?;
-        for neighbour in group.filter(|&other| other != number && !self.slots.has(other)) {
-            // Damage there is told to whoever asks for it.
-            if let Ok(block) = self.decode(&bytes, place.start, neighbour) {
-                self.slots.cache().insert(
-                    &self.slots,
-                    neighbour,
-                    Arc::new(block.mapped()),
-                    Room::Spare,
-                );
-            }
-        }
+        let neighbours = group.filter(|&other| other != number);
+        self.keep_spare(neighbours, &bytes, place.start);
         let block = Arc::new(self.decode(&bytes, place.start, number)?.mapped());
         Ok(self.slots.cache().insert(&self.slots, number, block, Room::Make))
+    }
+
+    /// Caches blocks that nobody asked for, of bytes that begin at `offset` of the file.
+    fn keep_spare(&self, blocks: impl Iterator<Item = usize>, bytes: &[u8], offset: u64) {
+        for number in blocks.filter(|&number| !self.slots.has(number)) {
+            // Damage there is told to whoever asks for it.
+            if let Ok(block) = self.decode(bytes, offset, number) {
+                let block = Arc::new(block.mapped());
+                self.slots.cache().insert(&self.slots, number, block, Room::Spare);
+            }
+        }
     }
 
     /// The blocks that are read together with one.

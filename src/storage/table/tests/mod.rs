@@ -319,4 +319,32 @@ proptest! {
             table.verify().unwrap();
         }
     }
+
+    #[test]
+    fn a_cursor_ends_with_its_bound(
+        rows in rows(),
+        bounds in proptest::collection::vec((key(), 0..3_u8, key(), 0..3_u8), 1..30),
+        block_bytes in 1..600_usize,
+    ) {
+        let (_machine, scratch) = machine();
+        let summary = write(&scratch, options(Compression::Off, block_bytes), &rows);
+        let table = open(&scratch, &summary);
+        let inner = rows.keys().zip(rows.keys().skip(5)).step_by(9);
+        let inner = inner.map(|(from, to)| (from.clone(), 0, to.clone(), 1));
+        for (from, from_kind, to, to_kind) in bounds.into_iter().chain(inner) {
+            let (from, to) = (bound(from_kind, &from), bound(to_kind, &to));
+            for direction in [Direction::Forward, Direction::Backward] {
+                let end = to.map(Bytes::copy_from_slice);
+                let cursor = TableCursor::seek_until(&table, direction, from, end, Fill::Cache);
+                let mut wanted = expected(&rows, direction, from);
+                let other = match direction {
+                    Direction::Forward => Direction::Backward,
+                    Direction::Backward => Direction::Forward,
+                };
+                let within = expected(&rows, other, to);
+                wanted.retain(|row| within.contains(row));
+                prop_assert_eq!(collect(cursor.unwrap()).unwrap(), wanted);
+            }
+        }
+    }
 }
