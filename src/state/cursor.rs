@@ -49,17 +49,15 @@ pub struct Row<'a> {
 #[derive(Debug)]
 pub struct Cursor<'a> {
     rows: Rows<'a>,
-    direction: Direction,
-    /// Rows beyond it are not given.
-    end: Bound<Bytes>,
     /// Whether the row here was given.
     given: bool,
 }
 
-/// The merged rows; of a state without tables there is one source, and nothing to merge.
+/// The merged rows. Where there is one source, which is so of a state without tables and after a
+/// compaction, there is nothing to merge.
 #[derive(Debug)]
 enum Rows<'a> {
-    Tail(TreeCursor<'a>),
+    One(Source<'a>),
     Merged(MergeCursor<Source<'a>>),
 }
 
@@ -102,6 +100,7 @@ impl<'a> TreeCursor<'a> {
 }
 
 impl RowCursor for TreeCursor<'_> {
+    #[inline]
     fn row(&self) -> Option<RowRef<'_>> {
         let (key, record) = self.here?;
         let Record { ref value, version, timestamp } = *record;
@@ -113,10 +112,16 @@ impl RowCursor for TreeCursor<'_> {
         self.here.map(|(key, _)| key.as_ref())
     }
 
+    #[inline]
+    fn has_value(&self) -> Option<bool> {
+        self.here.map(|(_, record)| !record.is_tombstone())
+    }
+
     fn shared_row(&self) -> Option<(Bytes, Record)> {
         self.here.map(|(key, record)| (key.clone(), record.clone()))
     }
 
+    #[inline]
     fn advance(&mut self) -> Result<(), StorageError> {
         self.step();
         Ok(())
@@ -124,6 +129,7 @@ impl RowCursor for TreeCursor<'_> {
 }
 
 impl RowCursor for Source<'_> {
+    #[inline]
     fn row(&self) -> Option<RowRef<'_>> {
         match self {
             Self::Tree(cursor) => cursor.row(),
@@ -139,6 +145,14 @@ impl RowCursor for Source<'_> {
         }
     }
 
+    #[inline]
+    fn has_value(&self) -> Option<bool> {
+        match self {
+            Self::Tree(cursor) => cursor.has_value(),
+            Self::Run(cursor) => cursor.has_value(),
+        }
+    }
+
     fn shared_row(&self) -> Option<(Bytes, Record)> {
         match self {
             Self::Tree(cursor) => cursor.shared_row(),
@@ -146,6 +160,7 @@ impl RowCursor for Source<'_> {
         }
     }
 
+    #[inline]
     fn advance(&mut self) -> Result<(), StorageError> {
         match self {
             Self::Tree(cursor) => cursor.advance(),
@@ -155,9 +170,10 @@ impl RowCursor for Source<'_> {
 }
 
 impl RowCursor for Rows<'_> {
+    #[inline]
     fn row(&self) -> Option<RowRef<'_>> {
         match self {
-            Self::Tail(cursor) => cursor.row(),
+            Self::One(cursor) => cursor.row(),
             Self::Merged(cursor) => cursor.row(),
         }
     }
@@ -165,21 +181,30 @@ impl RowCursor for Rows<'_> {
     #[inline]
     fn key(&self) -> Option<&[u8]> {
         match self {
-            Self::Tail(cursor) => cursor.key(),
+            Self::One(cursor) => cursor.key(),
             Self::Merged(cursor) => cursor.key(),
+        }
+    }
+
+    #[inline]
+    fn has_value(&self) -> Option<bool> {
+        match self {
+            Self::One(cursor) => cursor.has_value(),
+            Self::Merged(cursor) => cursor.has_value(),
         }
     }
 
     fn shared_row(&self) -> Option<(Bytes, Record)> {
         match self {
-            Self::Tail(cursor) => cursor.shared_row(),
+            Self::One(cursor) => cursor.shared_row(),
             Self::Merged(cursor) => cursor.shared_row(),
         }
     }
 
+    #[inline]
     fn advance(&mut self) -> Result<(), StorageError> {
         match self {
-            Self::Tail(cursor) => cursor.advance(),
+            Self::One(cursor) => cursor.advance(),
             Self::Merged(cursor) => cursor.advance(),
         }
     }
@@ -197,45 +222,37 @@ impl<'a> Cursor<'a> {
             Direction::Backward => (to, from),
         };
         let Layers { tail, frozen, base } = layers;
-        let tree = |index: &'a Index<Record>| TreeCursor::new(index.range((from, to)), direction);
-        let rows = if frozen.is_empty() && base.is_empty() {
-            Rows::Tail(tree(tail))
-        } else {
-            let runs = base.cursors(direction, start)?;
-            let mut sources = Vec::with_capacity(runs.len() + 2);
-            for index in [tail, frozen].into_iter().filter(|index| !index.is_empty()) {
-                sources.push(Source::Tree(tree(index)));
+        let runs = base.cursors_until(direction, start, &end.map(Bytes::copy_from_slice))?;
+        let mut sources = Vec::with_capacity(runs.len() + 2);
+        for index in [tail, frozen].into_iter().filter(|index| !index.is_empty()) {
+            sources.push(Source::Tree(TreeCursor::new(index.range((from, to)), direction)));
+        }
+        sources.extend(runs.into_iter().map(Source::Run));
+        // Many a source has no row within the bounds; that of a small tail, most of all.
+        sources.retain(|source| source.key().is_some());
+        let rows = match sources.pop() {
+            Some(only) if sources.is_empty() => Rows::One(only),
+            last => {
+                sources.extend(last);
+                Rows::Merged(MergeCursor::new(sources, direction)?)
             }
-            sources.extend(runs.into_iter().map(Source::Run));
-            Rows::Merged(MergeCursor::new(sources, direction)?)
         };
-        let end = end.map(Bytes::copy_from_slice);
-        Ok(Self { rows, direction, end, given: false })
+        Ok(Self { rows, given: false })
     }
 
-    /// Goes to the next row that is there and within the end.
+    /// Goes to the next row that is there.
+    #[inline]
     fn step(&mut self) -> Result<bool, StorageError> {
         if self.given {
             self.rows.advance()?;
         }
         self.given = true;
-        while let Some(row) = self.rows.row() {
-            if row.value.is_some() {
-                return Ok(self.is_within(row.key));
+        loop {
+            match self.rows.has_value() {
+                Some(true) => return Ok(true),
+                Some(false) => self.rows.advance()?,
+                None => return Ok(false),
             }
-            self.rows.advance()?;
-        }
-        Ok(false)
-    }
-
-    fn is_within(&self, key: &[u8]) -> bool {
-        match (&self.rows, self.direction, &self.end) {
-            // The tree's range ends by itself.
-            (Rows::Tail(_), ..) | (.., Bound::Unbounded) => true,
-            (_, Direction::Forward, Bound::Included(end)) => key <= end,
-            (_, Direction::Forward, Bound::Excluded(end)) => key < end,
-            (_, Direction::Backward, Bound::Included(end)) => key >= end,
-            (_, Direction::Backward, Bound::Excluded(end)) => key > end,
         }
     }
 

@@ -73,10 +73,11 @@ impl StateView {
     /// # Errors
     /// `Corrupt`, `Io` when a table cannot be read.
     pub fn get(&self, key: &[u8]) -> Result<Option<Value>, StorageError> {
-        match self.in_memory(key) {
-            Some(record) => Ok(record.value.clone().map(Value::from)),
-            None if self.base.is_empty() => Ok(None),
-            None => Ok(self.base.get(key)?.and_then(|record| record.value).map(Value::from)),
+        match self.get_resident(key) {
+            Resident::Known(value) => Ok(value),
+            Resident::InTables(tables) => {
+                Ok(tables.get(key)?.and_then(|record| record.value).map(Value::from))
+            }
         }
     }
 

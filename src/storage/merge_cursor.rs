@@ -17,6 +17,9 @@ pub trait RowCursor {
     /// The key of the row here; `None` behind the last one.
     fn key(&self) -> Option<&[u8]>;
 
+    /// Whether the row here has a value; `None` behind the last one.
+    fn has_value(&self) -> Option<bool>;
+
     /// The row here, sharing the buffers it stands in.
     fn shared_row(&self) -> Option<(Bytes, Record)>;
 
@@ -36,6 +39,11 @@ impl RowCursor for RunCursor {
     #[inline]
     fn key(&self) -> Option<&[u8]> {
         Self::key(self)
+    }
+
+    #[inline]
+    fn has_value(&self) -> Option<bool> {
+        Self::has_value(self)
     }
 
     fn shared_row(&self) -> Option<(Bytes, Record)> {
@@ -132,6 +140,11 @@ impl<C: RowCursor> RowCursor for MergeCursor<C> {
     #[inline]
     fn key(&self) -> Option<&[u8]> {
         self.key_of(*self.order.first()?)
+    }
+
+    #[inline]
+    fn has_value(&self) -> Option<bool> {
+        self.sources.get(*self.order.first()?)?.has_value()
     }
 
     fn shared_row(&self) -> Option<(Bytes, Record)> {

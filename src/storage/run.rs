@@ -85,7 +85,7 @@ impl Run {
     /// `Corrupt`, `Io`.
     pub fn get(&self, key: &[u8], hash: KeyHash) -> Result<Option<Record>, StorageError> {
         match self.table_of(key).filter(|table| table.may_contain(hash)) {
-            Some(table) => table.get(key),
+            Some(table) => table.get_with(key, hash),
             None => Ok(None),
         }
     }
@@ -94,7 +94,7 @@ impl Run {
     #[must_use]
     pub fn cached_value(&self, key: &[u8], hash: KeyHash) -> Cached {
         match self.table_of(key).filter(|table| table.may_contain(hash)) {
-            Some(table) => table.cached_value(key),
+            Some(table) => table.cached_value(key, hash),
             None => Cached::Absent,
         }
     }
@@ -104,7 +104,7 @@ impl Run {
     #[must_use]
     pub fn likely_cached_value(&self, key: &[u8], hash: KeyHash) -> Cached {
         let Some(table) = self.table_of(key) else { return Cached::Absent };
-        match table.cached_value(key) {
+        match table.cached_value(key, hash) {
             Cached::NeedsRead if !table.may_contain(hash) => Cached::Absent,
             answer => answer,
         }
@@ -116,6 +116,8 @@ impl Run {
 pub struct RunCursor {
     run: Arc<Run>,
     direction: Direction,
+    /// Rows beyond it are not there.
+    to: Bound<Bytes>,
     fill: Fill,
     /// Which table `cursor` is in.
     at: usize,
@@ -135,7 +137,21 @@ impl RunCursor {
         from: Bound<&[u8]>,
         fill: Fill,
     ) -> Result<Self, StorageError> {
-        let mut cursor = Self { run: Arc::clone(run), direction, fill, at: 0, cursor: None };
+        Self::seek_until(run, direction, from, Bound::Unbounded, fill)
+    }
+
+    /// As [`Self::seek`], over rows up to another bound, which lies in the direction.
+    ///
+    /// # Errors
+    /// `Corrupt`, `Io`.
+    pub fn seek_until(
+        run: &Arc<Run>,
+        direction: Direction,
+        from: Bound<&[u8]>,
+        to: Bound<Bytes>,
+        fill: Fill,
+    ) -> Result<Self, StorageError> {
+        let mut cursor = Self { run: Arc::clone(run), direction, to, fill, at: 0, cursor: None };
         let tables = &run.tables;
         let start = match (direction, from) {
             (Direction::Forward, Bound::Unbounded) => Some(0),
@@ -168,6 +184,13 @@ impl RunCursor {
     #[inline]
     pub fn key(&self) -> Option<&[u8]> {
         self.cursor.as_ref()?.key()
+    }
+
+    /// Whether the row it is on has a value; `None` behind the last one.
+    #[must_use]
+    #[inline]
+    pub fn has_value(&self) -> Option<bool> {
+        self.cursor.as_ref()?.has_value()
     }
 
     /// Key and record of the row it is on, sharing the buffer of the block; `None` behind the last
@@ -217,12 +240,22 @@ impl RunCursor {
         Ok(())
     }
 
-    /// Goes into a table; into none where there is no such table.
+    /// Goes into a table; into none where there is no such table, or none of its rows is wanted.
     fn enter(&mut self, at: usize, from: Bound<&[u8]>) -> Result<(), StorageError> {
         self.at = at;
         let Some(RunTable { entry, table }) = self.run.tables.get(at) else {
             return Ok(());
         };
+        let is_wanted = match (self.direction, &self.to) {
+            (_, Bound::Unbounded) => true,
+            (Direction::Forward, Bound::Included(to)) => entry.summary.first_key <= *to,
+            (Direction::Forward, Bound::Excluded(to)) => entry.summary.first_key < *to,
+            (Direction::Backward, Bound::Included(to)) => entry.summary.last_key >= *to,
+            (Direction::Backward, Bound::Excluded(to)) => entry.summary.last_key > *to,
+        };
+        if !is_wanted {
+            return Ok(());
+        }
         let from = match (self.direction, &entry.after) {
             (Direction::Forward, Some(after)) => match from {
                 Bound::Included(key) | Bound::Excluded(key) if *key > **after => from,
@@ -230,7 +263,8 @@ impl RunCursor {
             },
             _ => from,
         };
-        self.cursor = Some(TableCursor::seek_with(table, self.direction, from, self.fill)?);
+        let to = self.to.clone();
+        self.cursor = Some(TableCursor::seek_until(table, self.direction, from, to, self.fill)?);
         Ok(())
     }
 }

@@ -3,6 +3,8 @@
 use std::ops::Bound;
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use super::error::StorageError;
 use super::hot_map::HotMap;
 use super::manifest::TableEntry;
@@ -88,6 +90,13 @@ impl TableSet {
         tables.map(|table| table.table.resident_bytes()).sum()
     }
 
+    /// Reads all blocks while the cache has plenty of room.
+    pub(crate) fn read_in_advance(&self) {
+        for table in self.runs.iter().flat_map(|run| run.tables()) {
+            table.table.read_in_advance();
+        }
+    }
+
     /// The newest record of `key`. A tombstone says that the key is absent, as `None` does.
     ///
     /// Cost: a hash, then for each run a search among its tables and a question to one filter; one
@@ -153,6 +162,20 @@ impl TableSet {
         direction: Direction,
         from: Bound<&[u8]>,
     ) -> Result<Vec<RunCursor>, StorageError> {
-        self.runs.iter().map(|run| RunCursor::seek(run, direction, from, Fill::Cache)).collect()
+        self.cursors_until(direction, from, &Bound::Unbounded)
+    }
+
+    /// As [`Self::cursors`], over rows up to another bound, which lies in the direction.
+    ///
+    /// # Errors
+    /// `Corrupt`, `Io`.
+    pub fn cursors_until(
+        &self,
+        direction: Direction,
+        from: Bound<&[u8]>,
+        to: &Bound<Bytes>,
+    ) -> Result<Vec<RunCursor>, StorageError> {
+        let seek = |run| RunCursor::seek_until(run, direction, from, to.clone(), Fill::Cache);
+        self.runs.iter().map(seek).collect()
     }
 }

@@ -90,7 +90,12 @@ impl<V> Index<V> {
 
     /// What `key` has.
     #[must_use]
+    #[inline]
     pub fn get(&self, key: &[u8]) -> Option<&V> {
+        // Often so of a tail that was just written to tables: then it is not even looked at.
+        if self.len == 0 {
+            return None;
+        }
         self.root.get(key)
     }
 

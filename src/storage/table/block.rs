@@ -2,13 +2,16 @@
 //! it cannot fail.
 
 use std::cmp::Ordering;
+use std::hint::black_box;
 use std::ops::Range;
 use std::sync::atomic::{self, AtomicBool};
 
 use bytes::Bytes;
 
-use super::column::{self, Column, ColumnHead, HEAD_BYTES};
+use super::column::{Column, ColumnHead, HEAD_BYTES};
+use super::key_hash::KeyHash;
 use super::row::RowRef;
+use super::row_map::{Candidate, RowMap, RowPlace, Unmapped};
 use crate::storage::format::{TABLE_KEY_BYTES_MAX, take_u32};
 use crate::storage::record::Record;
 use crate::types::{Timestamp, Version};
@@ -25,38 +28,29 @@ pub(super) const KIND_TOMBSTONE: u64 = 1;
 /// block count in one place in memory, for which readers on several processors would queue; and a
 /// small value that somebody keeps would keep the whole block.
 const COPIED_BYTES_MAX: usize = 256;
-/// What a block takes in memory beside its content and places: itself, its place in its table and
-/// in the queue of the cache, and what the allocator adds to three allocations.
+/// What a block takes in memory beside its content and a large map: itself, its place in its table
+/// and in the queue of the cache, and what the allocator adds to three allocations.
 const FIXED_BYTES: usize = size_of::<Block>() + 96;
 
 /// A block's content, checked.
 ///
 /// Invariants: every column has as many numbers as there are rows, starts one more; every row and
-/// key is within the content; a tombstone has no value; keys ascend strictly and share their first
-/// `shared` bytes.
+/// key is within the content; a tombstone has no value; keys ascend strictly.
+///
+/// In this order, so that what a look-up needs stands together in memory.
 #[derive(Debug)]
+#[repr(C)]
 pub(super) struct Block {
     content: Bytes,
-    places: Box<[Place]>,
-    /// Where the last row ends.
-    end: u32,
     key_lens: Column,
-    shared: usize,
     kinds: Column,
-    versions: Column,
-    stamps: Column,
     /// Whether somebody looked into it since the cache last went by.
     referenced: AtomicBool,
-}
-
-/// What a search in memory needs of a row. Taken out of the columns when the block is read: then a
-/// look-up waits for these few lines of memory and for the row itself, and not for the columns.
-#[derive(Clone, Copy, Debug)]
-struct Place {
-    /// The four bytes of the key behind those that all keys share.
-    head: u32,
-    /// Where the row begins.
-    start: u32,
+    map: RowMap,
+    rows: usize,
+    starts: Column,
+    versions: Column,
+    stamps: Column,
 }
 
 impl Block {
@@ -93,103 +87,105 @@ impl Block {
             column.ok_or(TRAILER)
         };
         let [starts, key_lens, kinds, versions, stamps] = heads;
-        let starts = next(starts, rows + 1)?;
-        let mut block = Self {
+        let block = Self {
+            rows,
+            referenced: AtomicBool::new(false),
+            map: RowMap::Missing,
+            starts: next(starts, rows + 1)?,
             key_lens: next(key_lens, rows)?,
             kinds: next(kinds, rows)?,
             versions: next(versions, rows)?,
             stamps: next(stamps, rows)?,
-            places: Box::default(),
-            end: u32::try_from(rows_end).map_err(|_| "a block is longer than any can be")?,
-            shared: 0,
-            referenced: AtomicBool::new(false),
             content,
         };
-        let places = (0..=rows).map(|row| starts.get(&block.content, row));
-        if !column::ascends(places.clone(), 0, rows_end as u64, 0) {
-            return Err("the rows of a block do not fill it");
-        }
-        // They are at most `end`, which fits.
-        let place = |start| Place { head: 0, start: u32::try_from(start).unwrap_or(block.end) };
-        block.places = places.take(rows).map(place).collect();
-        block.check_rows(rows)?;
-        block.take_heads(rows)?;
+        block.check_rows(rows_end as u64)?;
         // The first clone of a buffer allocates its count of owners. Made now, the count lies
         // beside what a look touches anyway.
         drop(block.content.clone());
         Ok(block)
     }
 
-    fn check_rows(&self, rows: usize) -> Result<(), &'static str> {
-        for row in 0..rows {
+    fn check_rows(&self, rows_end: u64) -> Result<(), &'static str> {
+        const FILL: &str = "the rows of a block do not fill it";
+        let mut start = self.starts.get(&self.content, 0);
+        if start != 0 {
+            return Err(FILL);
+        }
+        let mut before: Option<&[u8]> = None;
+        for row in 0..self.rows {
+            let end = self.starts.get(&self.content, row + 1);
+            let row_bytes = end.checked_sub(start).filter(|_| end <= rows_end).ok_or(FILL)?;
             let key_bytes = self.key_lens.get(&self.content, row);
-            let row_bytes = self.start(row + 1) - self.start(row);
-            if key_bytes > row_bytes as u64 || key_bytes > TABLE_KEY_BYTES_MAX as u64 {
+            if key_bytes > row_bytes || key_bytes > TABLE_KEY_BYTES_MAX as u64 {
                 return Err("a key of a block is longer than it can be");
             }
             match self.kinds.get(&self.content, row) {
                 KIND_VALUE => {}
-                KIND_TOMBSTONE if key_bytes == row_bytes as u64 => {}
+                KIND_TOMBSTONE if key_bytes == row_bytes => {}
                 KIND_TOMBSTONE => return Err("a tombstone has a value"),
                 _ => return Err("a row is of no known kind"),
             }
-        }
-        Ok(())
-    }
-
-    fn take_heads(&mut self, rows: usize) -> Result<(), &'static str> {
-        let shared = shared_bytes(self.key(0), self.key(rows - 1));
-        let mut places = std::mem::take(&mut self.places);
-        let mut before: Option<Range<usize>> = None;
-        for (row, place) in places.iter_mut().enumerate() {
-            let start = place.start as usize;
-            let range = start..start + self.key_lens.place(&self.content, row);
-            let key = self.content.get(range.clone()).unwrap_or_default();
-            // Equal heads say nothing of the order, smaller ones that it is wrong, and of greater
-            // ones the keys may still differ before the head.
-            let key_before = before.map(|range| self.content.get(range).unwrap_or_default());
-            if key_before.is_some_and(|before| before >= key) {
+            let key = self.key(row);
+            if before.is_some_and(|before| before >= key) {
                 return Err("the keys of a block do not ascend");
             }
-            place.head = head(key, shared);
-            before = Some(range);
+            before = Some(key);
+            start = end;
         }
-        self.places = places;
-        self.shared = shared;
-        Ok(())
+        if start == rows_end { Ok(()) } else { Err(FILL) }
+    }
+
+    /// Gets ready for many look-ups: from now on [`Self::find`] goes by the hash of a key.
+    #[must_use]
+    pub(super) fn mapped(mut self) -> Self {
+        let rows = (0..self.rows).map(|row| {
+            let RowPlace { start, key_end, end, .. } = self.place(row);
+            (KeyHash::of(self.bytes(start..key_end)), Candidate { row, start, end })
+        });
+        self.map = RowMap::of(rows);
+        self
     }
 
     /// How many rows there are; at least one.
     #[inline]
     pub(super) fn rows(&self) -> usize {
-        self.places.len()
+        self.rows
     }
 
     /// Bytes of memory that it takes while it is cached.
     pub(super) fn memory_bytes(&self) -> u64 {
-        (FIXED_BYTES + self.content.len() + size_of_val::<[_]>(&self.places)) as u64
+        (FIXED_BYTES + self.content.len() + self.map.heap_bytes()) as u64
     }
 
     #[inline]
-    fn start(&self, row: usize) -> usize {
-        self.places.get(row).map_or(self.end, |place| place.start) as usize
+    fn bytes(&self, range: Range<usize>) -> &[u8] {
+        self.content.get(range).unwrap_or_default()
     }
 
+    /// Where a row stands, which must be one of the block.
     #[inline]
-    fn key_range(&self, row: usize) -> Range<usize> {
-        let start = self.start(row);
-        start..start + self.key_lens.place(&self.content, row)
+    pub(super) fn place(&self, row: usize) -> RowPlace {
+        let start = self.starts.place(&self.content, row);
+        RowPlace {
+            row,
+            start,
+            key_end: start + self.key_lens.place(&self.content, row),
+            end: self.starts.place(&self.content, row + 1),
+            is_value: self.kinds.get(&self.content, row) == KIND_VALUE,
+        }
     }
 
-    /// The key of a row; empty for one that there is not.
+    /// The key of a row of the block.
     #[inline]
     pub(super) fn key(&self, row: usize) -> &[u8] {
-        self.content.get(self.key_range(row)).unwrap_or_default()
+        let start = self.starts.place(&self.content, row);
+        self.bytes(start..start + self.key_lens.place(&self.content, row))
     }
 
-    fn value_range(&self, row: usize) -> Option<Range<usize>> {
-        let is_value = self.kinds.get(&self.content, row) == KIND_VALUE;
-        is_value.then(|| self.key_range(row).end..self.start(row + 1))
+    /// The key of the row at a place.
+    #[inline]
+    pub(super) fn key_at(&self, place: &RowPlace) -> &[u8] {
+        self.bytes(place.start..place.key_end)
     }
 
     fn version(&self, row: usize) -> Version {
@@ -200,87 +196,89 @@ impl Block {
         Timestamp(self.stamps.get(&self.content, row))
     }
 
+    /// The row at a place, borrowed.
+    #[inline]
+    pub(super) fn row_at(&self, place: &RowPlace) -> RowRef<'_> {
+        let value = self.bytes(place.key_end..place.end);
+        RowRef {
+            key: self.key_at(place),
+            value: place.is_value.then_some(value),
+            version: self.version(place.row),
+            timestamp: self.timestamp(place.row),
+        }
+    }
+
     /// The row, borrowed; `None` behind the last one.
     #[inline]
     pub(super) fn row(&self, row: usize) -> Option<RowRef<'_>> {
-        (row < self.rows()).then_some(())?;
-        let keys = self.key_range(row);
-        let value = self.content.get(keys.end..self.start(row + 1)).unwrap_or_default();
-        let is_value = self.kinds.get(&self.content, row) == KIND_VALUE;
-        Some(RowRef {
-            key: self.content.get(keys).unwrap_or_default(),
-            value: is_value.then_some(value),
-            version: self.version(row),
-            timestamp: self.timestamp(row),
-        })
+        (row < self.rows).then(|| self.row_at(&self.place(row)))
     }
 
-    /// The value of a row, a long one sharing the block's buffer; `None` for a tombstone.
+    /// The value at a place, a long one sharing the block's buffer; `None` for a tombstone.
     #[inline]
-    pub(super) fn value(&self, row: usize) -> Option<Bytes> {
-        self.value_range(row).map(|range| match self.content.get(range.clone()) {
+    pub(super) fn value_at(&self, place: &RowPlace) -> Option<Bytes> {
+        let range = place.key_end..place.end;
+        place.is_value.then(|| match self.content.get(range.clone()) {
             Some(value) if value.len() <= COPIED_BYTES_MAX => Bytes::copy_from_slice(value),
             _ => self.content.slice(range),
         })
     }
 
-    /// What the key of a row has; its value shares the block's buffer.
-    #[inline]
-    pub(super) fn record(&self, row: usize) -> Record {
+    /// What the key at a place has; a long value shares the block's buffer.
+    pub(super) fn record_at(&self, place: &RowPlace) -> Record {
         Record {
-            value: self.value(row),
-            version: self.version(row),
-            timestamp: self.timestamp(row),
+            value: self.value_at(place),
+            version: self.version(place.row),
+            timestamp: self.timestamp(place.row),
         }
     }
 
-    /// Key and record of a row, both sharing the block's buffer; `None` behind the last one.
-    pub(super) fn shared_row(&self, row: usize) -> Option<(Bytes, Record)> {
-        (row < self.rows()).then(|| (self.content.slice(self.key_range(row)), self.record(row)))
+    /// Key and record at a place, both sharing the block's buffer.
+    pub(super) fn shared_row_at(&self, place: &RowPlace) -> (Bytes, Record) {
+        (self.content.slice(place.start..place.key_end), self.record_at(place))
     }
 
-    /// The rows that may have a key with this head: all before are less, all behind greater, if the
-    /// key has the front part that all share.
+    /// Where the row with exactly this key stands, whose hash is given too.
     #[inline]
-    fn candidates(&self, wanted: u32) -> Range<usize> {
-        let start = self.places.partition_point(|place| place.head < wanted);
-        let rest = self.places.get(start..).unwrap_or_default();
-        let equal = match rest {
-            [first, second, ..] if first.head == wanted && second.head == wanted => {
-                rest.partition_point(|place| place.head == wanted)
-            }
-            [first, ..] => usize::from(first.head == wanted),
-            [] => 0,
+    pub(super) fn find(&self, key: &[u8], hash: KeyHash) -> Option<RowPlace> {
+        let look = |Candidate { row, start, end }| {
+            // The end of the row is asked for together with its beginning: what of it stands
+            // elsewhere in memory has arrived by the time that the key was compared.
+            black_box(self.content.get(end.saturating_sub(1)).copied());
+            let key_end = start + self.key_lens.place(&self.content, row);
+            (self.bytes(start..key_end) == key).then(|| {
+                let is_value = self.kinds.get(&self.content, row) == KIND_VALUE;
+                RowPlace { row, start, key_end, end, is_value }
+            })
         };
-        start..start + equal
+        match self.map.find(hash, look) {
+            Ok(found) => found,
+            Err(Unmapped) => self.search(key),
+        }
     }
 
-    /// The row with exactly this key.
-    #[inline]
-    pub(super) fn find(&self, key: &[u8]) -> Option<usize> {
-        // A key without the shared front part may lead to any row; the comparison tells.
-        let candidates = self.candidates(head(key, self.shared));
-        if candidates.len() == 1 {
-            return (self.key(candidates.start) == key).then_some(candidates.start);
-        }
-        let row = partition(candidates.clone(), |row| self.key(row) < key);
-        (candidates.contains(&row) && self.key(row) == key).then_some(row)
+    fn search(&self, key: &[u8]) -> Option<RowPlace> {
+        let row = self.count_below(key, false);
+        (row < self.rows && self.key(row) == key).then(|| self.place(row))
     }
 
     /// How many rows have keys less than `key`, or not greater than it.
     pub(super) fn count_below(&self, key: &[u8], or_equal: bool) -> usize {
-        let (begin, _) = split_at_most(key, self.shared);
-        let (shared, _) = split_at_most(self.key(0), self.shared);
-        match begin.cmp(shared) {
-            Ordering::Less => return 0,
-            Ordering::Greater => return self.rows(),
-            Ordering::Equal => {}
+        let (mut start, mut end) = (0, self.rows);
+        while start < end {
+            let middle = start.midpoint(end);
+            let is_below = match self.key(middle).cmp(key) {
+                Ordering::Less => true,
+                Ordering::Equal => or_equal,
+                Ordering::Greater => false,
+            };
+            if is_below {
+                start = middle + 1;
+            } else {
+                end = middle;
+            }
         }
-        partition(self.candidates(head(key, self.shared)), |row| match self.key(row).cmp(key) {
-            Ordering::Less => true,
-            Ordering::Equal => or_equal,
-            Ordering::Greater => false,
-        })
+        start
     }
 
     /// Notes that somebody looked into it.
@@ -296,35 +294,6 @@ impl Block {
     pub(super) fn take_referenced(&self) -> bool {
         self.referenced.swap(false, atomic::Ordering::Relaxed)
     }
-}
-
-/// The first of `rows` for which `is_below` does not hold; the end when it holds for all.
-fn partition(rows: Range<usize>, is_below: impl Fn(usize) -> bool) -> usize {
-    let Range { mut start, mut end } = rows;
-    while start < end {
-        let middle = start.midpoint(end);
-        if is_below(middle) {
-            start = middle + 1;
-        } else {
-            end = middle;
-        }
-    }
-    start
-}
-
-/// The four bytes of `key` behind `skip`, filled with zeros, as a number that orders as they do.
-#[inline]
-#[expect(
-    clippy::big_endian_bytes,
-    reason = "the first byte must weigh most for numbers to order as bytes do"
-)]
-fn head(key: &[u8], skip: usize) -> u32 {
-    let (_, rest) = split_at_most(key, skip);
-    if let Some(whole) = rest.first_chunk::<4>() {
-        return u32::from_be_bytes(*whole);
-    }
-    let byte = |at: usize| rest.get(at).map_or(0, |&byte| u32::from(byte));
-    (byte(0) << 24) | (byte(1) << 16) | (byte(2) << 8)
 }
 
 /// How many bytes two keys share at their front.
@@ -354,19 +323,31 @@ mod tests {
         builder.finish().to_vec()
     }
 
+    fn parse(bytes: Vec<u8>) -> Result<Block, &'static str> {
+        Block::parse(bytes.into())
+    }
+
     /// Looks at everything that a block offers; nothing may panic.
-    fn look_at(block: &Block) {
+    fn look_at(block: Block) {
+        look_at_all(&block);
+        look_at_all(&block.mapped());
+    }
+
+    fn look_at_all(block: &Block) {
         let mut before: Option<&[u8]> = None;
         for row in 0..block.rows() {
             let found = block.row(row).unwrap();
             assert!(before.is_none_or(|before| before < found.key));
-            assert_eq!(block.find(found.key), Some(row));
+            assert_eq!(block.find(found.key, KeyHash::of(found.key)), Some(block.place(row)));
+            let next = [found.key, b"\0"].concat();
+            let is_next = block.row(row + 1).is_some_and(|row| row.key == next);
+            assert_eq!(block.find(&next, KeyHash::of(&next)).is_some(), is_next);
             assert_eq!(block.count_below(found.key, false), row);
             assert_eq!(block.count_below(found.key, true), row + 1);
-            assert_eq!(block.record(row).value.as_deref(), found.value);
+            assert_eq!(block.record_at(&block.place(row)).value.as_deref(), found.value);
             before = Some(found.key);
         }
-        assert!(block.row(block.rows()).is_none() && block.shared_row(block.rows()).is_none());
+        assert!(block.row(block.rows()).is_none());
     }
 
     #[test]
@@ -392,7 +373,7 @@ mod tests {
 
     #[test]
     fn keys_out_of_order_are_refused() {
-        let refused = |rows| Block::parse(content(rows).into()).unwrap_err();
+        let refused = |rows| parse(content(rows)).unwrap_err();
         let ascend = "the keys of a block do not ascend";
         assert_eq!(refused(&[(b"b", None), (b"a", None)]), ascend);
         assert_eq!(refused(&[(b"a", None), (b"a", None)]), ascend);
@@ -402,17 +383,14 @@ mod tests {
     #[test]
     fn no_rows_are_refused() {
         let mut builder = BlockBuilder::new(4096);
-        assert_eq!(
-            Block::parse(builder.finish().to_vec().into()).unwrap_err(),
-            "a block has no rows"
-        );
+        assert_eq!(parse(builder.finish().to_vec()).unwrap_err(), "a block has no rows");
     }
 
     #[test]
     fn more_rows_than_bytes_are_refused_at_once() {
         let mut bytes = vec![0; TRAILER_BYTES];
         bytes[TRAILER_BYTES - 4..].copy_from_slice(&u32::MAX.to_le_bytes());
-        let error = Block::parse(bytes.into()).unwrap_err();
+        let error = parse(bytes).unwrap_err();
         assert_eq!(error, "a block has more rows than bytes for them");
     }
 
@@ -421,8 +399,8 @@ mod tests {
         fn any_bytes_are_refused_or_a_block(
             bytes in proptest::collection::vec(prop_oneof![3 => 0..4_u8, 1 => any::<u8>()], 0..200),
         ) {
-            if let Ok(block) = Block::parse(bytes.into()) {
-                look_at(&block);
+            if let Ok(block) = parse(bytes) {
+                look_at(block);
             }
         }
 
@@ -436,13 +414,13 @@ mod tests {
             let value = |key: &[u8]| (key[2] != b'3').then_some(b"value".as_slice());
             let rows: Vec<_> = keys.iter().map(|key| (key.as_slice(), value(key))).collect();
             let mut bytes = content(&rows);
-            look_at(&Block::parse(bytes.clone().into()).unwrap());
+            look_at(parse(bytes.clone()).unwrap());
             for (at, byte) in changes {
                 let at = at.index(bytes.len());
                 bytes[at] = byte;
             }
-            if let Ok(block) = Block::parse(bytes.into()) {
-                look_at(&block);
+            if let Ok(block) = parse(bytes) {
+                look_at(block);
             }
         }
     }

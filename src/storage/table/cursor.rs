@@ -9,6 +9,7 @@ use super::block::Block;
 use super::block_cache::Room;
 use super::reader::{Table, length};
 use super::row::RowRef;
+use super::row_map::RowPlace;
 use crate::storage::error::StorageError;
 use crate::storage::record::{Direction, Record};
 
@@ -35,13 +36,17 @@ pub enum Fill {
 pub struct TableCursor {
     table: Arc<Table>,
     direction: Direction,
+    /// Rows beyond it are not there.
+    to: Bound<Bytes>,
     fill: Fill,
     /// `None` when there are no more rows.
     block: Option<Arc<Block>>,
     /// Number of the block in the table.
     number: usize,
-    /// Row in the block.
-    row: usize,
+    /// Rows of the block that are there. All of them but for the last block that is entered.
+    rows: Range<usize>,
+    /// The row in the block; one of `rows`.
+    here: RowPlace,
     ahead: Ahead,
 }
 
@@ -80,13 +85,29 @@ impl TableCursor {
         from: Bound<&[u8]>,
         fill: Fill,
     ) -> Result<Self, StorageError> {
+        Self::seek_until(table, direction, from, Bound::Unbounded, fill)
+    }
+
+    /// As [`Self::seek_with`], over rows up to another bound, which lies in the direction.
+    ///
+    /// # Errors
+    /// As [`Self::seek`].
+    pub(in crate::storage) fn seek_until(
+        table: &Arc<Table>,
+        direction: Direction,
+        from: Bound<&[u8]>,
+        to: Bound<Bytes>,
+        fill: Fill,
+    ) -> Result<Self, StorageError> {
         let mut cursor = Self {
             table: Arc::clone(table),
             direction,
+            to,
             fill,
             block: None,
             number: 0,
-            row: 0,
+            rows: 0..0,
+            here: RowPlace::default(),
             ahead: Ahead { limit: AHEAD_BYTES_FIRST, ..Ahead::default() },
         };
         match direction {
@@ -110,8 +131,8 @@ impl TableCursor {
             return Ok(());
         }
         self.enter(index.find(key))?;
-        self.row = self.block.as_ref().map_or(0, |block| block.count_below(key, or_equal));
-        self.skip_end_of_block()
+        let below = self.block.as_ref().map_or(0, |block| block.count_below(key, or_equal));
+        self.go_to(below)
     }
 
     fn seek_backward(&mut self, from: Bound<&[u8]>) -> Result<(), StorageError> {
@@ -130,11 +151,8 @@ impl TableCursor {
         }
         self.enter(index.find(key))?;
         match self.block.as_ref().map_or(0, |block| block.count_below(key, or_equal)) {
-            0 => self.enter_previous(),
-            below => {
-                self.row = below - 1;
-                Ok(())
-            }
+            0 => self.leave_backward(),
+            below => self.go_to(below - 1),
         }
     }
 
@@ -142,22 +160,28 @@ impl TableCursor {
     #[must_use]
     #[inline]
     pub fn row(&self) -> Option<RowRef<'_>> {
-        self.block.as_ref()?.row(self.row)
+        Some(self.block.as_ref()?.row_at(&self.here))
     }
 
     /// The key of the row it is on; `None` behind the last one. Less work than [`Self::row`].
     #[must_use]
     #[inline]
     pub fn key(&self) -> Option<&[u8]> {
-        // On a row, or without a block: the row is never behind the last one of its block.
-        Some(self.block.as_ref()?.key(self.row))
+        Some(self.block.as_ref()?.key_at(&self.here))
+    }
+
+    /// Whether the row it is on has a value; `None` behind the last one.
+    #[must_use]
+    #[inline]
+    pub fn has_value(&self) -> Option<bool> {
+        self.block.as_ref().map(|_| self.here.is_value)
     }
 
     /// Key and record of the row it is on, sharing the buffer of the block; `None` behind the last
     /// one. Whoever keeps one keeps the whole block in memory.
     #[must_use]
     pub fn shared_row(&self) -> Option<(Bytes, Record)> {
-        self.block.as_ref()?.shared_row(self.row)
+        Some(self.block.as_ref()?.shared_row_at(&self.here))
     }
 
     /// Moves on by one row in its direction. Behind the last row it stays there.
@@ -167,30 +191,33 @@ impl TableCursor {
     #[inline]
     pub fn advance(&mut self) -> Result<(), StorageError> {
         match self.direction {
-            Direction::Forward => {
-                self.row += 1;
-                self.skip_end_of_block()
-            }
-            Direction::Backward if self.row > 0 => {
-                self.row -= 1;
-                Ok(())
-            }
-            Direction::Backward => self.enter_previous(),
+            Direction::Forward => self.go_to(self.here.row + 1),
+            Direction::Backward if self.here.row > self.rows.start => self.go_to(self.here.row - 1),
+            Direction::Backward => self.leave_backward(),
         }
     }
 
+    /// Goes to a row of the block that it is in, or on to the next one where that has fewer rows.
     #[inline]
-    fn skip_end_of_block(&mut self) -> Result<(), StorageError> {
-        match &self.block {
-            Some(block) if self.row >= block.rows() => self.enter_next(),
-            _ => Ok(()),
+    fn go_to(&mut self, row: usize) -> Result<(), StorageError> {
+        let Some(block) = &self.block else {
+            return Ok(());
+        };
+        if self.rows.contains(&row) {
+            self.here = block.place(row);
+            return Ok(());
+        }
+        match self.direction {
+            Direction::Forward => self.leave_forward(),
+            Direction::Backward => self.leave_backward(),
         }
     }
 
     #[cold]
-    fn enter_next(&mut self) -> Result<(), StorageError> {
+    fn leave_forward(&mut self) -> Result<(), StorageError> {
+        let ends_here = self.block.as_ref().is_none_or(|block| self.rows.end < block.rows());
         match self.number + 1 {
-            next if next < self.table.index().blocks() => self.enter(next),
+            next if !ends_here && next < self.table.index().blocks() => self.enter(next),
             _ => {
                 self.block = None;
                 Ok(())
@@ -199,25 +226,50 @@ impl TableCursor {
     }
 
     #[cold]
-    fn enter_previous(&mut self) -> Result<(), StorageError> {
-        if let (Some(_), Some(previous)) = (&self.block, self.number.checked_sub(1)) {
-            return self.enter(previous);
+    fn leave_backward(&mut self) -> Result<(), StorageError> {
+        let ends_here = self.block.is_none() || self.rows.start > 0;
+        match self.number.checked_sub(1) {
+            Some(previous) if !ends_here => self.enter(previous),
+            _ => {
+                self.block = None;
+                Ok(())
+            }
         }
-        self.block = None;
-        Ok(())
     }
 
-    /// Goes to the first row of a block, or to its last one on the way back.
+    /// Goes to the first row of a block, or to its last one on the way back; behind the last row
+    /// where none of them is there.
     fn enter(&mut self, number: usize) -> Result<(), StorageError> {
         self.block = None;
         let block = self.load(number)?;
         self.number = number;
-        self.row = match self.direction {
-            Direction::Forward => 0,
-            Direction::Backward => block.rows() - 1,
+        self.rows = self.rows_within(&block);
+        let row = match self.direction {
+            Direction::Forward => Some(self.rows.start),
+            Direction::Backward => self.rows.end.checked_sub(1),
         };
-        self.block = Some(block);
+        if let Some(row) = row.filter(|row| self.rows.contains(row)) {
+            self.here = block.place(row);
+            self.block = Some(block);
+        }
         Ok(())
+    }
+
+    /// The rows of a block that are not beyond the bound: one comparison for all of them, but in
+    /// the block where it lies.
+    fn rows_within(&self, block: &Block) -> Range<usize> {
+        let all = 0..block.rows();
+        let (to, is_included) = match &self.to {
+            Bound::Included(to) => (to, true),
+            Bound::Excluded(to) => (to, false),
+            Bound::Unbounded => return all,
+        };
+        match self.direction {
+            Direction::Forward if block.key(all.end - 1) < &**to => all,
+            Direction::Forward => 0..block.count_below(to, is_included),
+            Direction::Backward if block.key(0) > &**to => all,
+            Direction::Backward => block.count_below(to, !is_included)..all.end,
+        }
     }
 
     fn load(&mut self, number: usize) -> Result<Arc<Block>, StorageError> {
@@ -230,13 +282,13 @@ impl TableCursor {
         if !self.ahead.blocks.contains(&number) {
             self.read_ahead(number)?;
         }
-        let block = Arc::new(self.table.decode(&self.ahead.bytes, self.ahead.offset, number)?);
+        let block = self.table.decode(&self.ahead.bytes, self.ahead.offset, number)?;
         match self.fill {
             Fill::Cache => {
                 let slots = self.table.slots();
-                Ok(slots.cache().insert(slots, number, block, Room::Make))
+                Ok(slots.cache().insert(slots, number, Arc::new(block.mapped()), Room::Make))
             }
-            Fill::Bypass => Ok(block),
+            Fill::Bypass => Ok(Arc::new(block)),
         }
     }
 

@@ -10,6 +10,7 @@ mod row;
 mod summary;
 mod compression;
 mod column;
+mod row_map;
 mod block;
 mod block_builder;
 mod block_cache;

@@ -99,21 +99,31 @@ impl Table {
     /// # Errors
     /// `Corrupt` with the offset of the block that does not check; `Io`.
     pub fn get(&self, key: &[u8]) -> Result<Option<Record>, StorageError> {
+        self.get_with(key, KeyHash::of(key))
+    }
+
+    /// As [`Self::get`], with the hash of the key.
+    ///
+    /// # Errors
+    /// As [`Self::get`].
+    pub fn get_with(&self, key: &[u8], hash: KeyHash) -> Result<Option<Record>, StorageError> {
         let Some(number) = self.block_of(key) else {
             return Ok(None);
         };
-        if let Some(found) = self.slots.with(number, |block| find(block, key)) {
+        if let Some(found) = self.slots.with(number, |block| find(block, key, hash)) {
             return Ok(found);
         }
-        Ok(find(&*self.read(number)?, key))
+        Ok(find(&*self.read(number)?, key, hash))
     }
 
-    /// The value of `key`, as far as it can be told without the disk. Less work than [`Self::get`]:
-    /// version and stamp stand elsewhere in memory.
+    /// The value of `key`, whose hash is given, as far as it can be told without the disk. Less
+    /// work than [`Self::get`]: version and stamp stand elsewhere in memory.
     #[must_use]
-    pub fn cached_value(&self, key: &[u8]) -> Cached {
-        let look = |block: &Block| {
-            block.find(key).map_or(Cached::Absent, |row| Cached::from(block.value(row)))
+    #[inline]
+    pub fn cached_value(&self, key: &[u8], hash: KeyHash) -> Cached {
+        let look = |block: &Block| match block.find(key, hash) {
+            Some(place) => Cached::from(block.value_at(&place)),
+            None => Cached::Absent,
         };
         // A key before the first or behind the last is looked for where it would stand, in vain.
         self.slots.with(self.index.find(key), look).unwrap_or(Cached::NeedsRead)
@@ -147,19 +157,40 @@ impl Table {
         is_within.then(|| self.index.find(key))
     }
 
+    /// Reads all blocks while the cache has plenty of room. What cannot be read is left to whoever
+    /// asks for it.
+    pub(in crate::storage) fn read_in_advance(&self) {
+        let mut number = 0;
+        while number < self.blocks() && self.slots.cache().has_plenty_of_room() {
+            let group = self.group_around(number);
+            number = group.end;
+            let place = self.index.place(group.clone());
+            if let Ok(bytes) = self.file.read(place.start, length(&place)) {
+                self.keep_spare(group, &bytes, place.start);
+            }
+        }
+    }
+
     /// Reads a block that is not in memory.
     fn read(&self, number: usize) -> Result<Arc<Block>, StorageError> {
         let group = self.group_around(number);
         let place = self.index.place(group.clone());
         let bytes = self.file.read(place.start, length(&place))?;
-        for neighbour in group.filter(|&other| other != number && !self.slots.has(other)) {
+        let neighbours = group.filter(|&other| other != number);
+        self.keep_spare(neighbours, &bytes, place.start);
+        let block = Arc::new(self.decode(&bytes, place.start, number)?.mapped());
+        Ok(self.slots.cache().insert(&self.slots, number, block, Room::Make))
+    }
+
+    /// Caches blocks that nobody asked for, of bytes that begin at `offset` of the file.
+    fn keep_spare(&self, blocks: impl Iterator<Item = usize>, bytes: &[u8], offset: u64) {
+        for number in blocks.filter(|&number| !self.slots.has(number)) {
             // Damage there is told to whoever asks for it.
-            if let Ok(block) = self.decode(&bytes, place.start, neighbour) {
-                self.slots.cache().insert(&self.slots, neighbour, Arc::new(block), Room::Spare);
+            if let Ok(block) = self.decode(bytes, offset, number) {
+                let block = Arc::new(block.mapped());
+                self.slots.cache().insert(&self.slots, number, block, Room::Spare);
             }
         }
-        let block = Arc::new(self.decode(&bytes, place.start, number)?);
-        Ok(self.slots.cache().insert(&self.slots, number, block, Room::Make))
     }
 
     /// The blocks that are read together with one.
@@ -209,8 +240,8 @@ pub(super) fn length(place: &Range<u64>) -> usize {
 }
 
 #[inline]
-fn find(block: &Block, key: &[u8]) -> Option<Record> {
-    block.find(key).map(|row| block.record(row))
+fn find(block: &Block, key: &[u8], hash: KeyHash) -> Option<Record> {
+    block.find(key, hash).map(|place| block.record_at(&place))
 }
 
 fn read_index(file: &BlockFile, footer: &Footer) -> Result<SparseIndex, StorageError> {

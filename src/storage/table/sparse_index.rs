@@ -1,5 +1,6 @@
 //! Says in which block a key would stand.
 
+use std::hint::select_unpredictable;
 use std::ops::Range;
 
 use super::block::{shared_bytes, split_at_most};
@@ -8,6 +9,9 @@ use crate::storage::format::{PROLOGUE_BYTES, take_u32};
 
 /// Heads of two columns, two lengths, one count.
 const TRAILER_BYTES: usize = 2 * HEAD_BYTES + 12;
+/// Blocks for each head that a search begins with: few enough of these that they stay in the
+/// processor's nearest cache.
+const STRIDE: usize = 16;
 const TRAILER: &str = "the table's index ends before its columns do";
 
 /// The index of one open table, as it stands in the file, and beside it what a search begins with.
@@ -16,8 +20,11 @@ const TRAILER: &str = "the table's index ends before its columns do";
 /// block and separator is within its bounds; separators ascend strictly.
 pub(super) struct SparseIndex {
     bytes: Box<[u8]>,
-    /// For each block the first eight bytes of its separator.
-    heads: Box<[u64]>,
+    /// For each block the first sixteen bytes of its separator. With eight, keys of one prefix
+    /// would often be alike.
+    heads: Box<[u128]>,
+    /// Every one of `STRIDE` heads.
+    tops: Box<[u128]>,
     offsets: Column,
     separators: Column,
     /// Bytes that the first and the last key share, and no separator has.
@@ -50,6 +57,7 @@ impl SparseIndex {
         let first_at = before(last_at, Some(first_bytes))?;
         let mut index = Self {
             heads: Box::default(),
+            tops: Box::default(),
             offsets: offsets.column_at(offsets_at).ok_or(TRAILER)?,
             separators: separators.column_at(separators_at).ok_or(TRAILER)?,
             shared: 0,
@@ -70,6 +78,7 @@ impl SparseIndex {
             return Err("the keys of the index do not ascend");
         }
         index.heads = separators.map(head_of).collect();
+        index.tops = index.heads.iter().copied().step_by(STRIDE).collect();
         Ok(index)
     }
 
@@ -78,7 +87,8 @@ impl SparseIndex {
     }
 
     pub(super) fn memory_bytes(&self) -> u64 {
-        (self.bytes.len() + size_of_val::<[u64]>(&self.heads)) as u64
+        let heads = size_of_val::<[_]>(&self.heads) + size_of_val::<[_]>(&self.tops);
+        (self.bytes.len() + heads) as u64
     }
 
     pub(super) fn first_key(&self) -> &[u8] {
@@ -113,7 +123,11 @@ impl SparseIndex {
     pub(super) fn find(&self, key: &[u8]) -> usize {
         let (_, rest) = split_at_most(key, self.shared);
         let wanted = head_of(rest);
-        let start = self.heads.partition_point(|&head| head < wanted);
+        // The first head that is not less stands behind the last of `tops` that is.
+        let end = count_less(&self.tops, wanted) * STRIDE;
+        let begin = end.saturating_sub(STRIDE);
+        let group = self.heads.get(begin..end.min(self.heads.len())).unwrap_or_default();
+        let start = begin + group.iter().map(|&head| usize::from(head < wanted)).sum::<usize>();
         let same = self.heads.get(start..).unwrap_or_default();
         // Heads that are equal say nothing: there the separators themselves are compared.
         let after = if same.first() == Some(&wanted) {
@@ -147,16 +161,40 @@ impl std::fmt::Debug for SparseIndex {
     }
 }
 
-/// The first eight bytes, filled with zeros, as a number that orders as they do.
+/// How many of some ascending heads are less than `wanted`. Without a branch that depends on them,
+/// which would be guessed wrong every other time: `partition_point` has one for numbers as wide.
+#[inline]
+fn count_less(heads: &[u128], wanted: u128) -> usize {
+    let (mut start, mut len) = (0, heads.len());
+    while len > 0 {
+        let half = len.div_ceil(2);
+        let is_less = heads.get(start + half - 1).is_some_and(|&head| head < wanted);
+        start += select_unpredictable(is_less, half, 0);
+        len -= half;
+    }
+    start
+}
+
+/// The first sixteen bytes, filled with zeros, as a number that orders as they do.
 #[inline]
 #[expect(
     clippy::big_endian_bytes,
     reason = "the first byte must weigh most for numbers to order as bytes do"
 )]
-fn head_of(bytes: &[u8]) -> u64 {
-    if let Some(whole) = bytes.first_chunk::<8>() {
-        return u64::from_be_bytes(*whole);
+fn head_of(bytes: &[u8]) -> u128 {
+    if let Some(whole) = bytes.first_chunk::<16>() {
+        return u128::from_be_bytes(*whole);
     }
+    let (front, rest) = match bytes.split_first_chunk::<8>() {
+        Some((front, rest)) => (u64::from_be_bytes(*front), rest),
+        None => (short_head_of(bytes), &[][..]),
+    };
+    (u128::from(front) << 64) | u128::from(short_head_of(rest))
+}
+
+/// As [`head_of`], of fewer than eight bytes.
+#[inline]
+fn short_head_of(bytes: &[u8]) -> u64 {
     let byte = |at: usize| bytes.get(at).map_or(0, |&byte| u64::from(byte));
     (0..8).fold(0, |number, at| (number << 8) | byte(at))
 }

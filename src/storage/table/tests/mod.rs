@@ -100,7 +100,10 @@ fn a_table_reads_back() {
         for (key, record) in &rows {
             assert!(table.may_contain(KeyHash::of(key)));
             assert_eq!(table.get(key).unwrap().as_ref(), Some(record));
-            assert_eq!(table.cached_value(key), Cached::from(record.value.clone()));
+            assert_eq!(
+                table.cached_value(key, KeyHash::of(key)),
+                Cached::from(record.value.clone())
+            );
             let near = [key.as_slice(), b"\0"].concat();
             assert_eq!(table.get(&near).unwrap(), None);
         }
@@ -165,18 +168,21 @@ fn what_is_in_memory_is_known_without_the_disk() {
     let summary = write(&scratch, options(Compression::Off, 300), &some_rows(2000));
     let cache = Arc::new(BlockCache::new(BUDGET));
     let table = scratch.open(&summary, &cache).unwrap();
-    assert_eq!(table.cached_value(b"key-00300"), Cached::NeedsRead);
+    assert_eq!(table.cached_value(b"key-00300", KeyHash::of(b"key-00300")), Cached::NeedsRead);
     // It would stand in the last block.
-    assert_eq!(table.cached_value(b"zzz"), Cached::NeedsRead);
+    assert_eq!(table.cached_value(b"zzz", KeyHash::of(b"zzz")), Cached::NeedsRead);
     table.get(b"key-00300").unwrap();
     let operations = machine.fs.operations();
     assert_eq!(
-        table.cached_value(b"key-00300"),
+        table.cached_value(b"key-00300", KeyHash::of(b"key-00300")),
         Cached::from(some_rows(101)[&b"key-00300"[..]].value.clone())
     );
     // Neighbours came along while there was room.
-    assert!(matches!(table.cached_value(b"key-00315"), Cached::Value(_)));
-    assert!(matches!(table.cached_value(b"key-00316"), Cached::Absent));
+    assert!(matches!(
+        table.cached_value(b"key-00315", KeyHash::of(b"key-00315")),
+        Cached::Value(_)
+    ));
+    assert!(matches!(table.cached_value(b"key-00316", KeyHash::of(b"key-00316")), Cached::Absent));
     assert_eq!(machine.fs.operations(), operations);
 }
 
@@ -311,6 +317,34 @@ proptest! {
                 prop_assert!(cache.used() <= budget);
             }
             table.verify().unwrap();
+        }
+    }
+
+    #[test]
+    fn a_cursor_ends_with_its_bound(
+        rows in rows(),
+        bounds in proptest::collection::vec((key(), 0..3_u8, key(), 0..3_u8), 1..30),
+        block_bytes in 1..600_usize,
+    ) {
+        let (_machine, scratch) = machine();
+        let summary = write(&scratch, options(Compression::Off, block_bytes), &rows);
+        let table = open(&scratch, &summary);
+        let inner = rows.keys().zip(rows.keys().skip(5)).step_by(9);
+        let inner = inner.map(|(from, to)| (from.clone(), 0, to.clone(), 1));
+        for (from, from_kind, to, to_kind) in bounds.into_iter().chain(inner) {
+            let (from, to) = (bound(from_kind, &from), bound(to_kind, &to));
+            for direction in [Direction::Forward, Direction::Backward] {
+                let end = to.map(Bytes::copy_from_slice);
+                let cursor = TableCursor::seek_until(&table, direction, from, end, Fill::Cache);
+                let mut wanted = expected(&rows, direction, from);
+                let other = match direction {
+                    Direction::Forward => Direction::Backward,
+                    Direction::Backward => Direction::Forward,
+                };
+                let within = expected(&rows, other, to);
+                wanted.retain(|row| within.contains(row));
+                prop_assert_eq!(collect(cursor.unwrap()).unwrap(), wanted);
+            }
         }
     }
 }
