@@ -41,9 +41,7 @@ fn put(engine: &impl KvEngine, key: &str, value: &str) -> Version {
 
 fn keys(engine: &impl KvEngine) -> Vec<String> {
     let view = engine.view(ReadContext::Linearizable).unwrap();
-    view.scan::<&[u8]>(..)
-        .map(|row| String::from_utf8(row.unwrap().0.to_vec()).unwrap())
-        .collect()
+    view.scan::<&[u8]>(..).map(|row| String::from_utf8(row.unwrap().0.to_vec()).unwrap()).collect()
 }
 
 fn a_write_is_there_for_every_later_read<H: Harness>(harness: &H) {
