@@ -6,7 +6,7 @@
 //!
 //! Only speed depends on this: Raft itself refuses what does not follow.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,20 +22,24 @@ const WAIT_MAX: Duration = Duration::from_secs(1);
 /// Most senders that are remembered; more can only be strangers.
 const SENDERS_MAX: usize = 1024;
 
-/// Whose turn it is, of each sender.
+/// Most streams of a sender that are remembered, the newest of them: entries and heartbeats have
+/// one each at a time, and those before are given up.
+const STREAMS_MAX: usize = 8;
+
+/// Whose turn it is, in each stream of each sender.
 #[derive(Debug, Default)]
 pub(super) struct Turns {
-    lines: Mutex<BTreeMap<NodeId, Arc<Line>>>,
+    senders: Mutex<BTreeMap<NodeId, VecDeque<(u64, Arc<Line>)>>>,
 }
 
-/// The requests of one sender: which is next.
-type Line = watch::Sender<Turn>;
+/// The requests of one stream: the number of the next.
+type Line = watch::Sender<u64>;
 
 /// The right to go first. Dropped, or passed on, it lets the next one go.
 #[derive(Debug)]
 pub(super) struct Pass {
     line: Option<Arc<Line>>,
-    turn: Turn,
+    number: u64,
 }
 
 /// Those before did not come in time.
@@ -45,46 +49,47 @@ pub(super) struct OutOfTurn;
 impl Turns {
     /// Waits until every request before `turn` has been taken.
     pub(super) async fn wait(&self, from: NodeId, turn: Turn) -> Result<Pass, OutOfTurn> {
+        let number = turn.number;
         if turn.stream == 0 {
-            return Ok(Pass { line: None, turn });
+            return Ok(Pass { line: None, number });
         }
-        let line = self.line(from);
-        if turn.number == 0 {
-            // A new stream: its sender has given up the one before.
-            line.send_if_modified(|next| {
-                let new = next.stream != turn.stream;
-                if new {
-                    *next = turn;
-                }
-                new
-            });
-        }
+        let line = self.line(from, turn.stream);
         let mut next = line.subscribe();
-        let mine = |next: &Turn| next.stream == turn.stream && next.number >= turn.number;
-        match tokio::time::timeout(WAIT_MAX, next.wait_for(mine)).await {
-            Ok(Ok(_)) => {}
-            Ok(Err(_)) | Err(_) => return Err(OutOfTurn),
+        if *next.borrow_and_update() < number {
+            let mine = |next: &u64| *next >= number;
+            match tokio::time::timeout(WAIT_MAX, next.wait_for(mine)).await {
+                Ok(Ok(_)) => {}
+                Ok(Err(_)) | Err(_) => return Err(OutOfTurn),
+            }
         }
-        Ok(Pass { line: Some(line), turn })
+        Ok(Pass { line: Some(line), number })
     }
 
-    fn line(&self, from: NodeId) -> Arc<Line> {
-        let mut lines = self.lines.lock();
-        if lines.len() >= SENDERS_MAX && !lines.contains_key(&from) {
-            lines.clear();
+    fn line(&self, from: NodeId, stream: u64) -> Arc<Line> {
+        let mut senders = self.senders.lock();
+        if senders.len() >= SENDERS_MAX && !senders.contains_key(&from) {
+            senders.clear();
         }
-        Arc::clone(lines.entry(from).or_insert_with(|| Arc::new(watch::Sender::default())))
+        let streams = senders.entry(from).or_default();
+        if let Some((_, line)) = streams.iter().find(|(known, _)| *known == stream) {
+            return Arc::clone(line);
+        }
+        if streams.len() >= STREAMS_MAX {
+            streams.pop_front();
+        }
+        let line = Arc::new(watch::Sender::default());
+        streams.push_back((stream, Arc::clone(&line)));
+        line
     }
 }
 
 impl Drop for Pass {
     fn drop(&mut self) {
         let Some(line) = &self.line else { return };
-        let turn = self.turn;
         line.send_if_modified(|next| {
-            let passed = next.stream == turn.stream && next.number == turn.number;
+            let passed = *next == self.number;
             if passed {
-                next.number = turn.number.saturating_add(1);
+                *next = self.number.saturating_add(1);
             }
             passed
         });
@@ -127,6 +132,18 @@ mod tests {
             assert_eq!(turns.wait(NodeId(1), turn(7, 2)).await.unwrap_err(), OutOfTurn);
             drop(turns.wait(NodeId(1), turn(7, 1)).await.unwrap());
             drop(turns.wait(NodeId(1), turn(7, 2)).await.unwrap());
+        });
+    }
+
+    #[test]
+    fn streams_of_one_sender_do_not_disturb_each_other() {
+        run(async {
+            let turns = Turns::default();
+            for (stream, number) in [(7, 0), (8, 0), (7, 1), (8, 1), (9, 0), (7, 2)] {
+                let started = tokio::time::Instant::now();
+                drop(turns.wait(NodeId(1), turn(stream, number)).await.unwrap());
+                assert_eq!(started.elapsed(), Duration::ZERO, "{stream} {number}");
+            }
         });
     }
 

@@ -272,7 +272,7 @@ impl Trip {
         let Some((handler, answer)) = self.arrive(plan.request_delay, &plan, request).await? else {
             return Ok(None);
         };
-        tokio::time::sleep(plan.response_delay).await;
+        pause(plan.response_delay).await;
         // Who has ended in the meantime does not answer; the request may have taken effect.
         if !self.router.handler(self.to).is_ok_and(|now| Arc::ptr_eq(&now, &handler)) {
             self.on_link(|link| link.counters.responses_lost += 1);
@@ -293,7 +293,7 @@ impl Trip {
         plan: &Plan,
         request: Bytes,
     ) -> Result<Option<(Arc<dyn RequestHandler>, Bytes)>, TransportError> {
-        tokio::time::sleep(delay).await;
+        pause(delay).await;
         if plan.request_lost || self.router.is_cut(self.from, self.to) {
             self.on_link(|link| link.counters.requests_lost += 1);
             return Ok(None);
@@ -302,6 +302,13 @@ impl Trip {
         self.on_link(|link| link.counters.arrived += 1);
         let answer = handler.handle(request).await;
         Ok(Some((handler, answer)))
+    }
+}
+
+/// Lets the time pass. None at all where there is no delay: a timer takes at least a millisecond.
+async fn pause(time: Duration) {
+    if !time.is_zero() {
+        tokio::time::sleep(time).await;
     }
 }
 
