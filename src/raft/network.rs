@@ -16,7 +16,7 @@ use parking_lot::Mutex;
 use super::transport::{Transport, TransportError};
 use super::wire::envelope::{Addressee, Envelope};
 use super::wire::error::WireError;
-use super::wire::request::{ForwardedWrite, Request};
+use super::wire::request::{ForwardedWrite, Request, Turn};
 use super::wire::response::{Greeting, Refusal, Response, WriteFailure};
 use crate::command::membership::Peer;
 use crate::env::Env;
@@ -109,6 +109,7 @@ impl NetworkFactory {
             shared: Arc::clone(&self.shared),
             to: Addressee { node: target, incarnation: peer.incarnation },
             address: peer.address.as_str().into(),
+            ordered: true,
         }
     }
 }
@@ -119,6 +120,8 @@ pub struct Connection {
     shared: Arc<Shared>,
     to: Addressee,
     address: Arc<str>,
+    /// Whether the requests of a stream must be taken in their order.
+    ordered: bool,
 }
 
 /// Why there is no answer to a request. Unless it says otherwise, the request may have arrived.
@@ -171,6 +174,11 @@ impl Connection {
         self.to.node
     }
 
+    /// The same way for requests that may overtake each other: heartbeats, which bring no entries.
+    pub(super) fn unordered(self) -> Self {
+        Self { ordered: false, ..self }
+    }
+
     pub(super) fn limits(&self) -> &NetworkLimits {
         &self.shared.limits
     }
@@ -183,8 +191,14 @@ impl Connection {
         Envelope { from: self.shared.identity, to: self.to }
     }
 
+    /// The beginning of a stream.
+    pub(super) fn first_turn(&self) -> Turn {
+        let stream = if self.ordered { self.next_stream() } else { 0 };
+        Turn { stream, number: 0 }
+    }
+
     /// A number that no stream of this node has had.
-    pub(super) fn next_stream(&self) -> u64 {
+    fn next_stream(&self) -> u64 {
         loop {
             // Zero says that a request is part of no stream.
             let number = self.shared.numbers.fetch_add(1, Ordering::Relaxed);

@@ -107,7 +107,7 @@ where
         waiting: None,
         in_flight: FuturesOrdered::new(),
         bytes: 0,
-        turn: Turn { stream: connection.next_stream(), number: 0 },
+        turn: connection.first_turn(),
         acked: false,
     };
     unfold(Some(pipeline), async |pipeline| {

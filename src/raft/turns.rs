@@ -22,8 +22,7 @@ const WAIT_MAX: Duration = Duration::from_secs(1);
 /// Most senders that are remembered; more can only be strangers.
 const SENDERS_MAX: usize = 1024;
 
-/// Most streams of a sender that are remembered, the newest of them: entries and heartbeats have
-/// one each at a time, and those before are given up.
+/// Most streams of a sender that are remembered, the newest of them.
 const STREAMS_MAX: usize = 8;
 
 /// Whose turn it is, in each stream of each sender.
@@ -74,6 +73,8 @@ impl Turns {
         if let Some((_, line)) = streams.iter().find(|(known, _)| *known == stream) {
             return Arc::clone(line);
         }
+        // The oldest was given up: a sender has one stream at a time, and begins another when that
+        // one fails.
         if streams.len() >= STREAMS_MAX {
             streams.pop_front();
         }

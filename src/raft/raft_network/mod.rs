@@ -31,6 +31,10 @@ impl RaftNetworkFactory<TypeConfig> for NetworkFactory {
     async fn new_client(&mut self, target: u64, node: &Peer) -> Connection {
         self.connect(NodeId(target), node)
     }
+
+    async fn new_heartbeat_client(&mut self, target: u64, node: &Peer) -> Connection {
+        self.connect(NodeId(target), node).unordered()
+    }
 }
 
 impl Connection {
