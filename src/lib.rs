@@ -67,7 +67,7 @@ pub use command::{Command, Condition, Guard};
 pub use config::{Compression, StoreConfig};
 pub use engine::backup::{BackupOptions, BackupReport, restore};
 pub use engine::{
-    KvEngine, ReadContext, ReadOnlyEngine, SingleNodeEngine, SnapshotEngine, Submission,
+    KvEngine, ReadContext, ReadOnlyEngine, Session, SingleNodeEngine, SnapshotEngine, Submission,
 };
 pub use error::{Error, Result};
 pub use kv_store::KvStore;

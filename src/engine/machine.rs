@@ -47,6 +47,9 @@ pub(crate) struct Machine {
     pub(crate) throttle: Throttle,
     /// Set when a panic may have left a command half applied.
     torn: AtomicBool,
+    /// A planted fault: the next command does nothing.
+    #[cfg(any(test, feature = "testing"))]
+    skip_next: AtomicBool,
 }
 
 impl Machine {
@@ -64,6 +67,8 @@ impl Machine {
             load,
             throttle: Throttle::default(),
             torn: AtomicBool::new(false),
+            #[cfg(any(test, feature = "testing"))]
+            skip_next: AtomicBool::new(false),
         }
     }
 
@@ -106,6 +111,9 @@ impl Machine {
         command: Command,
         payload_len: usize,
     ) -> Result<Applied> {
+        #[cfg(any(test, feature = "testing"))]
+        let command =
+            if self.skip_next.swap(false, Ordering::AcqRel) { Command::batch([]) } else { command };
         let applied = match replica.kv.apply(id.index, clock, command) {
             Ok(applied) => applied,
             Err(ApplyError::NotInOrder(_)) => {
@@ -142,6 +150,12 @@ impl Machine {
             replica.membership = membership;
             replica.membership_id = Some(id);
         }
+    }
+
+    /// Plants a fault: the next command is applied as if it did nothing.
+    #[cfg(all(feature = "raft", any(test, feature = "testing")))]
+    pub(crate) fn skip_next_command(&self) {
+        self.skip_next.store(true, Ordering::Release);
     }
 
     /// Puts another state in place of this one: that of tables which the store shows by now. Gives

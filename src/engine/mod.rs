@@ -12,6 +12,7 @@
 pub mod read_context;
 pub mod submission;
 pub mod api;
+pub mod session;
 pub mod stats;
 pub mod log_record;
 pub(crate) mod rest;
@@ -35,6 +36,7 @@ pub use self::backup::{BackupOptions, BackupReport, Links};
 pub use self::log_record::{LogContent, LogRecord};
 pub use self::read_context::ReadContext;
 pub use self::read_only::ReadOnlyEngine;
+pub use self::session::Session;
 pub use self::single_node::SingleNodeEngine;
 pub use self::stats::{CompactionReport, EngineStats, TableStats};
 pub use self::submission::Submission;

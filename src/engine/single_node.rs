@@ -19,6 +19,7 @@ use super::open::open_replayed;
 use super::pressure::Pressure;
 use super::read_context::ReadContext;
 use super::replay::{NO_CLOCK, Replayed, Replica};
+use super::session::Session;
 use super::stats::{CompactionReport, EngineStats, TableStats};
 use super::submission::{Callback, Reply, Submission};
 use crate::command::Command;
@@ -185,6 +186,15 @@ impl SingleNodeEngine {
         let started = env.clock.elapsed();
         let summary = store.backup(directory.as_ref(), options.links, on_progress)?;
         Ok(BackupReport::new(summary, env.clock.elapsed().saturating_sub(started)))
+    }
+
+    /// Opens a session: its requests are applied once, however often they are sent. On a single node
+    /// that is so anyway; the same code then works on a cluster.
+    ///
+    /// # Errors
+    /// Those of [`Session::open`].
+    pub fn session(self: &Arc<Self>) -> Result<Session<Self>> {
+        Session::open(Arc::clone(self), self.inner.committer.machine.env.clone())
     }
 
     /// Changes [`StoreConfig::compaction_threshold`] of the open store.

@@ -25,6 +25,7 @@ use crate::command::Command;
 use crate::command::membership::Peer;
 use crate::engine::api::{KvEngine, SnapshotEngine};
 use crate::engine::read_context::ReadContext;
+use crate::engine::session::Session;
 use crate::engine::submission::{Callback, Reply, Slot, Submission};
 use crate::env::Env;
 use crate::error::{Error, Result};
@@ -235,6 +236,15 @@ impl ClusterEngine {
         .await
     }
 
+    /// Opens a session: its requests are applied once, however often they are sent and whoever leads
+    /// meanwhile. Blocks.
+    ///
+    /// # Errors
+    /// Those of [`Session::open`].
+    pub fn session(self: &Arc<Self>) -> Result<Session<Self>> {
+        Session::open(Arc::clone(self), self.node.machine.env.clone())
+    }
+
     /// Writes the state to tables now, so that the log before it can go. Returns when it is done.
     ///
     /// # Errors
@@ -347,6 +357,13 @@ impl ClusterEngine {
         receive.await.map_err(|_| Error::Closed("closed"))?
     }
 
+    /// Lets this node, and no other, pass over the next command that it applies: a fault that the
+    /// comparison of the nodes' states must find.
+    #[cfg(any(test, feature = "testing"))]
+    pub fn skip_next_command(&self) {
+        self.node.machine.skip_next_command();
+    }
+
     /// Ends the node as the death of its process would: nothing is finished, sent or put in order.
     /// Returns when the directory may be opened again.
     #[cfg(any(test, feature = "testing"))]
@@ -354,8 +371,9 @@ impl ClusterEngine {
         if let Some(running) = self.running.lock().take() {
             let node = Arc::clone(&self.node);
             // A runtime cannot be ended from within one.
-            let ends = std::thread::spawn(move || end(running, &node, Ending::Sudden));
-            drop(ends.join());
+            let ends = move || drop(end(running, &node, Ending::Sudden));
+            let spawned = std::thread::Builder::new().name("htkv-kill".to_owned()).spawn(ends);
+            drop(spawned.map(std::thread::JoinHandle::join));
         }
     }
 }

@@ -73,7 +73,7 @@ impl Forwarding {
         if leader == node.id() {
             // It comes back should this node not lead after all.
             for (proposal, waiting) in self.batch.drain(..) {
-                node.propose(proposal, waiting, Hop::Any);
+                node.propose(proposal, &waiting, Hop::Any);
             }
             return node.raft.is_leader();
         }

@@ -26,8 +26,6 @@ pub(crate) struct Inflight {
 #[derive(Debug)]
 pub(crate) struct Waiting {
     reply: Mutex<Option<Reply>>,
-    /// When it gives up, by the clock's elapsed time.
-    pub(crate) deadline: Duration,
     bytes: usize,
     among: Arc<Inflight>,
 }
@@ -53,12 +51,8 @@ impl Inflight {
     ) -> Option<Arc<Waiting>> {
         let before = self.commands.fetch_add(1, Ordering::AcqRel);
         let bytes_before = self.bytes.fetch_add(bytes, Ordering::AcqRel);
-        let waiting = Arc::new(Waiting {
-            reply: Mutex::new(Some(reply)),
-            deadline,
-            bytes,
-            among: Arc::clone(self),
-        });
+        let waiting =
+            Arc::new(Waiting { reply: Mutex::new(Some(reply)), bytes, among: Arc::clone(self) });
         let full = before >= self.commands_max
             || (before > 0 && bytes_before.saturating_add(bytes) > self.bytes_max);
         if full {
@@ -91,6 +85,7 @@ impl Inflight {
     }
 
     /// How many wait.
+    #[cfg(test)]
     pub(crate) fn commands(&self) -> usize {
         self.commands.load(Ordering::Acquire)
     }

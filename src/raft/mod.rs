@@ -36,6 +36,7 @@ pub(crate) mod peers;
 pub(crate) mod forward;
 pub(crate) mod node;
 pub(crate) mod peerside;
+pub(crate) mod checks;
 pub(crate) mod open;
 pub mod cluster_engine;
 #[cfg(any(test, feature = "testing"))]

@@ -119,6 +119,10 @@ impl Node {
         self.applied.last().map(|last| last.index)
     }
 
+    pub(super) fn applied_watch(&self) -> AppliedWatch {
+        self.applied.clone()
+    }
+
     /// Whether this node may answer anything.
     ///
     /// # Errors
@@ -133,11 +137,19 @@ impl Node {
         }
     }
 
-    /// Stops serving: the state is not what the others have.
+    /// Stops serving: the state is not what the others have. Nothing more is taken from them either,
+    /// and nobody gets a snapshot of it.
     pub(super) fn quarantine(&self, index: LogIndex) {
-        if self.diverged.swap(index.next().0, Ordering::AcqRel) == 0 {
-            tracing::error!(node = %self.id(), %index, "the state differs from that of the others");
+        if self.diverged.swap(index.next().0, Ordering::AcqRel) != 0 {
+            return;
         }
+        tracing::error!(node = %self.id(), %index, "the state differs from that of the others");
+        let raft = self.raft.clone();
+        tokio::spawn(async move {
+            if let Err(error) = raft.shutdown().await {
+                tracing::error!(%error, "openraft did not stop");
+            }
+        });
     }
 
     /// Hands a command in. The reply comes when it is applied here or on the leader, or at its
@@ -156,14 +168,14 @@ impl Node {
         if let Some(waiting) = self.inflight.admit(reply, proposal.bytes(), deadline) {
             match hop {
                 Hop::Any if !self.raft.is_leader() => self.forwarding.push(proposal, waiting),
-                _ => self.propose(proposal, waiting, hop),
+                _ => self.propose(proposal, &waiting, hop),
             }
         }
     }
 
     /// Gives a command to openraft on this node.
-    pub(super) fn propose(&self, proposal: Proposal, waiting: Arc<Waiting>, hop: Hop) {
-        let told = Arc::clone(&waiting);
+    pub(super) fn propose(&self, proposal: Proposal, waiting: &Arc<Waiting>, hop: Hop) {
+        let told = Arc::clone(waiting);
         let node = Weak::clone(&self.this);
         let again = proposal.clone();
         let tell = Tell::new(move |result: ClientWriteResult<TypeConfig>| {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use openraft::async_runtime::WatchReceiver;
 use tokio::runtime::{Builder, Runtime};
 
+use super::checks;
 use super::config::ClusterConfig;
 use super::forward::{ForwardQueue, Forwarding};
 use super::log_store::{LogStore, LogStoreLimits};
@@ -120,6 +121,7 @@ fn start_tasks(runtime: &Runtime, node: &Arc<Node>, queue: Forwarding, rounds: R
     runtime.spawn(sweep(Arc::downgrade(node)));
     runtime.spawn(follow_members(Arc::downgrade(node)));
     runtime.spawn(stand_alone(Arc::downgrade(node)));
+    runtime.spawn(checks::run(Arc::downgrade(node)));
 }
 
 /// Answers those who wait for longer than their deadline.

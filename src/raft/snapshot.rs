@@ -121,7 +121,8 @@ impl Snapshots {
             return Ok(());
         }
         let (set, head) = machine.store.install(snapshot)?;
-        let replica = checkpoint(Some(&head), set)?;
+        let mut replica = checkpoint(Some(&head), set)?;
+        replica.kv.track_digest()?;
         // What was set aside is older than what is installed.
         compaction.frozen = None;
         drop(machine.replace(replica));

@@ -155,9 +155,10 @@ impl TestCluster {
     ///
     /// # Errors
     /// `Unavailable` when they do not within half a minute.
+    #[expect(clippy::disallowed_methods, reason = "it is several nodes that must agree")]
     pub fn leader(&self) -> Result<NodeId> {
-        let end = std::time::Instant::now() + PATIENCE;
-        while std::time::Instant::now() < end {
+        let clock = Env::system().clock;
+        while clock.elapsed() < PATIENCE {
             let views: Vec<_> = self.nodes.values().map(|node| node.status()).collect();
             let leads = views.iter().filter(|view| view.is_leader());
             if let Some(leader) = leads.max_by_key(|view| view.term) {

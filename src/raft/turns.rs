@@ -28,8 +28,11 @@ const STREAMS_MAX: usize = 8;
 /// Whose turn it is, in each stream of each sender.
 #[derive(Debug, Default)]
 pub(super) struct Turns {
-    senders: Mutex<BTreeMap<NodeId, VecDeque<(u64, Arc<Line>)>>>,
+    senders: Mutex<BTreeMap<NodeId, Streams>>,
 }
+
+/// The newest streams of a sender, by their names, oldest first.
+type Streams = VecDeque<(u64, Arc<Line>)>;
 
 /// The requests of one stream: the number of the next.
 type Line = watch::Sender<u64>;
