@@ -121,7 +121,7 @@ mod tests {
                 worker_threads: 0,
                 ..StoreConfig::default()
             };
-            let machine = open_machine(sim.env.clone(), &config).unwrap();
+            let machine = open_machine(sim.env.clone(), &config, None).unwrap();
             Self { sim, config, machine, frozen: None }
         }
 
@@ -155,7 +155,7 @@ mod tests {
             let last = machine.replica.read().last.unwrap().index;
             machine.store.log().sync().unwrap();
             drop(machine);
-            let machine = open_machine(sim.env.clone(), &config).unwrap();
+            let machine = open_machine(sim.env.clone(), &config, None).unwrap();
             let begin = machine.replica.read().last.map_or(LogIndex(1), |last| last.index.next());
             let mut next = begin;
             while next <= last {
