@@ -37,6 +37,7 @@ pub(crate) fn open_replayed(env: &Env, config: &StoreConfig) -> Result<(Store, R
 /// Those of [`Store::open`]; `IdentityMismatch` for a directory of another node, or of another
 /// cluster than `cluster`; `Serialization` for a manifest of a newer release;
 /// `Corrupt`, `Io` of a table.
+#[cfg_attr(not(any(test, feature = "raft")), expect(dead_code, reason = "for clusters"))]
 pub(crate) fn open_machine(
     env: Env,
     config: &StoreConfig,
