@@ -118,7 +118,7 @@ pub enum Error {
     Unavailable(String),
 
     /// Ask the leader: this node is not it.
-    #[error("this node does not lead{}", leader.map_or(String::new(), |id| format!(", node {id} does")))]
+    #[error("this node does not lead{}", does_lead(*leader))]
     NotLeader {
         /// Who does, as far as this node knows.
         leader: Option<NodeId>,
@@ -170,6 +170,11 @@ pub enum Error {
         #[source]
         source: Arc<io::Error>,
     },
+}
+
+/// What is said of the leader, where it is known.
+fn does_lead(leader: Option<NodeId>) -> String {
+    leader.map_or_else(String::new, |id| format!(", node {id} does"))
 }
 
 impl Error {

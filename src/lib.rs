@@ -22,7 +22,9 @@
 //!
 //! # Overview
 //!
-//! * [`SingleNodeEngine`] opens a directory; [`KvEngine`] is what it and later a cluster offer.
+//! * [`SingleNodeEngine`] opens a directory; [`KvEngine`] is what it and a cluster offer.
+//! * `raft::ClusterEngine`, with the feature `raft`, is one of several nodes with the same state:
+//!   what was acknowledged is on the devices of a majority of them. It opens the same directory.
 //! * [`Command`] is what can be written: set, delete, delete a prefix, and batches of them with
 //!   guards, applied whole or not at all. [`ApplyOutcome`] says what happened.
 //! * [`StateView`] is one consistent state that never changes and costs no copy. [`state::Cursor`]
@@ -45,8 +47,10 @@
 //! # Features
 //!
 //! * `cli` (default): the command line tool `htkvctl`.
+//! * `raft` (default): several voters, with openraft and with it an asynchronous runtime (tokio).
 //! * `zstd` (default): tables compressed with Zstandard, whose library is C: it takes a C compiler.
-//! * `testing`: a simulated disk, clock and random source, to test an application against crashes.
+//! * `testing`: a simulated disk, clock and random source, to test an application against crashes,
+//!   and with `raft` a simulated network.
 
 // Modules in dependency order: each may use only those above it (tests/tidy.rs checks).
 pub mod types;

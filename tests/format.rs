@@ -25,6 +25,8 @@ use hightower_kv::{
 };
 
 const KEPT: &str = "tests/data/format-2";
+/// The same before the manifest had the log id of the membership, and sessions and digest with it.
+const KEPT_BEFORE: &str = "tests/data/format-2-before";
 const FOLDERS: [&str; 3] = ["", "log", "tables"];
 const ROOT: &str = "/data";
 /// How often the kept store was opened for writing, and its last entry.
@@ -176,7 +178,11 @@ fn files_of(fs: &SimFs) -> Files {
 }
 
 fn kept_files() -> Files {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join(KEPT);
+    files_below(KEPT)
+}
+
+fn files_below(kept: &str) -> Files {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join(kept);
     let mut files = Files::new();
     for folder in FOLDERS {
         for entry in std::fs::read_dir(root.join(folder)).unwrap() {
@@ -251,10 +257,21 @@ fn a_kept_directory_has_what_the_format_has() {
 
 #[test]
 fn a_kept_directory_opens_and_holds_what_it_held() {
-    let fs = disk_with(&kept_files());
+    opens_and_holds_what_it_held(&kept_files());
+}
+
+#[test]
+fn a_directory_whose_manifest_has_no_log_id_of_its_membership_holds_what_it_held() {
+    let before = files_below(KEPT_BEFORE);
+    assert_ne!(before, kept_files());
+    opens_and_holds_what_it_held(&before);
+}
+
+fn opens_and_holds_what_it_held(files: &Files) {
+    let fs = disk_with(files);
     let reader = ReadOnlyEngine::open_in(Env::simulated_on(fs.clone(), 1).env, ROOT.as_ref());
     assert_eq!(rows(reader.unwrap().view()), expected_rows());
-    assert_eq!(files_of(&fs), kept_files());
+    assert_eq!(files_of(&fs), *files);
     let env = Env::simulated_on(fs.clone(), 1).env;
     let engine = open(&env, &small(Compression::Off));
     assert_eq!(rows(&engine.snapshot_state()), expected_rows());

@@ -37,6 +37,7 @@ pub(crate) fn open_replayed(env: &Env, config: &StoreConfig) -> Result<(Store, R
 /// Those of [`Store::open`]; `IdentityMismatch` for a directory of another node, or of another
 /// cluster than `cluster`; `Serialization` for a manifest of a newer release;
 /// `Corrupt`, `Io` of a table.
+#[cfg_attr(not(any(test, feature = "raft")), expect(dead_code, reason = "for clusters"))]
 pub(crate) fn open_machine(
     env: Env,
     config: &StoreConfig,
@@ -121,7 +122,7 @@ mod tests {
                 worker_threads: 0,
                 ..StoreConfig::default()
             };
-            let machine = open_machine(sim.env.clone(), &config).unwrap();
+            let machine = open_machine(sim.env.clone(), &config, None).unwrap();
             Self { sim, config, machine, frozen: None }
         }
 
@@ -155,7 +156,7 @@ mod tests {
             let last = machine.replica.read().last.unwrap().index;
             machine.store.log().sync().unwrap();
             drop(machine);
-            let machine = open_machine(sim.env.clone(), &config).unwrap();
+            let machine = open_machine(sim.env.clone(), &config, None).unwrap();
             let begin = machine.replica.read().last.map_or(LogIndex(1), |last| last.index.next());
             let mut next = begin;
             while next <= last {

@@ -12,9 +12,9 @@ pub enum ReadContext {
     /// Everything acknowledged before the read began.
     #[default]
     Linearizable,
-    /// Everything acknowledged before the read began, if no clock in the cluster runs so much faster
-    /// than another that a leader believes in its lease for longer than the others do. In a cluster
-    /// that saves asking a majority.
+    /// Everything acknowledged before the read began, if no clock in the cluster runs so much
+    /// faster than another that a leader believes in its lease for longer than the others do. In a
+    /// cluster that saves asking a majority.
     Lease,
     /// What this node has applied; in a cluster it may be behind.
     Local,

@@ -16,7 +16,7 @@ use super::wire::response::Refusal;
 ///
 /// # Errors
 /// `Stopped` when openraft has.
-pub async fn append<SM: RaftStateMachine<TypeConfig>>(
+pub(crate) async fn append<SM: RaftStateMachine<TypeConfig>>(
     raft: &Raft<TypeConfig, SM>,
     request: AppendEntriesRequest<TypeConfig>,
 ) -> Result<AppendEntriesResponse<TypeConfig>, Refusal> {
@@ -27,7 +27,7 @@ pub async fn append<SM: RaftStateMachine<TypeConfig>>(
 ///
 /// # Errors
 /// As [`append`].
-pub async fn vote<SM: RaftStateMachine<TypeConfig>>(
+pub(crate) async fn vote<SM: RaftStateMachine<TypeConfig>>(
     raft: &Raft<TypeConfig, SM>,
     request: VoteRequest<TypeConfig>,
 ) -> Result<VoteResponse<TypeConfig>, Refusal> {
@@ -38,7 +38,7 @@ pub async fn vote<SM: RaftStateMachine<TypeConfig>>(
 ///
 /// # Errors
 /// As [`append`].
-pub async fn pre_vote<SM: RaftStateMachine<TypeConfig>>(
+pub(crate) async fn pre_vote<SM: RaftStateMachine<TypeConfig>>(
     raft: &Raft<TypeConfig, SM>,
     request: VoteRequest<TypeConfig>,
 ) -> Result<VoteResponse<TypeConfig>, Refusal> {
@@ -49,7 +49,7 @@ pub async fn pre_vote<SM: RaftStateMachine<TypeConfig>>(
 ///
 /// # Errors
 /// As [`append`].
-pub async fn transfer_leader<SM: RaftStateMachine<TypeConfig>>(
+pub(crate) async fn transfer_leader<SM: RaftStateMachine<TypeConfig>>(
     raft: &Raft<TypeConfig, SM>,
     request: TransferLeaderRequest<TypeConfig>,
 ) -> Result<TransferLeaderResponse<TypeConfig>, Refusal> {

@@ -162,7 +162,20 @@ mod tests {
                 assert_eq!(started.elapsed(), Duration::ZERO);
             }
             drop(turns.wait(NodeId(3), Turn::default()).await.unwrap());
-            assert!(turns.wait(NodeId(1), turn(7, 1)).await.is_err());
+        });
+    }
+
+    #[test]
+    fn a_stream_that_newer_ones_have_pushed_out_begins_again() {
+        run(async {
+            let turns = Turns::default();
+            drop(turns.wait(NodeId(1), turn(7, 0)).await.unwrap());
+            for stream in 0..STREAMS_MAX as u64 {
+                assert!(turns.wait(NodeId(1), turn(7, 1)).await.is_ok(), "{stream} newer ones");
+                drop(turns.wait(NodeId(1), turn(100 + stream, 0)).await.unwrap());
+            }
+            assert_eq!(turns.wait(NodeId(1), turn(7, 1)).await.unwrap_err(), OutOfTurn);
+            assert_eq!(turns.senders.lock()[&NodeId(1)].len(), STREAMS_MAX);
         });
     }
 }

@@ -91,16 +91,20 @@ impl Harness for Follower {
 macro_rules! contract {
     ($($test:ident),+ $(,)?) => {
         mod single {
-            $(#[test] fn $test() { super::$test(&<crate::engines::Single as crate::engines::Harness>::new()); })+
+            use crate::engines::{Harness, Single};
+            $(#[test] fn $test() { super::$test(&Single::new()); })+
         }
         mod one_voter {
-            $(#[test] fn $test() { super::$test(&<crate::engines::One as crate::engines::Harness>::new()); })+
+            use crate::engines::{Harness, One};
+            $(#[test] fn $test() { super::$test(&One::new()); })+
         }
         mod leader_of_three {
-            $(#[test] fn $test() { super::$test(&<crate::engines::Leader as crate::engines::Harness>::new()); })+
+            use crate::engines::{Harness, Leader};
+            $(#[test] fn $test() { super::$test(&Leader::new()); })+
         }
         mod follower_of_three {
-            $(#[test] fn $test() { super::$test(&<crate::engines::Follower as crate::engines::Harness>::new()); })+
+            use crate::engines::{Harness, Follower};
+            $(#[test] fn $test() { super::$test(&Follower::new()); })+
         }
     };
 }

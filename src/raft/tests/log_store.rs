@@ -54,6 +54,8 @@ fn every_append_is_told_once_and_those_of_one_sync_the_newest_first() {
                     told.lock().push(index);
                 }));
             }
+            // Each waits before the sync, so that they go on in the order in which they are told.
+            tokio::task::yield_now().await;
             assert_eq!(told.lock().len() as u64, round * 3, "nothing is told before a sync");
             drop(held);
             for task in waiting.drain(..) {

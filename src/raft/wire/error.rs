@@ -1,7 +1,5 @@
 //! Why bytes are not a message.
 
-use crate::command::codec::DecodeError;
-
 /// Why bytes are not a message of ours.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -47,9 +45,6 @@ pub enum WireError {
         /// How many.
         bytes: usize,
     },
-    /// The membership cannot be understood.
-    #[error("membership: {0}")]
-    Membership(#[from] DecodeError),
     /// An answer to something else: the transport mixed up two requests.
     #[error("this is the answer to another request")]
     OtherRequest,

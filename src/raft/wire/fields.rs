@@ -4,8 +4,6 @@
 use bytes::Bytes;
 
 use super::error::WireError;
-use crate::command::codec;
-use crate::command::membership::Membership;
 use crate::storage::identity::Identity;
 use crate::types::{LogId, LogIndex, NodeId, RandomId, Term, Timestamp, Version, Vote};
 
@@ -294,20 +292,5 @@ impl Wire for Vote {
 
     fn take(from: &mut Reader) -> Result<Self, WireError> {
         Ok(Self { term: Wire::take(from)?, node: Wire::take(from)?, committed: Wire::take(from)? })
-    }
-}
-
-impl Wire for Membership {
-    const BYTES_MIN: usize = 4;
-
-    fn put<S: Sink + ?Sized>(&self, to: &mut S) {
-        let payload = codec::encode_membership(self);
-        to.count(payload.len());
-        to.raw(&payload);
-    }
-
-    fn take(from: &mut Reader) -> Result<Self, WireError> {
-        let payload = Bytes::take(from)?;
-        codec::decode_membership(&payload).map_err(WireError::Membership)
     }
 }

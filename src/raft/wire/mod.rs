@@ -13,7 +13,6 @@
 //! | log id | term: `u64`, leader: `u64`, index: `u64` |
 //! | vote | term: `u64`, node: `u64`, committed: yes/no |
 //! | entry | log id, clock: `u64`, kind (0 blank, 1 membership, 2 command), payload: bytes |
-//! | membership | bytes, as in the log |
 //!
 //! A message is the format number `1` as one byte, a tag, what its kind says, and the CRC-32C of
 //! all that as `u32`.
@@ -27,15 +26,16 @@
 //! | `AppendEntries` | 2 | stream: `u64`, number: `u64`, vote, previous, committed, list of entry |
 //! | `Vote`, `PreVote` | 3, 4 | vote, last, leadership transfer: yes/no |
 //! | `TransferLeader` | 5 | from: vote, to: `u64`, last |
-//! | snapshot offer | 6 | vote, transfer: id, last, membership's log id, maybe membership, parts |
+//! | snapshot offer | 6 | vote, transfer: id, manifest: bytes |
 //! | snapshot chunk | 7 | transfer: id, part: `u32`, offset: `u64`, bytes |
 //! | snapshot finish | 8 | vote, transfer: id |
-//! | `Write` | 9 | deadline in microseconds: `u64`, command: bytes, as in the log |
-//! | `ReadIndex` | 10 | |
+//! | `Write` | 9 | deadline in microseconds: `u64`, list of command: bytes, as in the log |
+//! | `ReadIndex` | 10 | lease: yes/no |
 //! | `Digest` | 11 | index: `u64` |
 //!
-//! `previous`, `committed`, `last` and a membership's log id are each a maybe log id. Parts are a
-//! list of (hash: 32 bytes, length: `u64`).
+//! `previous`, `committed` and `last` are each a maybe log id. A manifest is the bytes of a file of
+//! `docs/format.md`, with the checksums that it has there; a part is a table, counted from 0 in the
+//! order of the manifest.
 //!
 //! A **response** has, behind its tag, the sender's identity and the checksum of the request that
 //! it answers (`u32`), so that a transport that mixes up two answers is found out, then:
@@ -47,16 +47,25 @@
 //! | `AppendEntries` | 2 | 0 success; 1 partial, maybe log id; 2 conflict; 3 higher vote, vote |
 //! | `Vote`, `PreVote` | 3, 4 | vote, granted: yes/no, last |
 //! | `TransferLeader` | 5 | 0 accepted; 1 vote changed, 2 votes; 2 log too short, 2 maybe log id |
-//! | snapshot offer | 6 | 0 has, list of `u64`; 1 higher vote, vote |
+//! | snapshot offer | 6 | 0 has, list of bytes of each part: `u64`; 1 higher vote, vote |
 //! | snapshot chunk | 7 | 0 stored; 1 unknown transfer |
-//! | snapshot finish | 8 | 0 done, vote; 1 unknown transfer; 2 damaged, part: `u32` |
-//! | `Write` | 9 | yes, maybe applied; or no, failure |
+//! | snapshot finish | 8 | 0 done, vote; 1 unknown transfer; 2 damaged |
+//! | `Write` | 9 | list of result, one for each command |
 //! | `ReadIndex` | 10 | maybe log id |
 //! | `Digest` | 11 | maybe 16 bytes |
 //!
-//! A failure is tag 0..=5 in the order of [`WriteFailure`](written::WriteFailure), and its fields.
-//! `applied` is the outcome (0 applied; 1 unchanged; 2 removed, `u64`; 3 not found; 4 guard failed,
-//! guard: `u64`, maybe version), the version, the timestamp and the stale bytes, each `u64`.
+//! What a write consists of and came to:
+//!
+//! | value | fields, in order |
+//! |---|---|
+//! | result | yes, applied; or no, failure |
+//! | applied | outcome, version: `u64`, timestamp: `u64`, stale bytes: `u64` |
+//! | outcome | a tag, and behind 2: `u64`, 4: guard: `u64`, maybe version, 9: result of a check |
+//! | result of a check | 0 equal, 1 unknown, 2 different |
+//! | failure | 0..=6 in the order of [`WriteFailure`](written::WriteFailure), its fields |
+//!
+//! The tags of an outcome are 0 applied, 1 unchanged, 2 removed, 3 not found, 4 guard failed,
+//! 5 session opened, 6 session closed, 7 session expired, 8 request too old, 9 checked.
 //!
 //! Nothing follows the last field: a message with bytes left over is refused. Each message has one
 //! encoding.

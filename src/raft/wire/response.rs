@@ -163,8 +163,8 @@ pub enum TransferAnswer {
 /// What a follower misses of a snapshot.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum OfferAnswer {
-    /// Of each table, in the order of the manifest, how many bytes from its beginning the follower has:
-    /// all of a file that it knows by its hash, some of one whose transfer was broken off.
+    /// Of each table, in the order of the manifest, how many bytes from its beginning the follower
+    /// has: all of one that it knows by its hash, some of one whose transfer was broken off.
     Has(Vec<u64>),
     /// The follower knows a later vote.
     HigherVote(Vote),

@@ -25,10 +25,14 @@ fn votes_and_transfers_are_asked_and_answered() {
 fn writes_read_indexes_and_digests_are_asked_and_answered() {
     run(async {
         let pair = Pair::usual();
-        let command = Bytes::from_static(b"\x01cmd");
-        let applied = pair.connection.write(command, TTL).await.unwrap().unwrap().unwrap();
-        assert_eq!((applied.version, applied.stale_bytes), (Version(4), 6));
-        assert_eq!(pair.connection.read_index(TTL).await, Ok(Some(id(8))));
+        let commands = [&b"\x01cmd"[..], b"", b"\x02other"].map(Bytes::from_static);
+        let results = pair.connection.write(commands.to_vec(), TTL).await.unwrap();
+        let versions: Vec<_> =
+            results.iter().map(|result| result.as_ref().map(|applied| applied.version.0)).collect();
+        let invalid = WriteFailure::Invalid("nothing to do".to_owned());
+        assert_eq!(versions, [Ok(4), Err(&invalid), Ok(6)]);
+        assert_eq!(pair.connection.read_index(false, TTL).await, Ok(Some(id(8))));
+        assert_eq!(pair.connection.read_index(true, TTL).await, Ok(Some(id(7))));
         assert_eq!(pair.connection.digest(LogIndex(1000), TTL).await, Ok(Some([3; 16])));
         assert_eq!(pair.connection.digest(LogIndex(7), TTL).await, Ok(None));
     });
@@ -50,7 +54,7 @@ fn a_wiped_follower_is_unreachable_for_openraft_and_never_asked() {
     run(async {
         let other = Some(RandomId([99; 16]));
         let mut pair = Pair::expecting(Habits::default(), NetworkLimits::default(), other);
-        let refused = pair.connection.read_index(TTL).await;
+        let refused = pair.connection.read_index(false, TTL).await;
         assert_eq!(refused, Err(CallError::Refused(Refusal::WrongIncarnation)));
         let answer = pair.connection.append_entries(entries(0, 0, 1), RPCOption::new(TTL)).await;
         assert!(matches!(answer, Err(RPCError::Unreachable(_))));
@@ -73,7 +77,7 @@ fn an_answer_of_another_directory_does_not_count() {
     run(async {
         let pair = Pair::usual();
         pair.router.register(FOLLOWER, Arc::new(Impostor));
-        let answer = pair.connection.read_index(TTL).await;
+        let answer = pair.connection.read_index(false, TTL).await;
         assert!(matches!(answer, Err(CallError::Stranger { .. })), "{answer:?}");
         assert!(answer.unwrap_err().is_identity());
     });
@@ -87,6 +91,18 @@ fn a_node_that_has_stopped_is_unreachable_for_openraft() {
         let ask = VoteRequest::new(raft_vote_of(leader_vote()), None);
         let answer = pair.connection.vote(ask, RPCOption::new(TTL)).await;
         assert!(matches!(answer, Err(RPCError::Unreachable(_))));
+    });
+}
+
+#[test]
+fn a_request_that_surely_did_not_arrive_is_told_from_one_that_may_have() {
+    run(async {
+        let pair = Pair::usual();
+        let write = || pair.connection.write(vec![Bytes::from_static(b"\x01cmd")], TTL);
+        pair.router.cut(FOLLOWER, LEADER);
+        assert_eq!(write().await, Err(CallError::Timeout(TTL)));
+        pair.router.unregister(FOLLOWER);
+        assert!(matches!(write().await, Err(CallError::NotSent(_))));
     });
 }
 

@@ -31,6 +31,8 @@ use crate::raft::wire::response::{
 };
 use crate::state::{Applied, Outcome};
 use crate::storage::identity::Identity;
+use crate::storage::manifest_frames;
+use crate::storage::snapshot_held::PartInfo;
 use crate::types::{LogId, LogIndex, RandomId, Term, Timestamp, Version, Vote};
 
 const LEADER: NodeId = NodeId(1);
@@ -50,10 +52,13 @@ struct Habits {
     refusal: Option<Refusal>,
     /// Says so of the first snapshot that it has whole.
     finds_damage: bool,
+    /// Says that it has so many bytes more of each table.
+    exaggerates: u64,
+    /// Forgets the transfer when so many chunks are there.
+    forgets_after: Option<usize>,
 }
 
 /// A follower that remembers what it was asked.
-#[derive(Default)]
 struct Follower {
     habits: Habits,
     state: Mutex<State>,
@@ -65,9 +70,11 @@ struct State {
     appends: usize,
     busy: usize,
     busiest: usize,
-    offer: Option<SnapshotOffer>,
+    offer: Option<(RandomId, Vec<PartInfo>)>,
+    /// What it has of tables, by their hashes.
     files: BTreeMap<[u8; 32], Vec<u8>>,
     chunks: Vec<(u32, u64, usize)>,
+    forgot: bool,
     finished: usize,
 }
 
@@ -102,6 +109,11 @@ fn entries(first: u64, last: u64, bytes: usize) -> AppendEntriesRequest<TypeConf
         entries: (first..=last).map(entry).collect(),
         leader_commit: None,
     }
+}
+
+fn parts_of(manifest: &Bytes) -> Vec<PartInfo> {
+    let manifest = manifest_frames::decode(manifest, "offer".as_ref()).unwrap();
+    manifest.tables().map(PartInfo::of).collect()
 }
 
 impl Follower {
@@ -198,17 +210,22 @@ impl Peerside for Follower {
             return now(Ok(OfferAnswer::HigherVote(vote)));
         }
         let mut state = self.state.lock();
+        let parts = parts_of(&offer.manifest);
         let has = |hash| state.files.get(hash).map_or(0, |file| file.len() as u64);
-        let has = offer.parts.iter().map(|part| has(&part.hash)).collect();
-        state.offer = Some(offer);
+        let has = parts.iter().map(|part| has(&part.hash) + self.habits.exaggerates).collect();
+        state.offer = Some((offer.transfer, parts));
         now(Ok(OfferAnswer::Has(has)))
     }
 
     fn snapshot_chunk(&self, chunk: SnapshotChunk) -> Boxed<'_, Result<ChunkAnswer, Refusal>> {
         let mut state = self.state.lock();
-        let offer = state.offer.as_ref().filter(|offer| offer.transfer == chunk.transfer);
-        let Some(offer) = offer else { return now(Ok(ChunkAnswer::UnknownTransfer)) };
-        let hash = offer.parts[chunk.part as usize].hash;
+        if self.habits.forgets_after == Some(state.chunks.len()) && !state.forgot {
+            state.forgot = true;
+            state.offer = None;
+        }
+        let offer = state.offer.as_ref().filter(|(transfer, _)| *transfer == chunk.transfer);
+        let Some((_, parts)) = offer else { return now(Ok(ChunkAnswer::UnknownTransfer)) };
+        let hash = parts[chunk.part as usize].hash;
         state.chunks.push((chunk.part, chunk.offset, chunk.bytes.len()));
         let file = state.files.entry(hash).or_default();
         assert_eq!(file.len() as u64, chunk.offset);
@@ -221,7 +238,7 @@ impl Peerside for Follower {
         state.finished += 1;
         if self.habits.finds_damage && state.finished == 1 {
             state.files.clear();
-            return now(Ok(FinishAnswer::Damaged { part: 0 }));
+            return now(Ok(FinishAnswer::Damaged));
         }
         now(Ok(FinishAnswer::Done(finish.vote)))
     }
@@ -230,14 +247,20 @@ impl Peerside for Follower {
         &self,
         from: NodeId,
         write: ForwardedWrite,
-    ) -> Boxed<'_, Result<Option<Applied>, WriteFailure>> {
-        assert_eq!((from, &*write.command), (LEADER, &b"\x01cmd"[..]));
-        let (outcome, version) = (Outcome::Applied, Version(4));
-        now(Ok(Some(Applied { outcome, version, timestamp: Timestamp(5), stale_bytes: 6 })))
+    ) -> Boxed<'_, Result<Vec<Result<Applied, WriteFailure>>, Refusal>> {
+        assert_eq!(from, LEADER);
+        let result = |(version, command): (u64, &Bytes)| {
+            if command.is_empty() {
+                return Err(WriteFailure::Invalid("nothing to do".to_owned()));
+            }
+            let (outcome, version) = (Outcome::Applied, Version(version));
+            Ok(Applied { outcome, version, timestamp: Timestamp(5), stale_bytes: 6 })
+        };
+        now(self.refuse().map(|()| (4..).zip(&write.commands).map(result).collect()))
     }
 
-    fn read_index(&self) -> Boxed<'_, Result<Option<LogId>, Refusal>> {
-        now(self.refuse().map(|()| Some(id(8))))
+    fn read_index(&self, lease: bool) -> Boxed<'_, Result<Option<LogId>, Refusal>> {
+        now(self.refuse().map(|()| Some(id(if lease { 7 } else { 8 }))))
     }
 
     fn digest(&self, index: LogIndex) -> Option<[u8; 16]> {
