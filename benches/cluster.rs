@@ -118,7 +118,7 @@ struct Client {
 
 fn send(client: Arc<Client>) {
     let number = client.next.fetch_add(1, Ordering::Relaxed);
-    let key = format!("{:016}", number.wrapping_mul(0x9E37_79B9_7F4A_7C15) % 1_000_000);
+    let key = format!("{:016}", number.wrapping_mul(0x9E37_79B9_7F4A_7C15) % 10_000);
     let value = vec![(number % 251) as u8; 100];
     let engine = Arc::clone(&client.engine);
     let started = Instant::now();
