@@ -115,13 +115,16 @@ impl ClusterConfig {
 mod tests {
     use super::*;
 
+    type Change = fn(&mut ClusterConfig);
+
+    const fn millis(count: u64) -> Duration {
+        Duration::from_millis(count)
+    }
+
     #[test]
     fn what_does_not_fit_together_is_refused_with_its_name() {
         assert!(ClusterConfig::default().validate().is_ok());
-        const fn millis(count: u64) -> Duration {
-            Duration::from_millis(count)
-        }
-        let changes: [(&str, fn(&mut ClusterConfig)); 4] = [
+        let changes: [(&str, Change); 4] = [
             ("election_timeout", |c| c.election_timeout = (millis(300), millis(300))),
             ("heartbeat", |c| c.heartbeat = millis(60)),
             ("deadline", |c| c.deadline = millis(299)),
