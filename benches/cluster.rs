@@ -3,17 +3,21 @@
 //!
 //! `cargo bench --bench cluster`; `DIR=` chooses the device. Prints a table; 2 minutes.
 
-#![allow(missing_docs, reason = "a program")]
+#![expect(clippy::disallowed_methods, reason = "a bench reads the clock and looks at files")]
+#![expect(clippy::unwrap_used, reason = "a bench that cannot run says why and ends")]
+#![expect(clippy::indexing_slicing, reason = "the list has a row for each kill")]
+#![expect(clippy::print_stdout, reason = "that is what it is for")]
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Sender, channel};
-use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use hightower_kv::raft::test_cluster::{Disk, TestCluster};
 use hightower_kv::raft::{ClusterConfig, ClusterEngine};
 use hightower_kv::{Command, KvEngine, ReadContext};
+use parking_lot::Mutex;
 
 /// How long a row is measured.
 const ROW: Duration = Duration::from_secs(4);
@@ -30,10 +34,10 @@ fn main() {
     );
     std::fs::create_dir_all(&base).unwrap();
     let directory = tempfile::tempdir_in(&base).unwrap();
-    let bare = bare_syncs(directory.path());
+    let syncs = bare_syncs(directory.path());
     println!(
         "three voters in one process, {} cores, every voter syncs before it acknowledges, keys of \
-         16 B, values of 100 B; a bare append of 180 B with fdatasync: {bare:.0}/s\n",
+         16 B, values of 100 B; a bare append of 180 B with fdatasync: {syncs:.0}/s\n",
         std::thread::available_parallelism().map_or(0, usize::from)
     );
     println!("| row | a second | p50, us | p99, us |");
@@ -80,10 +84,7 @@ fn bare_syncs(directory: &std::path::Path) -> f64 {
     let mut file = std::fs::File::create(path).unwrap();
     file.write_all(&vec![0; 4 << 20]).unwrap();
     file.sync_all().unwrap();
-    let mut file = std::fs::OpenOptions::new()
-        .write(true)
-        .open(directory.join("bare"))
-        .unwrap();
+    let mut file = std::fs::OpenOptions::new().write(true).open(directory.join("bare")).unwrap();
     let count = 2000;
     let started = Instant::now();
     for _ in 0..count {
@@ -102,8 +103,13 @@ struct Measured {
 fn row(name: &str, measured: &Measured) {
     let mut sorted = measured.latencies.clone();
     sorted.sort_unstable();
-    let at = |part: f64| sorted.get((sorted.len() as f64 * part) as usize).copied().unwrap_or(0);
-    println!("| {name} | {:.0} | {} | {} |", measured.per_second, at(0.5), at(0.99));
+    let at = |percent: usize| sorted.get(sorted.len() * percent / 100).copied().unwrap_or(0);
+    println!("| {name} | {:.0} | {} | {} |", measured.per_second, at(50), at(99));
+}
+
+/// Longer than any answer may take still fits.
+fn micros(since: Instant) -> u32 {
+    u32::try_from(since.elapsed().as_micros()).unwrap_or(u32::MAX)
 }
 
 /// One client: as soon as a write is answered it sends the next.
@@ -119,7 +125,7 @@ struct Client {
 fn send(client: Arc<Client>) {
     let number = client.next.fetch_add(1, Ordering::Relaxed);
     let key = format!("{:016}", number.wrapping_mul(0x9E37_79B9_7F4A_7C15) % 10_000);
-    let value = vec![(number % 251) as u8; 100];
+    let value = vec![number.to_le_bytes()[0]; 100];
     let engine = Arc::clone(&client.engine);
     let started = Instant::now();
     engine.submit_with(
@@ -127,11 +133,12 @@ fn send(client: Arc<Client>) {
         Box::new(move |answer| {
             answer.unwrap();
             if client.counts.load(Ordering::Relaxed) {
-                let micros = started.elapsed().as_micros() as u32;
-                client.latencies.lock().unwrap().push(micros);
+                let micros = micros(started);
+                client.latencies.lock().push(micros);
             }
             if client.stop.load(Ordering::Relaxed) {
-                client.done.lock().unwrap().take().map(|done| done.send(()));
+                let done = client.done.lock().take();
+                done.map(|done| done.send(()));
             } else {
                 send(client);
             }
@@ -155,7 +162,9 @@ fn write(engine: &Arc<ClusterEngine>, clients: u64) -> Measured {
         .collect();
     clients.iter().cloned().for_each(send);
     let each = |set: fn(&Client) -> &AtomicBool, to: bool| {
-        clients.iter().for_each(|client| set(client).store(to, Ordering::Relaxed));
+        for client in &clients {
+            set(client).store(to, Ordering::Relaxed);
+        }
     };
     std::thread::sleep(WARM_UP);
     each(|client| &client.counts, true);
@@ -164,9 +173,11 @@ fn write(engine: &Arc<ClusterEngine>, clients: u64) -> Measured {
     each(|client| &client.counts, false);
     let elapsed = started.elapsed();
     each(|client| &client.stop, true);
-    clients.iter().for_each(|_| ended.recv_timeout(Duration::from_secs(30)).unwrap());
+    for _ in &clients {
+        ended.recv_timeout(Duration::from_secs(30)).unwrap();
+    }
     let latencies: Vec<u32> =
-        clients.iter().flat_map(|client| client.latencies.lock().unwrap().clone()).collect();
+        clients.iter().flat_map(|client| client.latencies.lock().clone()).collect();
     Measured { per_second: latencies.len() as f64 / elapsed.as_secs_f64(), latencies }
 }
 
@@ -185,7 +196,7 @@ fn read(engine: &Arc<ClusterEngine>, readers: usize, context: ReadContext) -> Me
                     let asked = Instant::now();
                     let view = engine.view_at(context).await.unwrap();
                     assert!(view.get(b"key").unwrap().is_some());
-                    latencies.push(asked.elapsed().as_micros() as u32);
+                    latencies.push(micros(asked));
                     if context == ReadContext::Local {
                         tokio::task::yield_now().await;
                     }

@@ -162,14 +162,8 @@ fn wait_or_give_up(env: &Env, started: Duration, patience: Duration, error: Erro
     if !helps || is_over {
         return Err(error);
     }
-    pause();
+    env.clock.pause(PAUSE);
     Ok(())
-}
-
-/// Nothing tells when a leader is elected or a queue gets shorter, so time is what is waited for.
-#[expect(clippy::disallowed_methods, reason = "there is no event to wait for")]
-fn pause() {
-    std::thread::sleep(PAUSE);
 }
 
 impl<E> fmt::Debug for Session<E> {

@@ -188,8 +188,8 @@ impl SingleNodeEngine {
         Ok(BackupReport::new(summary, env.clock.elapsed().saturating_sub(started)))
     }
 
-    /// Opens a session: its requests are applied once, however often they are sent. On a single node
-    /// that is so anyway; the same code then works on a cluster.
+    /// Opens a session: its requests are applied once, however often they are sent. On a single
+    /// node that is so anyway; the same code then works on a cluster.
     ///
     /// # Errors
     /// Those of [`Session::open`].

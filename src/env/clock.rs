@@ -17,6 +17,10 @@ pub trait Clock: Send + Sync + fmt::Debug {
 
     /// Time since some moment that stays the same for this clock. Never goes back.
     fn elapsed(&self) -> Duration;
+
+    /// Returns when `time` has passed. For what no event tells: whether another machine answers by
+    /// now.
+    fn pause(&self, time: Duration);
 }
 
 /// The clocks of the machine. Elapsed time counts from [`SystemClock::new`].
@@ -48,6 +52,10 @@ impl Clock for SystemClock {
 
     fn elapsed(&self) -> Duration {
         self.started.elapsed()
+    }
+
+    fn pause(&self, time: Duration) {
+        std::thread::sleep(time);
     }
 }
 
@@ -106,6 +114,11 @@ impl Clock for ManualClock {
 
     fn elapsed(&self) -> Duration {
         self.time.lock().elapsed
+    }
+
+    /// Lets the time pass at once.
+    fn pause(&self, time: Duration) {
+        self.advance(time);
     }
 }
 

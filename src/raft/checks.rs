@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep};
+use tokio::time::sleep;
 
 use super::node::{Node, PAUSE};
 use super::type_config::Proposal;
@@ -43,7 +43,7 @@ pub(super) async fn run(node: Weak<Node>) {
 
 /// Finds out what most voters have at an index, and proposes it.
 async fn check(node: Weak<Node>, index: LogIndex) {
-    let deadline = Instant::now() + ASKING_MAX;
+    let Some(deadline) = node.upgrade().map(|node| node.deadline_in(ASKING_MAX)) else { return };
     let mut digests: BTreeMap<NodeId, StateCheck> = BTreeMap::new();
     loop {
         let Some(node) = node.upgrade() else { return };
@@ -59,7 +59,7 @@ async fn check(node: Weak<Node>, index: LogIndex) {
                 digests.insert(id, digest);
             }
         }
-        let is_over = digests.len() == voters.len() || Instant::now() >= deadline;
+        let is_over = digests.len() == voters.len() || node.until(deadline).is_zero();
         match verdict(voters.len(), digests.values().copied(), is_over) {
             Verdict::Wait => {}
             // One voter agrees with itself, and nothing is known of too few.

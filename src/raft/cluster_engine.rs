@@ -11,16 +11,16 @@ use openraft::async_runtime::WatchReceiver;
 use openraft::errors::{ClientWriteError, InitializeError, RaftError};
 use parking_lot::Mutex;
 use tokio::runtime::Runtime;
-use tokio::time::Instant;
 
 use super::block_on::block_on;
 use super::config::ClusterConfig;
 use super::node::{Hop, Node};
 use super::open::{Opened, open};
-use super::reads::{Freshness, before};
+use super::read_gate::Freshness;
 use super::status::ClusterStatus;
 use super::transport::{BoxFuture, RequestHandler, Transport};
 use super::type_config::TypeConfig;
+use super::within::within;
 use crate::command::Command;
 use crate::command::membership::Peer;
 use crate::engine::api::{KvEngine, SnapshotEngine};
@@ -138,8 +138,7 @@ impl ClusterEngine {
                 }
                 Err(RaftError::Fatal(fatal)) => return Err(node.stopped(&fatal.to_string())),
             }
-            let deadline = Instant::now() + node.config.deadline;
-            before(deadline, "no leader was elected", node.await_leader()).await?
+            within(node.config.deadline, "no leader was elected", node.await_leader()).await?
         })
         .await
     }
@@ -157,18 +156,17 @@ impl ClusterEngine {
             let time = node.config.deadline;
             let peer = node.peers.introduce(id, address, time).await?;
             node.claim_own_seat().await?;
-            let deadline = Instant::now() + time;
             let blocking = wait == Wait::CaughtUp;
             let added = node.raft.add_learner(id.0, peer, blocking);
             let what = format!("learner {id} did not join");
-            changed(before(deadline, &what, added).await?, &node)
+            changed(within(time, &what, added).await?, &node)
         })
         .await
     }
 
     /// Makes these nodes the voters, by a joint membership: at no moment can two majorities decide
-    /// apart from each other. New voters were learners before. Those who are no longer voters become
-    /// learners with `Retain::AsLearners`, and leave the cluster otherwise.
+    /// apart from each other. New voters were learners before. Those who are no longer voters
+    /// become learners with `Retain::AsLearners`, and leave the cluster otherwise.
     ///
     /// # Errors
     /// `NotLeader`: call it on the leader. `Validation`: one of them is no learner, or another
@@ -177,13 +175,15 @@ impl ClusterEngine {
         let node = Arc::clone(&self.node);
         self.run(async move {
             node.claim_own_seat().await?;
-            let deadline = Instant::now() + node.config.deadline;
             let voters: BTreeSet<u64> = voters.iter().map(|id| id.0).collect();
             let change = node.raft.change_membership(
                 ChangeMembers::ReplaceAllVoters(voters),
                 retain == Retain::AsLearners,
             );
-            changed(before(deadline, "the change was not committed", change).await?, &node)
+            changed(
+                within(node.config.deadline, "the change was not committed", change).await?,
+                &node,
+            )
         })
         .await
     }
@@ -195,10 +195,12 @@ impl ClusterEngine {
     pub async fn remove_learners(&self, learners: BTreeSet<NodeId>) -> Result<()> {
         let node = Arc::clone(&self.node);
         self.run(async move {
-            let deadline = Instant::now() + node.config.deadline;
             let learners = learners.iter().map(|id| id.0).collect();
             let change = node.raft.change_membership(ChangeMembers::RemoveNodes(learners), false);
-            changed(before(deadline, "the change was not committed", change).await?, &node)
+            changed(
+                within(node.config.deadline, "the change was not committed", change).await?,
+                &node,
+            )
         })
         .await
     }
@@ -230,14 +232,13 @@ impl ClusterEngine {
                 }
                 Ok(())
             };
-            let deadline = Instant::now() + node.config.deadline;
-            before(deadline, "the lead was not taken over", taken).await?
+            within(node.config.deadline, "the lead was not taken over", taken).await?
         })
         .await
     }
 
-    /// Opens a session: its requests are applied once, however often they are sent and whoever leads
-    /// meanwhile. Blocks.
+    /// Opens a session: its requests are applied once, however often they are sent and whoever
+    /// leads meanwhile. Blocks.
     ///
     /// # Errors
     /// Those of [`Session::open`].
@@ -281,8 +282,7 @@ impl ClusterEngine {
                     metrics.changed().await.map_err(|_| Error::Closed("closed"))?;
                 }
             };
-            let deadline = Instant::now() + time;
-            before(deadline, "the status is not as wanted", reached).await?
+            within(time, "the status is not as wanted", reached).await?
         })
         .await
     }
@@ -295,11 +295,10 @@ impl ClusterEngine {
     /// applied before the deadline. `Diverged`, `Poisoned`, `Closed`.
     pub async fn view_at(&self, context: ReadContext) -> Result<StateView> {
         let node = &self.node;
-        let time = node.config.deadline;
         match context {
             ReadContext::Local => {}
-            ReadContext::Linearizable => node.gate.pass(Freshness::Quorum, time).await?,
-            ReadContext::Lease => node.gate.pass(Freshness::Lease, time).await?,
+            ReadContext::Linearizable => node.gate.pass(Freshness::Quorum, node.deadline()).await?,
+            ReadContext::Lease => node.gate.pass(Freshness::Lease, node.deadline()).await?,
             ReadContext::AtLeast(asked) => self.await_version(asked).await?,
         }
         node.view()
@@ -311,10 +310,7 @@ impl ClusterEngine {
             return Ok(());
         }
         let node = Arc::clone(&self.node);
-        let reached = self.run(async move {
-            let deadline = Instant::now() + node.config.deadline;
-            node.wait_applied(index, deadline).await
-        });
+        let reached = self.run(async move { node.wait_applied(index, node.deadline()).await });
         match reached.await {
             Err(Error::Unavailable(_)) => {
                 Err(Error::NotYet { asked, at: self.node.applied().map(Version::from) })
@@ -467,9 +463,8 @@ impl Node {
             return Ok(());
         }
         let seat = BTreeMap::from([(identity.node.0, own)]);
-        let deadline = Instant::now() + self.config.deadline;
         let change = self.raft.change_membership(ChangeMembers::SetNodes(seat), true);
-        changed(before(deadline, "the change was not committed", change).await?, self)
+        changed(within(self.config.deadline, "the change was not committed", change).await?, self)
     }
 
     async fn snapshot_now(&self) -> Result<()> {
@@ -483,8 +478,7 @@ impl Node {
             }
             Ok(())
         };
-        let deadline = Instant::now() + self.config.deadline;
-        before(deadline, "the state was not written", taken).await?
+        within(self.config.deadline, "the state was not written", taken).await?
     }
 }
 

@@ -1,15 +1,15 @@
-//! Commands that a node was given and cannot decide about: they go to the leader, in the order in
-//! which they came, as many as there are at once.
+//! Commands that a node was given and cannot decide about go to the leader, in the order in which
+//! they came, as many as there are at once.
 //!
 //! A command that certainly was not appended is tried again, with whoever leads then, until its
-//! deadline. One of which that is not certain is answered `OutcomeUnknown`: trying again could apply
-//! it twice.
+//! deadline. One of which that is not certain is answered `OutcomeUnknown`: trying again could
+//! apply it twice.
 
 use std::sync::{Arc, Weak};
 
 use tokio::sync::mpsc;
 
-use super::inflight::Waiting;
+use super::forward_queue::Item;
 use super::node::{Hop, Node, PAUSE};
 use super::peers::Forwarded;
 use super::type_config::Proposal;
@@ -20,25 +20,6 @@ use crate::state::ApplyOutcome;
 const BATCH_COMMANDS_MAX: usize = 1024;
 const BATCH_BYTES_MAX: usize = 1 << 20;
 
-type Item = (Proposal, Arc<Waiting>);
-
-/// Where they wait. What bounds it is the bound on all writes under way.
-#[derive(Clone, Debug)]
-pub(crate) struct ForwardQueue(mpsc::UnboundedSender<Item>);
-
-impl ForwardQueue {
-    /// The queue, and what empties it until the node goes away.
-    pub(crate) fn new() -> (Self, Forwarding) {
-        let (send, receive) = mpsc::unbounded_channel();
-        (Self(send), Forwarding { queue: receive, batch: Vec::new() })
-    }
-
-    pub(crate) fn push(&self, proposal: Proposal, waiting: Arc<Waiting>) {
-        // When nobody takes them any more, dropping one answers it.
-        drop(self.0.send((proposal, waiting)));
-    }
-}
-
 /// What empties the queue.
 pub(crate) struct Forwarding {
     queue: mpsc::UnboundedReceiver<Item>,
@@ -47,6 +28,10 @@ pub(crate) struct Forwarding {
 }
 
 impl Forwarding {
+    pub(crate) const fn new(queue: mpsc::UnboundedReceiver<Item>) -> Self {
+        Self { queue, batch: Vec::new() }
+    }
+
     /// Runs until nobody can hand anything in any more.
     pub(crate) async fn run(mut self, node: Weak<Node>) {
         loop {

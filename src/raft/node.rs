@@ -9,18 +9,18 @@ use openraft::Raft;
 use openraft::async_runtime::WatchReceiver;
 use openraft::errors::{ClientWriteError, ForwardToLeader, LinearizableReadError, RaftError};
 use openraft::raft::{ClientWriteResult, ReadPolicy};
-use tokio::time::Instant;
 
 use super::applied_watch::AppliedWatch;
 use super::config::ClusterConfig;
-use super::forward::ForwardQueue;
+use super::forward_queue::ForwardQueue;
 use super::inflight::{Inflight, Waiting};
 use super::peers::Peers;
-use super::reads::{Freshness, ReadGate, before};
+use super::read_gate::{Freshness, ReadGate};
 use super::receiving::Receiving;
 use super::state_machine::StateMachine;
 use super::status::ClusterStatus;
 use super::type_config::{Proposal, Tell, TypeConfig, log_id_of};
+use super::within::within;
 use crate::command::Command;
 use crate::command::limits::{Limits, validate_command};
 use crate::engine::machine::Machine;
@@ -137,8 +137,8 @@ impl Node {
         }
     }
 
-    /// Stops serving: the state is not what the others have. Nothing more is taken from them either,
-    /// and nobody gets a snapshot of it.
+    /// Stops serving: the state is not what the others have. Nothing more is taken from them
+    /// either, and nobody gets a snapshot of it.
     pub(super) fn quarantine(&self, index: LogIndex) {
         if self.diverged.swap(index.next().0, Ordering::AcqRel) != 0 {
             return;
@@ -163,7 +163,7 @@ impl Node {
             return reply.answer(Err(error));
         }
         let proposal = Proposal::new(self.machine.env.clock.now(), command);
-        let deadline = self.machine.env.clock.elapsed() + self.config.deadline;
+        let deadline = self.deadline();
         // Whoever is refused was told.
         if let Some(waiting) = self.inflight.admit(reply, proposal.bytes(), deadline) {
             match hop {
@@ -204,6 +204,21 @@ impl Node {
         self.closed.store(true, Ordering::Release);
     }
 
+    /// When a call that begins now must have its answer, by the clock's elapsed time.
+    pub(super) fn deadline(&self) -> Duration {
+        self.deadline_in(self.config.deadline)
+    }
+
+    /// The moment when `time` has passed, by the clock's elapsed time.
+    pub(super) fn deadline_in(&self, time: Duration) -> Duration {
+        self.machine.env.clock.elapsed().saturating_add(time)
+    }
+
+    /// How long it is until then.
+    pub(super) fn until(&self, deadline: Duration) -> Duration {
+        deadline.saturating_sub(self.machine.env.clock.elapsed())
+    }
+
     /// The index up to which a read must have applied, asked of the leader.
     ///
     /// # Errors
@@ -211,16 +226,18 @@ impl Node {
     pub(super) async fn read_index(
         &self,
         freshness: Freshness,
-        deadline: Instant,
+        deadline: Duration,
     ) -> Result<LogIndex> {
-        loop {
-            let asked = before(deadline, "no leader answered", self.ask_index(freshness)).await?;
-            if let Some(index) = asked? {
-                return Ok(index);
+        let asks = async {
+            loop {
+                if let Some(index) = self.ask_index(freshness).await? {
+                    return Ok(index);
+                }
+                // An election takes longer than this.
+                tokio::time::sleep(PAUSE).await;
             }
-            // An election takes longer than this.
-            before(deadline, "no leader was elected", tokio::time::sleep(PAUSE)).await?;
-        }
+        };
+        within(self.until(deadline), "no leader could be asked", asks).await?
     }
 
     /// Asks once. `None` when nobody could tell.
@@ -263,9 +280,10 @@ impl Node {
     ///
     /// # Errors
     /// `Unavailable` at the deadline.
-    pub(super) async fn wait_applied(&self, index: LogIndex, deadline: Instant) -> Result<()> {
+    pub(super) async fn wait_applied(&self, index: LogIndex, deadline: Duration) -> Result<()> {
         let what = format!("this node has not applied entry {index}");
-        let reached = before(deadline, &what, self.applied.clone().wait_for(index)).await?;
+        let mut applied = self.applied.clone();
+        let reached = within(self.until(deadline), &what, applied.wait_for(index)).await?;
         reached.map(drop).ok_or(Error::Closed("closed"))
     }
 

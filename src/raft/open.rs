@@ -8,12 +8,14 @@ use tokio::runtime::{Builder, Runtime};
 
 use super::checks;
 use super::config::ClusterConfig;
-use super::forward::{ForwardQueue, Forwarding};
+use super::forward::Forwarding;
+use super::forward_queue::ForwardQueue;
 use super::log_store::{LogStore, LogStoreLimits};
 use super::network::{NetworkFactory, NetworkLimits};
 use super::node::{HtkvRaft, Node, Parts};
 use super::peers::Peers;
-use super::reads::{ReadGate, Rounds};
+use super::read_gate::ReadGate;
+use super::reads::Rounds;
 use super::server::Server;
 use super::state_machine::OnPressure;
 use super::storage::RaftStorage;
@@ -73,7 +75,7 @@ pub(super) fn open(
         Ok(()) => Error::Validation(format!("openraft cannot start: {fatal}")),
     })?;
     let (forwarding, queue) = ForwardQueue::new();
-    let (gate, rounds) = ReadGate::new();
+    let (gate, asking) = ReadGate::new();
     let limits = limits_of(&config.store);
     let node = Node::new(Parts { raft, machine, config, peers, limits, forwarding, gate, applied });
     drop(this.set(Arc::downgrade(&node)));
@@ -83,7 +85,7 @@ pub(super) fn open(
         let _entered = runtime.enter();
         node.raft.run();
     }
-    start_tasks(&runtime, &node, queue, rounds);
+    start_tasks(&runtime, &node, Forwarding::new(queue), Rounds::new(asking));
     let handler = Arc::new(Server::new(Arc::clone(&node) as Arc<_>));
     Ok(Opened { node, handler, runtime, log })
 }

@@ -8,7 +8,7 @@ use arc_swap::ArcSwapOption;
 use bytes::Bytes;
 
 use super::network::{CallError, Connection, NetworkFactory};
-use super::reads::Freshness;
+use super::read_gate::Freshness;
 use super::type_config::Proposal;
 use super::wire::response::{Refusal, WriteFailure};
 use crate::command::membership::{Membership, Peer};

@@ -12,7 +12,7 @@ use openraft::type_config::alias::SnapshotOf;
 use super::node::{Hop, Node};
 use super::peers::failure_of;
 use super::raft_calls;
-use super::reads::Freshness;
+use super::read_gate::Freshness;
 use super::receiving::Finished;
 use super::server::Peerside;
 use super::snapshot::{SnapshotData, named};

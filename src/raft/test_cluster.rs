@@ -11,6 +11,7 @@ use super::cluster_engine::{ClusterEngine, Retain, Wait};
 use super::config::ClusterConfig;
 use super::router::Router;
 use crate::env::Env;
+use crate::env::fs::{FileKind, Fs};
 use crate::env::fs_sim::{PowerCut, SimFs};
 use crate::error::{Error, Result};
 use crate::types::{NodeId, RandomId};
@@ -155,7 +156,6 @@ impl TestCluster {
     ///
     /// # Errors
     /// `Unavailable` when they do not within half a minute.
-    #[expect(clippy::disallowed_methods, reason = "it is several nodes that must agree")]
     pub fn leader(&self) -> Result<NodeId> {
         let clock = Env::system().clock;
         while clock.elapsed() < PATIENCE {
@@ -167,7 +167,7 @@ impl TestCluster {
                     return Ok(leader.node);
                 }
             }
-            std::thread::sleep(Duration::from_millis(5));
+            clock.pause(Duration::from_millis(5));
         }
         Err(Error::Unavailable("the nodes agree on no leader".to_owned()))
     }
@@ -252,7 +252,7 @@ impl TestCluster {
             Disk::Simulated => Ok(()),
             Disk::Real(_) => {
                 let path = self.directory(id);
-                remove_all(&path).map_err(|source| Error::Io {
+                remove_all(&*Env::system().fs, &path).map_err(|source| Error::Io {
                     operation: "remove",
                     path,
                     source: Arc::new(source),
@@ -270,9 +270,16 @@ impl TestCluster {
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "the nodes' directories are the test's own")]
-fn remove_all(path: &Path) -> std::io::Result<()> {
-    std::fs::remove_dir_all(path)
+/// Removes a directory and everything in it.
+fn remove_all(fs: &dyn Fs, path: &Path) -> std::io::Result<()> {
+    for entry in fs.list(path)? {
+        let path = path.join(entry.name);
+        match entry.kind {
+            FileKind::Directory => remove_all(fs, &path)?,
+            _ => fs.remove(&path)?,
+        }
+    }
+    fs.remove_dir(path)
 }
 
 fn address_of(id: NodeId) -> String {
