@@ -54,7 +54,7 @@ pub(crate) enum Effort {
 
 /// Bytes of rows that a close merges: with fewer, reads do not gain; more would take longer than
 /// some tenths of a second.
-const REST_BYTES: (u64, u64) = (1 << 20, 128 << 20);
+const REST_BYTES: (u64, u64) = (1 << 20, 256 << 20);
 
 /// A tail that was set aside and is not in a table yet.
 #[derive(Clone, Debug)]
