@@ -101,10 +101,12 @@ pub enum Error {
     #[error("the store is {0}")]
     Closed(&'static str),
 
-    /// Open the directory as a cluster: it belongs to one, with voters besides this node.
+    /// Open the directory with `ClusterEngine`: it belongs to a cluster in which other nodes than
+    /// this one vote. Nothing was changed.
     #[error(
-        "the directory belongs to a cluster with voters {voters:?}; this is node {node}: open it \
-         as a cluster"
+        "the directory belongs to a cluster with voters {}; this is node {node}: open it with \
+         ClusterEngine",
+        listed(voters)
     )]
     NotSingleNode {
         /// This directory's node.
@@ -175,6 +177,11 @@ pub enum Error {
 /// What is said of the leader, where it is known.
 fn does_lead(leader: Option<NodeId>) -> String {
     leader.map_or_else(String::new, |id| format!(", node {id} does"))
+}
+
+/// The nodes as numbers.
+fn listed(nodes: &[NodeId]) -> String {
+    nodes.iter().map(NodeId::to_string).collect::<Vec<_>>().join(", ")
 }
 
 impl Error {
