@@ -62,7 +62,7 @@ use bytes::Bytes;
 
 use crate::types::NodeId;
 
-/// A future in a box, of the standard library's kind: any runtime can poll it.
+/// A future in a box.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// Brings one request to another node and its answer back.
@@ -75,6 +75,9 @@ pub trait Transport: Send + Sync + 'static {
     ///
     /// Nobody waits longer than `deadline`. When the future is dropped, the request may be
     /// abandoned at any point of its way.
+    ///
+    /// The future is polled on the node's own runtime: tokio's, with its timers and without its
+    /// sockets, which belong on a runtime of the application. Nothing in it blocks the thread.
     ///
     /// # Errors
     /// `Unreachable` when the request surely did not arrive: then a write that was passed on is
@@ -104,5 +107,7 @@ pub enum TransportError {
 pub trait RequestHandler: Send + Sync + 'static {
     /// Takes a request, whatever its bytes, and gives the answer to send back. It has no deadline
     /// of its own: the sender's holds. Dropping the future abandons at most the answer.
+    ///
+    /// Poll it on a runtime of tokio that has timers.
     fn handle(&self, request: Bytes) -> BoxFuture<'static, Bytes>;
 }
