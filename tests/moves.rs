@@ -26,24 +26,29 @@ const THREE: NodeId = NodeId(3);
 /// How long anything is waited for: much longer than it takes.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Small segments, so that a log has several.
-fn store_config() -> StoreConfig {
+/// With small segments a log has several, and tables come early and are many.
+const SMALL: u64 = 64 << 10;
+/// With large ones all of the log stays.
+const LARGE: u64 = 64 << 20;
+
+fn store_config(segment_bytes: u64) -> StoreConfig {
     let mut config = StoreConfig::default();
-    config.max_segment_size = 64 << 10;
+    config.max_segment_size = segment_bytes;
     config.disk_reserve = 0;
     config
 }
 
-fn alone(directory: &Path, node: NodeId) -> Result<SingleNodeEngine, Error> {
-    let mut config = store_config();
+fn alone(directory: &Path, node: NodeId, segment_bytes: u64) -> Result<SingleNodeEngine, Error> {
+    let mut config = store_config(segment_bytes);
     directory.clone_into(&mut config.data_dir);
     config.node_id = node;
     SingleNodeEngine::with_config(config)
 }
 
 /// Nodes in folders of `directory`, none of them open.
-fn cluster_in(directory: &Path, log_kept: u64) -> TestCluster {
-    let config = ClusterConfig { store: store_config(), log_kept, ..ClusterConfig::default() };
+fn cluster_in(directory: &Path, case: Case) -> TestCluster {
+    let store = store_config(case.segment_bytes);
+    let config = ClusterConfig { store, log_kept: case.log_kept, ..ClusterConfig::default() };
     TestCluster::empty(Disk::Real(directory.to_owned()), 5, config)
 }
 
@@ -152,15 +157,24 @@ enum End {
     Killed,
 }
 
+/// What a directory is like that moves.
+#[derive(Clone, Copy, Debug)]
+struct Case {
+    segment_bytes: u64,
+    /// Whether new voters get the log or a snapshot.
+    log_kept: u64,
+    end: End,
+}
+
 /// Leads the directory that `prepare` has written through all its lives. What is in the log and
-/// what in tables is the caller's to say; `log_kept` decides whether new voters get the log or a
-/// snapshot.
-fn move_around(log_kept: u64, end: End, prepare: impl FnOnce(&SingleNodeEngine)) {
+/// what in tables is the caller's to say.
+fn move_around(case: Case, prepare: impl FnOnce(&SingleNodeEngine)) {
+    let Case { segment_bytes, log_kept, end } = case;
     let scratch = TempDir::new().unwrap();
     let directory = directory_of_one(scratch.path());
 
     let first = if end == End::Killed { &scratch.path().join("killed") } else { &directory };
-    let engine = alone(first, ONE).unwrap();
+    let engine = alone(first, ONE, segment_bytes).unwrap();
     // Only what the test compacts is.
     engine.set_compaction_threshold(u64::MAX);
     prepare(&engine);
@@ -172,7 +186,7 @@ fn move_around(log_kept: u64, end: End, prepare: impl FnOnce(&SingleNodeEngine))
     engine.close().unwrap();
     assert_eq!(digest_in(&directory), digest);
 
-    let mut cluster = cluster_in(scratch.path(), log_kept);
+    let mut cluster = cluster_in(scratch.path(), case);
     open_one(&mut cluster);
     assert_eq!(rows_in(&cluster.node(ONE)), rows, "one voter");
     write(&cluster.node(ONE), "one voter", 50, 100);
@@ -196,7 +210,7 @@ fn move_around(log_kept: u64, end: End, prepare: impl FnOnce(&SingleNodeEngine))
     cluster.stop(ONE).unwrap();
     assert_eq!(digest_in(&directory), digest);
 
-    let engine = alone(&directory, ONE).unwrap();
+    let engine = alone(&directory, ONE, segment_bytes).unwrap();
     assert_eq!(rows_in(&engine), rows, "a store by itself again");
     write(&engine, "by itself again", 50, 100);
     engine.run_compaction_now().unwrap();
@@ -205,7 +219,7 @@ fn move_around(log_kept: u64, end: End, prepare: impl FnOnce(&SingleNodeEngine))
     engine.close().unwrap();
 
     // What was written meanwhile reaches new voters like everything else.
-    let mut cluster = cluster_in(scratch.path(), log_kept);
+    let mut cluster = cluster_in(scratch.path(), case);
     open_one(&mut cluster);
     for id in [NodeId(4), NodeId(5)] {
         cluster.add_learner(id).unwrap();
@@ -214,30 +228,25 @@ fn move_around(log_kept: u64, end: End, prepare: impl FnOnce(&SingleNodeEngine))
     assert_all_agree(&cluster, &rows);
 }
 
-/// Enough to keep all of the log.
-const KEEP_ALL: u64 = 1_000_000;
+/// More entries than any log here has.
+const ALL: u64 = 1_000_000;
 
 #[test]
 fn a_store_without_rows_moves() {
-    move_around(KEEP_ALL, End::Closed, |_| ());
+    move_around(Case { segment_bytes: SMALL, log_kept: ALL, end: End::Closed }, |_| ());
 }
 
 #[test]
-fn a_store_that_was_never_compacted_moves() {
-    move_around(KEEP_ALL, End::Killed, |engine| write(engine, "log", 300, 100));
-}
-
-#[test]
-fn a_store_with_a_log_of_many_segments_moves() {
-    move_around(KEEP_ALL, End::Killed, |engine| {
+fn a_store_whose_rows_are_all_in_the_log_moves() {
+    move_around(Case { segment_bytes: LARGE, log_kept: ALL, end: End::Killed }, |engine| {
         write(engine, "log", 400, 8000);
-        assert!(engine.segments().len() > 10, "{}", engine.segments().len());
+        assert!(engine.tables().is_empty());
     });
 }
 
 #[test]
 fn a_store_whose_rows_are_all_in_tables_moves() {
-    move_around(KEEP_ALL, End::Closed, |engine| {
+    move_around(Case { segment_bytes: LARGE, log_kept: ALL, end: End::Closed }, |engine| {
         write(engine, "tables", 300, 100);
         engine.run_compaction_now().unwrap();
         assert!(!engine.tables().is_empty());
@@ -246,7 +255,7 @@ fn a_store_whose_rows_are_all_in_tables_moves() {
 
 #[test]
 fn a_store_with_several_runs_of_tables_and_a_log_behind_them_moves() {
-    move_around(KEEP_ALL, End::Killed, |engine| {
+    move_around(Case { segment_bytes: LARGE, log_kept: ALL, end: End::Killed }, |engine| {
         for run in 0..4 {
             write(engine, "tables", 200 - 30 * run, 1000);
             engine.run_compaction_now().unwrap();
@@ -257,8 +266,16 @@ fn a_store_with_several_runs_of_tables_and_a_log_behind_them_moves() {
 }
 
 #[test]
+fn a_store_of_many_tables_moves() {
+    move_around(Case { segment_bytes: SMALL, log_kept: ALL, end: End::Closed }, |engine| {
+        write(engine, "many", 400, 8000);
+        assert!(engine.tables().len() > 10, "{}", engine.tables().len());
+    });
+}
+
+#[test]
 fn a_store_whose_log_goes_to_nobody_moves_by_snapshot() {
-    move_around(0, End::Killed, |engine| {
+    move_around(Case { segment_bytes: LARGE, log_kept: 0, end: End::Killed }, |engine| {
         write(engine, "tables", 300, 1000);
         engine.run_compaction_now().unwrap();
         write(engine, "log", 300, 100);
@@ -285,7 +302,7 @@ fn files_in(directory: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
 /// The directory is refused, with words that say what it is, and not one byte of it changes.
 fn assert_refused(directory: &Path, node: NodeId, voters: &[NodeId]) {
     let before = files_in(directory);
-    let error = alone(directory, node).unwrap_err();
+    let error = alone(directory, node, LARGE).unwrap_err();
     let Error::NotSingleNode { node: found, voters: found_voters } = &error else {
         panic!("{error}");
     };
@@ -329,7 +346,7 @@ fn a_learner_is_no_store_by_itself() {
     // Who leads it may be a store by itself, whatever learners there are: it decides alone.
     let rows = rows_in(&cluster.node(ONE));
     cluster.stop(ONE).unwrap();
-    let engine = alone(&cluster.directory(ONE), ONE).unwrap();
+    let engine = alone(&cluster.directory(ONE), ONE, LARGE).unwrap();
     write(&engine, "alone", 20, 10);
     assert!(rows_in(&engine).len() > rows.len());
     let rows = rows_in(&engine);
@@ -347,7 +364,7 @@ fn a_voter_that_has_left_is_no_store_by_itself_and_does_not_come_back() {
     let mut cluster = TestCluster::start(3, disk, 5).unwrap();
     write(&cluster.node(ONE), "row", 20, 10);
     shrink_to_one(&mut cluster);
-    let Err(Error::NotSingleNode { .. }) = alone(&cluster.directory(TWO), TWO) else {
+    let Err(Error::NotSingleNode { .. }) = alone(&cluster.directory(TWO), TWO, LARGE) else {
         panic!("a voter that has left was opened by itself");
     };
     let Err(Error::IdentityMismatch(text)) = cluster.add_learner(TWO) else {
@@ -373,7 +390,7 @@ fn while_one_set_of_voters_replaces_another_nobody_is_a_store_by_itself() {
     wait(cluster.node(leader).wait_until(PATIENCE, |status| status.is_joint)).unwrap();
     cluster.kill(leader);
     changing.join().unwrap().unwrap_err();
-    let Err(Error::NotSingleNode { .. }) = alone(&cluster.directory(leader), leader) else {
+    let Err(Error::NotSingleNode { .. }) = alone(&cluster.directory(leader), leader, LARGE) else {
         panic!("a voter of two was opened by itself");
     };
 }
