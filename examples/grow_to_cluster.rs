@@ -5,7 +5,7 @@
 //! removed at the end.
 #![expect(clippy::print_stdout, reason = "an example shows what it does")]
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use hightower_kv::raft::router::Router;
 use hightower_kv::raft::{ClusterConfig, ClusterEngine, Retain, Wait};
@@ -40,14 +40,14 @@ fn main() -> Outcome<()> {
     engine.close()?;
 
     let router = Router::new(1);
-    let one = open(&router, directory.clone(), ONE, None)?;
+    let one = open(&router, &directory, ONE, None)?;
     // A default read waits until somebody leads, here this node.
     assert_eq!(say("a cluster of one", &one.view(ReadContext::default())?)?, rows);
 
     // New voters get the log, or a snapshot, as learners first. Only then do they count.
     let mut others = Vec::new();
     for id in [TWO, THREE] {
-        let other = open(&router, directory_of(id), id, Some(one.cluster_id()))?;
+        let other = open(&router, &directory_of(id), id, Some(one.cluster_id()))?;
         runtime.block_on(one.add_learner(id, format!("node-{id}"), Wait::CaughtUp))?;
         others.push(other);
     }
@@ -78,7 +78,7 @@ fn main() -> Outcome<()> {
     println!("refused: {refused}");
 
     // The voter that is to remain has to lead. Who does is certain after a default read.
-    let one = open(&router, directory.clone(), ONE, None)?;
+    let one = open(&router, &directory, ONE, None)?;
     one.view(ReadContext::default())?;
     let leader = one.status().leader;
     if let Some(leader) = others.iter().find(|other| Some(other.id()) == leader) {
@@ -107,12 +107,12 @@ fn store_in(directory: &Path, id: NodeId) -> StoreConfig {
 
 fn open(
     router: &Router,
-    directory: PathBuf,
+    directory: &Path,
     id: NodeId,
     cluster: Option<RandomId>,
 ) -> hightower_kv::Result<ClusterEngine> {
     let config = ClusterConfig {
-        store: store_in(&directory, id),
+        store: store_in(directory, id),
         address: format!("node-{id}"),
         // The others are created for the cluster that the first one made when it was alone.
         cluster,
