@@ -135,7 +135,7 @@ impl Machine {
     ///
     /// # Panics
     /// When the entry is not behind the last one applied.
-    #[cfg_attr(not(any(test, feature = "raft")), expect(dead_code, reason = "for clusters"))]
+    #[cfg_attr(not(feature = "raft"), expect(dead_code, reason = "for clusters"))]
     pub(crate) fn apply_blank(
         &self,
         replica: &mut Replica,
@@ -161,7 +161,7 @@ impl Machine {
 
     /// Puts another state in place of this one: that of tables which the store shows by now. Gives
     /// the one before back: dropping it takes time.
-    #[cfg_attr(not(any(test, feature = "raft")), expect(dead_code, reason = "for clusters"))]
+    #[cfg_attr(not(feature = "raft"), expect(dead_code, reason = "for clusters"))]
     pub(crate) fn replace(&self, replica: Replica) -> Replica {
         let mut current = self.replica.write();
         for load in [&self.load.stale, &self.load.behind, &self.load.tail] {

@@ -50,7 +50,7 @@ pub(super) fn open(
     let runtime = Builder::new_multi_thread()
         .worker_threads(config.runtime_threads)
         .thread_name("htkv-raft")
-        .enable_time()
+        .enable_all()
         .build()
         .map_err(|source| failed("start a runtime for", source))?;
     let this: Arc<OnceLock<Weak<Node>>> = Arc::default();

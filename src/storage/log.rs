@@ -142,7 +142,7 @@ impl Log {
     }
 
     /// Which entries there are.
-    #[cfg_attr(not(any(test, feature = "raft")), expect(dead_code, reason = "for clusters"))]
+    #[cfg_attr(not(feature = "raft"), expect(dead_code, reason = "for clusters"))]
     pub(crate) fn ends(&self) -> LogEnds {
         let writer = self.writer.lock();
         LogEnds { first: writer.contents.entries.first_index(), hard: writer.contents.hard }
@@ -221,7 +221,7 @@ impl Log {
     ///
     /// # Panics
     /// As [`Self::append`].
-    #[cfg_attr(not(any(test, feature = "raft")), expect(dead_code, reason = "for clusters"))]
+    #[cfg_attr(not(feature = "raft"), expect(dead_code, reason = "for clusters"))]
     pub(crate) fn append_without_waiting(
         &self,
         entries: &[EntryRef<'_>],
@@ -242,7 +242,7 @@ impl Log {
     ///
     /// # Panics
     /// As [`Self::append`].
-    #[cfg_attr(not(any(test, feature = "raft")), expect(dead_code, reason = "for clusters"))]
+    #[cfg_attr(not(feature = "raft"), expect(dead_code, reason = "for clusters"))]
     pub(crate) fn append_or_give_back(
         &self,
         entries: &[EntryRef<'_>],
@@ -287,7 +287,7 @@ impl Log {
     ///
     /// # Errors
     /// As [`Self::append_without_waiting`].
-    #[cfg_attr(not(any(test, feature = "raft")), expect(dead_code, reason = "for clusters"))]
+    #[cfg_attr(not(feature = "raft"), expect(dead_code, reason = "for clusters"))]
     pub(crate) fn save_committed_without_waiting(
         &self,
         committed: LogId,
