@@ -106,6 +106,9 @@ impl ClusterConfig {
             replication_lag_threshold: self.log_kept.max(1024),
             install_snapshot_timeout: millis(self.deadline),
             enable_pre_vote: Some(true),
+            // Followers may have entries that the leader had not synced when it lost its power.
+            // Leading on in the same term, it would give their ids to other entries.
+            enable_leader_restore: Some(false),
             ..openraft::Config::default()
         }
     }
