@@ -1,5 +1,6 @@
 //! R14: the disk of one node fails or is full.
 
+use hightower_kv::env::fs_sim::SimFs;
 use hightower_kv::raft::test_cluster::TestCluster;
 use hightower_kv::types::NodeId;
 use hightower_kv::{Error, KvEngine, ReadContext};
@@ -19,7 +20,7 @@ fn has_stopped(cluster: &TestCluster, id: NodeId) {
 
 /// The disk of the leader or of a follower fails under load; the node comes back on what the disk
 /// held, once it works again.
-fn fails(seed: u64, leads: bool, fail: impl Fn(&hightower_kv::env::fs_sim::SimFs)) {
+fn fails(seed: u64, leads: bool, fail: impl Fn(&SimFs)) {
     let mut cluster = cluster(3, seed);
     let load = Load::new(&cluster);
     load.during_with_register(3, || {
@@ -43,17 +44,17 @@ fn fails(seed: u64, leads: bool, fail: impl Fn(&hightower_kv::env::fs_sim::SimFs
 
 #[test]
 fn a_follower_whose_syncs_fail_stops_and_the_others_go_on() {
-    fails(1401, false, |disk| disk.fail_all_syncs());
+    fails(1401, false, SimFs::fail_all_syncs);
 }
 
 #[test]
 fn a_leader_whose_syncs_fail_is_replaced() {
-    fails(1402, true, |disk| disk.fail_all_syncs());
+    fails(1402, true, SimFs::fail_all_syncs);
 }
 
 #[test]
 fn a_leader_whose_disk_becomes_read_only_is_replaced() {
-    fails(1403, true, |disk| disk.make_read_only());
+    fails(1403, true, SimFs::make_read_only);
 }
 
 /// The disk of the leader or of a follower is full under load. Room is made later.

@@ -27,11 +27,12 @@ pub(crate) fn block_on<T>(future: impl Future<Output = T>) -> T {
 
 /// Nodes near each other on a machine that others use as well.
 pub(crate) fn config() -> ClusterConfig {
-    let mut config = ClusterConfig::default();
-    config.election_timeout = (Duration::from_millis(200), Duration::from_millis(400));
-    config.heartbeat = Duration::from_millis(50);
-    config.deadline = DEADLINE;
-    config
+    ClusterConfig {
+        election_timeout: (Duration::from_millis(200), Duration::from_millis(400)),
+        heartbeat: Duration::from_millis(50),
+        deadline: DEADLINE,
+        ..ClusterConfig::default()
+    }
 }
 
 /// As [`config`], and a few hundred writes are enough for a snapshot that the log is purged behind.
