@@ -166,7 +166,8 @@ impl ClusterEngine {
 
     /// Makes these nodes the voters, by a joint membership: at no moment can two majorities decide
     /// apart from each other. New voters were learners before. Those who are no longer voters
-    /// become learners with `Retain::AsLearners`, and leave the cluster otherwise.
+    /// become learners with `Retain::AsLearners`, and leave the cluster otherwise. A leader that is
+    /// no longer a voter hands the lead over soon afterwards.
     ///
     /// # Errors
     /// `NotLeader`: call it on the leader. `Validation`: one of them is no learner, or another
@@ -183,7 +184,9 @@ impl ClusterEngine {
             changed(
                 within(node.config.deadline, "the change was not committed", change).await?,
                 &node,
-            )
+            )?;
+            node.hand_over_when_removed().await;
+            Ok(())
         })
         .await
     }
@@ -442,6 +445,22 @@ pub(super) fn changed<T>(
 }
 
 impl Node {
+    /// Asks a voter to take over where this node leads and is none. openraft does so by itself only
+    /// for a leader that left the cluster: one that stays as a learner would lead for ever.
+    async fn hand_over_when_removed(&self) {
+        let status = self.status();
+        if !status.is_leader() || status.voters.contains(&self.id()) {
+            return;
+        }
+        // The one that lacks least is asked.
+        let upto = |id: &&NodeId| status.replication.get(id).copied().flatten();
+        if let Some(next) = status.voters.iter().max_by_key(upto)
+            && let Err(error) = self.raft.trigger().transfer_leader(next.0).await
+        {
+            tracing::debug!(%error, "the lead is not handed over any more");
+        }
+    }
+
     /// Returns when anybody leads.
     pub(super) async fn await_leader(&self) -> Result<()> {
         let mut metrics = self.raft.metrics();

@@ -102,10 +102,13 @@ impl ClusterConfig {
             // The state machine asks when its tail is large enough to be a table.
             snapshot_policy: openraft::SnapshotPolicy::Never,
             max_in_snapshot_log_to_keep: self.log_kept,
-            purge_batch_size: 1024,
+            purge_batch_size: self.log_kept.clamp(1, 1024),
             replication_lag_threshold: self.log_kept.max(1024),
             install_snapshot_timeout: millis(self.deadline),
             enable_pre_vote: Some(true),
+            // Followers may have entries that the leader had not synced when it lost its power.
+            // Leading on in the same term, it would give their ids to other entries.
+            enable_leader_restore: Some(false),
             ..openraft::Config::default()
         }
     }

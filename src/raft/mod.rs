@@ -26,6 +26,7 @@ pub(crate) mod pipeline;
 pub(crate) mod snapshot_sender;
 pub(crate) mod raft_network;
 pub(crate) mod turns;
+pub(crate) mod repeats;
 pub mod server;
 #[cfg(any(test, feature = "testing"))]
 pub mod router;

@@ -317,7 +317,7 @@ impl Connection {
         commands: Vec<Bytes>,
         deadline: Duration,
     ) -> Result<Vec<Result<Applied, WriteFailure>>, CallError> {
-        let write = ForwardedWrite { deadline, commands };
+        let write = ForwardedWrite { number: self.next_stream(), deadline, commands };
         match self.ask(&Request::Write(write), deadline).await? {
             Response::Write(result) => Ok(result),
             _ => Err(CallError::WrongKind),

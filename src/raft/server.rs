@@ -16,6 +16,7 @@ use openraft::raft::{
 
 use super::convert;
 use super::identity::{Receiver, admit};
+use super::repeats::Repeats;
 use super::transport::{BoxFuture, RequestHandler};
 use super::turns::{OutOfTurn, Turns};
 use super::type_config::TypeConfig;
@@ -99,6 +100,8 @@ pub trait Peerside: Send + Sync + 'static {
 pub struct Server {
     peer: Arc<dyn Peerside>,
     turns: Arc<Turns>,
+    /// Of writes.
+    repeats: Arc<Repeats>,
 }
 
 impl fmt::Debug for Server {
@@ -118,7 +121,7 @@ impl Server {
     /// Answers for `peer`.
     #[must_use]
     pub fn new(peer: Arc<dyn Peerside>) -> Self {
-        Self { peer, turns: Arc::default() }
+        Self { peer, turns: Arc::default(), repeats: Arc::default() }
     }
 
     /// The answer to a request, whatever its bytes.
@@ -165,6 +168,9 @@ impl Server {
             }
             Request::Snapshot(SnapshotRequest::Finish(finish)) => {
                 Response::SnapshotFinish(peer.snapshot_finish(finish).await?)
+            }
+            Request::Write(write) if !self.repeats.is_first(from, write.number) => {
+                return Err(Refusal::Repeated);
             }
             Request::Write(write) => Response::Write(peer.write(from, write).await?),
             Request::ReadIndex { lease } => Response::ReadIndex(peer.read_index(lease).await?),

@@ -225,6 +225,8 @@ impl TestCluster {
         self.router.unregister(id);
         if let Some(engine) = self.nodes.remove(&id) {
             if let Some(sim) = self.sims.get_mut(&id) {
+                // Nothing that is synced from here on, and so not on the image, is acknowledged.
+                sim.fail_all_syncs();
                 *sim = sim.kill();
             }
             engine.kill();
@@ -235,6 +237,8 @@ impl TestCluster {
     pub fn cut_power(&mut self, id: NodeId, cut: PowerCut) {
         self.router.unregister(id);
         if let Some(sim) = self.sims.get_mut(&id) {
+            // As in `kill`: the node goes on until it is ended below, and must not know it.
+            sim.fail_all_syncs();
             *sim = sim.power_cut(cut);
         }
         if let Some(engine) = self.nodes.remove(&id) {

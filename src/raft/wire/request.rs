@@ -144,6 +144,8 @@ pub struct SnapshotFinish {
 /// Writes that a follower was given, for the leader, in the order in which they came.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ForwardedWrite {
+    /// No two of a sender's have the same, so that one that arrives twice is carried out once.
+    pub number: u64,
     /// How long the caller still waits. In whole microseconds.
     pub deadline: Duration,
     /// The payloads of the commands. They share the request's buffer.
@@ -317,16 +319,18 @@ impl Wire for SnapshotFinish {
 }
 
 impl Wire for ForwardedWrite {
-    const BYTES_MIN: usize = 12;
+    const BYTES_MIN: usize = 20;
 
     fn put<S: Sink + ?Sized>(&self, to: &mut S) {
+        self.number.put(to);
         u64::try_from(self.deadline.as_micros()).unwrap_or(u64::MAX).put(to);
         self.commands.put(to);
     }
 
     fn take(from: &mut Reader) -> Result<Self, WireError> {
+        let number = Wire::take(from)?;
         let deadline = Duration::from_micros(Wire::take(from)?);
-        Ok(Self { deadline, commands: Wire::take(from)? })
+        Ok(Self { number, deadline, commands: Wire::take(from)? })
     }
 }
 

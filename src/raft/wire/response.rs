@@ -98,6 +98,9 @@ pub enum Refusal {
     /// Requests of the same stream that stand before this one did not arrive.
     #[error("requests that stand before this one did not arrive")]
     OutOfTurn,
+    /// The request came before. Whoever sent it learns nothing of what became of it.
+    #[error("the request came twice")]
+    Repeated,
 }
 
 impl Refusal {
@@ -231,6 +234,7 @@ impl Wire for Refusal {
                 reason.put(to);
             }
             Self::OutOfTurn => 10u8.put(to),
+            Self::Repeated => 11u8.put(to),
         }
     }
 
@@ -247,6 +251,7 @@ impl Wire for Refusal {
             8 => Self::Unreadable { reason: Wire::take(from)? },
             9 => Self::Failed { reason: Wire::take(from)? },
             10 => Self::OutOfTurn,
+            11 => Self::Repeated,
             found => return Err(WireError::UnknownTag { what: "refusal", found }),
         })
     }

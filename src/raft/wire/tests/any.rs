@@ -87,7 +87,7 @@ proptest! {
         let transfer = RandomId(transfer);
         let chunk = SnapshotChunk { transfer, part, offset, bytes };
         let deadline = Duration::from_micros(micros);
-        let write = ForwardedWrite { deadline, commands };
+        let write = ForwardedWrite { number: 7, deadline, commands };
         for request in [Request::Snapshot(SnapshotRequest::Chunk(chunk)), Request::Write(write)] {
             let sealed = request.encode(&envelope());
             prop_assert_eq!(Request::decode(&sealed), Ok((envelope(), request)));

@@ -90,6 +90,7 @@ fn every_variant_of_an_answer_reads_back() {
         Refusal::Unreadable { reason: text() },
         Refusal::Failed { reason: text() },
         Refusal::OutOfTurn,
+        Refusal::Repeated,
     ];
     let applied = |outcome| {
         let (version, timestamp) = (Version(1), Timestamp(2));
@@ -199,8 +200,8 @@ fn hostile_lengths_are_refused() {
         ("request-append", request + 16 + 17 + 25 + 25, 2),
         ("request-offer", request + 17 + 16, 8),
         ("request-chunk", request + 16 + 4 + 8, 3),
-        ("request-write", request + 8, 2),
-        ("request-write", request + 8 + 4, 4),
+        ("request-write", request + 16, 2),
+        ("request-write", request + 16 + 4, 4),
         ("response-offer", response + 1, 2),
         ("response-write", response, 2),
         ("response-write-failed", response + 4 + 2, 3),

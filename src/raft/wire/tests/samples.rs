@@ -67,6 +67,7 @@ pub(super) fn requests() -> Vec<(&'static str, Request)> {
     let chunk = SnapshotChunk { transfer, part: 1, offset: 4096, bytes };
     let finish = SnapshotFinish { vote: vote(5, 1, true), transfer };
     let write = ForwardedWrite {
+        number: 7,
         deadline: Duration::from_millis(1500),
         commands: vec![Bytes::from_static(b"\x01cmd"), Bytes::from_static(b"\x02other")],
     };
