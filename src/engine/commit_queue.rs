@@ -115,7 +115,11 @@ impl Queue {
 ///
 /// Nobody else leads meanwhile, so a callback that waited for another command would wait for
 /// itself.
-pub(crate) struct Answering(());
+pub(crate) struct Answering {
+    /// Whether it was answering already: a callback that hands a command in may be answered at
+    /// once.
+    before: bool,
+}
 
 thread_local! {
     static ANSWERING: Cell<bool> = const { Cell::new(false) };
@@ -123,8 +127,7 @@ thread_local! {
 
 impl Answering {
     pub(crate) fn begin() -> Self {
-        ANSWERING.set(true);
-        Self(())
+        Self { before: ANSWERING.replace(true) }
     }
 
     /// Refuses to wait on a thread that answers.
@@ -142,7 +145,7 @@ impl Answering {
 
 impl Drop for Answering {
     fn drop(&mut self) {
-        ANSWERING.set(false);
+        ANSWERING.set(self.before);
     }
 }
 

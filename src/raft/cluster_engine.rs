@@ -24,6 +24,7 @@ use super::within::within;
 use crate::command::Command;
 use crate::command::membership::Peer;
 use crate::engine::api::{KvEngine, SnapshotEngine};
+use crate::engine::commit_queue::Answering;
 use crate::engine::read_context::ReadContext;
 use crate::engine::session::Session;
 use crate::engine::submission::{Callback, Reply, Slot, Submission};
@@ -335,12 +336,12 @@ impl ClusterEngine {
         spawned.await.map_err(|_| Error::Closed("closed"))?
     }
 
-    /// Stops the node and releases the directory; another handle may open it then. Bounded: after
-    /// ten seconds it is given up, and the error says so. Later calls do nothing.
+    /// Stops the node and releases the directory; another handle may open it then. Bounded: ten
+    /// seconds for openraft, and as many for what runs beside it. What is not finished by then is
+    /// given up, as in a crash. Later calls do nothing.
     ///
     /// # Errors
-    /// `Poisoned`: what was not acknowledged may be lost. `Unavailable`: something still holds the
-    /// directory.
+    /// `Poisoned`: what was not acknowledged may be lost.
     pub async fn shutdown(&self) -> Result<()> {
         let Some(running) = self.running.lock().take() else { return Ok(()) };
         let node = Arc::clone(&self.node);
@@ -531,6 +532,7 @@ impl Drop for ClusterEngine {
 
 impl KvEngine for ClusterEngine {
     fn submit(&self, command: Command) -> Result<ApplyOutcome> {
+        Answering::refuse()?;
         KvEngine::submit_async(self, command).wait()
     }
 
@@ -545,6 +547,9 @@ impl KvEngine for ClusterEngine {
     }
 
     fn view(&self, context: ReadContext) -> Result<StateView> {
+        if context != ReadContext::Local {
+            Answering::refuse()?;
+        }
         block_on(self.view_at(context))
     }
 

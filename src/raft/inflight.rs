@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
+use crate::engine::commit_queue::Answering;
 use crate::engine::submission::Reply;
 use crate::error::{Error, Result};
 use crate::state::ApplyOutcome;
@@ -98,6 +99,8 @@ impl Waiting {
         if let Some(reply) = reply {
             self.among.commands.fetch_sub(1, Ordering::AcqRel);
             self.among.bytes.fetch_sub(self.bytes, Ordering::AcqRel);
+            // A callback that waited here would keep others from being answered, itself included.
+            let _answering = Answering::begin();
             reply.answer(result);
         }
     }

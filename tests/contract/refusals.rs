@@ -10,6 +10,7 @@ contract!(
     batches_that_cannot_be_are_refused,
     a_version_that_is_not_there_yet_is_refused,
     what_comes_after_a_refusal_is_not_harmed,
+    a_callback_does_not_wait_for_itself,
 );
 
 fn refused<H: Harness>(harness: &H, command: Command) -> Error {
@@ -55,4 +56,23 @@ fn what_comes_after_a_refusal_is_not_harmed<H: Harness>(harness: &H) {
     let good = engine.submit_async(Command::set("key", "x"));
     assert!(bad.wait().is_err());
     assert!(good.wait().unwrap().changed());
+}
+
+fn a_callback_does_not_wait_for_itself<H: Harness>(harness: &H) {
+    let engine = harness.engine();
+    let (send, receive) = std::sync::mpsc::channel();
+    let inner = engine.clone();
+    engine.submit_with(
+        Command::set("key", "value"),
+        Box::new(move |answer| {
+            let waited = inner.put(b"other".to_vec(), b"x".to_vec());
+            let handed = inner.submit_async(Command::set("handed", "in"));
+            send.send((answer, waited, handed)).unwrap();
+        }),
+    );
+    let patience = std::time::Duration::from_secs(30);
+    let (answer, waited, handed) = receive.recv_timeout(patience).unwrap();
+    assert!(answer.unwrap().changed());
+    assert!(matches!(waited, Err(Error::Validation(_))), "{waited:?}");
+    assert!(handed.wait().unwrap().changed());
 }
