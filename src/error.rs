@@ -37,6 +37,41 @@ pub enum Error {
         got: u64,
     },
 
+    /// Choose another key: this one is the library's own, and only its own parts reach it. Nothing
+    /// was written.
+    #[error("the key or the prefix is in the reserved keyspace")]
+    ReservedKey,
+
+    /// Choose another name, or look at what others have done: it is there already, or was changed
+    /// meanwhile. Nothing was written.
+    #[error("conflict: {0}")]
+    Conflict(String),
+
+    /// Create it first, or name another one: there is no such user, key or role. Nothing was
+    /// written.
+    #[error("not found: {0}")]
+    NotFound(String),
+
+    /// Look at the keys, or restore a backup: an encrypted or hashed value cannot be read. Nothing
+    /// of it is shown.
+    #[error("crypto: {0}")]
+    Crypto(String),
+
+    /// Put the master key with this id into the keyring: a value is encrypted under it.
+    #[error("the master key {id} is not in the keyring")]
+    UnknownKey {
+        /// The id.
+        id: u32,
+    },
+
+    /// Find out who changed the directory: the audit trail is not what was written, from this row
+    /// on.
+    #[error("row {number} of the audit trail is missing or was changed")]
+    AuditBroken {
+        /// The first row that is wrong.
+        number: u64,
+    },
+
     /// The key that was to be removed is not there: an answer of the text facade, which promises
     /// it.
     #[error("Key not found")]
@@ -256,6 +291,7 @@ impl From<CommandError> for Error {
             CommandError::TooLarge { what, limit, got } => {
                 Self::TooLarge { what: what.to_string(), limit: limit as u64, got: got as u64 }
             }
+            CommandError::ReservedKey => Self::ReservedKey,
             other => Self::Validation(other.to_string()),
         }
     }

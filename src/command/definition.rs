@@ -44,6 +44,10 @@ pub enum Command {
         /// What to change: sets and deletes, no batch.
         commands: Vec<Command>,
     },
+    /// As [`Self::Batch`], in the reserved keyspace, which no other command reaches: every key of
+    /// it begins with eight bytes `0xff`. Made by the parts of this crate that keep records of
+    /// their own there.
+    Reserved(Box<ReservedBatch>),
     /// Opens a session, in which each request is applied once however often it is handed in.
     ///
     /// Opening one that is open changes nothing. One that was closed is not opened again.
@@ -160,6 +164,16 @@ impl Command {
         }
     }
 
+    /// All of `commands` if every guard holds, in the reserved keyspace.
+    #[must_use]
+    pub fn reserved(
+        guards: impl IntoIterator<Item = Guard>,
+        commands: impl IntoIterator<Item = Self>,
+    ) -> Self {
+        let (guards, commands) = (guards.into_iter().collect(), commands.into_iter().collect());
+        Self::Reserved(Box::new(ReservedBatch { guards, commands }))
+    }
+
     /// Opens `session`.
     #[must_use]
     pub const fn open_session(session: SessionId) -> Self {
@@ -183,7 +197,11 @@ impl Command {
     pub const fn is_change(&self) -> bool {
         matches!(
             self,
-            Self::Set { .. } | Self::Delete { .. } | Self::DeletePrefix { .. } | Self::Batch { .. }
+            Self::Set { .. }
+                | Self::Delete { .. }
+                | Self::DeletePrefix { .. }
+                | Self::Batch { .. }
+                | Self::Reserved(_)
         )
     }
 }
@@ -205,6 +223,11 @@ impl fmt::Debug for Command {
                 .field("guards", &Shortened(guards))
                 .field("commands", &Shortened(commands))
                 .finish(),
+            Self::Reserved(batch) => f
+                .debug_struct("Reserved")
+                .field("guards", &batch.guards.len())
+                .field("commands", &batch.commands.len())
+                .finish(),
             Self::OpenSession { session } => {
                 f.debug_struct("OpenSession").field("session", session).finish()
             }
@@ -222,6 +245,18 @@ impl fmt::Debug for Command {
             }
         }
     }
+}
+
+/// Guards and changes of the reserved keyspace: all of them or none, as one entry.
+///
+/// Every key in it is reserved, as no key of any other command is: a command is of one keyspace.
+/// Apply looks at that again, whatever was checked before.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReservedBatch {
+    /// What must hold for anything to be changed.
+    pub guards: Vec<Guard>,
+    /// What to change: sets and deletes, no batch.
+    pub commands: Vec<Command>,
 }
 
 /// A condition on one key. A batch changes something only if all its guards hold.

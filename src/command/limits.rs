@@ -7,6 +7,7 @@
 use std::fmt;
 
 use super::definition::{Command, Condition, Guard};
+use super::keyspace::{is_within_reserved, touches_reserved};
 
 /// Longest key that any configuration may allow. File formats hold a key's length in 32 bits; the
 /// bound is lower because keys stay in memory and in every sparse index.
@@ -159,6 +160,9 @@ pub enum CommandError {
     /// Number the requests of a session from 1.
     #[error("a request has the number 0: number the requests of a session from 1")]
     RequestZero,
+    /// Choose another key: keys that begin with eight bytes `0xff` are the library's own.
+    #[error("a key or a prefix is in the reserved keyspace: choose another one")]
+    ReservedKey,
     /// Leave it to the nodes of the cluster.
     #[error("a check is proposed by the nodes of a cluster, not by a caller: leave it to them")]
     NotForCallers,
@@ -188,6 +192,9 @@ pub fn validate_command(command: &Command, limits: &Limits) -> Result<(), Comman
 
 fn validate_change(command: &Command, limits: &Limits) -> Result<(), CommandError> {
     match command {
+        Command::Reserved(batch) if !is_within_reserved(batch) => Err(CommandError::ReservedKey),
+        Command::Reserved(batch) => validate_batch(&batch.guards, &batch.commands, limits),
+        plain if touches_reserved(plain) => Err(CommandError::ReservedKey),
         Command::Batch { guards, commands } => validate_batch(guards, commands, limits),
         single => validate_single(single, limits),
     }
@@ -223,7 +230,8 @@ fn validate_single(command: &Command, limits: &Limits) -> Result<(), CommandErro
             at_most(Measure::Prefix, limits.key_bytes_max, prefix.len())
         }
         Command::Batch { .. } => Err(CommandError::NestedBatch),
-        Command::OpenSession { .. }
+        Command::Reserved(_)
+        | Command::OpenSession { .. }
         | Command::InSession { .. }
         | Command::CloseSession { .. }
         | Command::Check { .. } => Err(CommandError::NotInBatch),
@@ -253,11 +261,8 @@ fn item_bytes(command: &Command) -> usize {
         Command::Set { key, value } => 2 * LENGTH_BYTES + key.len() + value.len(),
         Command::Delete { key } => LENGTH_BYTES + key.len(),
         Command::DeletePrefix { prefix } => LENGTH_BYTES + prefix.len(),
-        Command::Batch { guards, commands } => {
-            2 * LENGTH_BYTES
-                + guards.iter().map(guard_bytes).sum::<usize>()
-                + commands.iter().map(item_bytes).sum::<usize>()
-        }
+        Command::Batch { guards, commands } => batch_bytes(guards, commands),
+        Command::Reserved(batch) => TAG_BYTES + batch_bytes(&batch.guards, &batch.commands),
         Command::OpenSession { .. } | Command::CloseSession { .. } => SESSION_BYTES,
         Command::InSession { command, .. } => SESSION_BYTES + NUMBER_BYTES + item_bytes(command),
         Command::Check { digest, .. } => {
@@ -265,6 +270,12 @@ fn item_bytes(command: &Command) -> usize {
         }
     };
     TAG_BYTES + fields
+}
+
+fn batch_bytes(guards: &[Guard], commands: &[Command]) -> usize {
+    2 * LENGTH_BYTES
+        + guards.iter().map(guard_bytes).sum::<usize>()
+        + commands.iter().map(item_bytes).sum::<usize>()
 }
 
 fn guard_bytes(guard: &Guard) -> usize {

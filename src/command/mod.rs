@@ -7,9 +7,11 @@
 
 mod escape;
 pub mod definition;
+pub mod keyspace;
 pub mod limits;
 pub mod membership;
 pub mod codec;
 
-pub use self::definition::{Command, Condition, Guard, SessionId, StateCheck};
+pub use self::definition::{Command, Condition, Guard, ReservedBatch, SessionId, StateCheck};
 pub(crate) use self::escape::Escaped;
+pub use self::keyspace::{RESERVED_PREFIX, is_reserved, reserved_key};

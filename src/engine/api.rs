@@ -7,8 +7,8 @@ use bytes::Bytes;
 
 use super::read_context::ReadContext;
 use super::submission::{Callback, Submission};
-use crate::command::{Command, Condition, Guard};
-use crate::error::Result;
+use crate::command::{Command, Condition, Guard, is_reserved};
+use crate::error::{Error, Result};
 use crate::state::{ApplyOutcome, OwnedScan, StateView, Value, Versioned};
 use crate::types::Version;
 
@@ -97,9 +97,10 @@ pub trait KvEngine: Send + Sync {
     /// The value of a key; `None` when it is not there.
     ///
     /// # Errors
-    /// Those of [`Self::view`]; `Corrupt`, `Io` when a table cannot be read, which holds for all
+    /// Those of [`Self::view`]; `ReservedKey`; `Corrupt`, `Io` when a table cannot be read, which holds for all
     /// reads of rows.
     fn get(&self, key: &[u8]) -> Result<Option<Value>> {
+        refuse_reserved(key)?;
         Ok(self.view(ReadContext::default())?.get(key)?)
     }
 
@@ -108,6 +109,7 @@ pub trait KvEngine: Send + Sync {
     /// # Errors
     /// Those of [`Self::view`].
     fn get_versioned(&self, key: &[u8]) -> Result<Option<Versioned>> {
+        refuse_reserved(key)?;
         Ok(self.view(ReadContext::default())?.get_versioned(key)?)
     }
 
@@ -116,6 +118,7 @@ pub trait KvEngine: Send + Sync {
     /// # Errors
     /// Those of [`Self::view`].
     fn contains(&self, key: &[u8]) -> Result<bool> {
+        refuse_reserved(key)?;
         Ok(self.view(ReadContext::default())?.contains(key)?)
     }
 
@@ -125,6 +128,7 @@ pub trait KvEngine: Send + Sync {
     /// # Errors
     /// Those of [`Self::view`].
     fn get_prefix(&self, prefix: &[u8]) -> Result<Vec<(Bytes, Value)>> {
+        refuse_reserved(prefix)?;
         Ok(self.view(ReadContext::default())?.rows_with_prefix(prefix)?)
     }
 
@@ -155,6 +159,12 @@ pub trait KvEngine: Send + Sync {
     fn is_empty(&self) -> Result<bool> {
         Ok(self.view(ReadContext::default())?.is_empty())
     }
+}
+
+/// Refuses a key, or a prefix, of the reserved keyspace.
+#[inline]
+pub(super) fn refuse_reserved(key: &[u8]) -> Result<()> {
+    if is_reserved(key) { Err(Error::ReservedKey) } else { Ok(()) }
 }
 
 impl<E: KvEngine + ?Sized> KvEngine for Arc<E> {

@@ -166,9 +166,13 @@ pub(crate) fn purpose_of(command: &Command) -> Purpose {
         | Command::CloseSession { .. }
         | Command::Check { .. } => Purpose::Relieve,
         Command::InSession { command, .. } => purpose_of(command),
-        Command::Batch { commands, .. } => {
-            let sets = commands.iter().any(|command| purpose_of(command) == Purpose::Grow);
-            if sets { Purpose::Grow } else { Purpose::Relieve }
-        }
+        Command::Reserved(batch) => purpose_of_all(&batch.commands),
+        Command::Batch { commands, .. } => purpose_of_all(commands),
     }
+}
+
+/// Whether any of the commands needs room.
+fn purpose_of_all(commands: &[Command]) -> Purpose {
+    let sets = commands.iter().any(|command| purpose_of(command) == Purpose::Grow);
+    if sets { Purpose::Grow } else { Purpose::Relieve }
 }

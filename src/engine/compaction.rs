@@ -123,7 +123,7 @@ fn freeze(machine: &Machine, frozen: &mut Option<Frozen>) {
         last,
         timestamp: view.timestamp(),
         membership: membership_bytes(replica.membership.as_ref()),
-        keys: view.len() as u64,
+        keys: view.keys_of_all(),
         live_bytes: view.live_bytes(),
         ..ManifestHead::default()
     };
@@ -254,7 +254,7 @@ fn tell(machine: &Machine, report: &mut CompactionReport) {
     let last = tables.manifest_head().map(|head| head.last.index);
     report.version = Version::from(last.unwrap_or(LogIndex(0)));
     let view = machine.replica.read().kv.view();
-    report.rows = view.len() as u64;
+    report.rows = view.keys_of_all();
     report.tables = set.tables().count();
     report.table_bytes = set.bytes();
     metrics::counter!(crate::metrics::COMPACTIONS_TOTAL, "result" => "done").increment(1);

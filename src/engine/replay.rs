@@ -213,7 +213,7 @@ pub(crate) fn checkpoint(head: Option<&ManifestHead>, tables: Arc<TableSet>) -> 
         last_timestamp: head.timestamp,
         sessions,
         sum,
-    });
+    })?;
     let membership = match &*head.membership {
         [] => None,
         payload => Some(codec::decode_membership(payload).map_err(undecodable)?),

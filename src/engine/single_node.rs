@@ -7,7 +7,7 @@ use std::thread::JoinHandle;
 
 use parking_lot::Mutex;
 
-use super::api::{KvEngine, SnapshotEngine};
+use super::api::{KvEngine, SnapshotEngine, refuse_reserved};
 use super::backup::{BackupOptions, BackupReport, Progress};
 use super::budget::marks_of;
 use super::commit_queue::CommitRules;
@@ -202,6 +202,20 @@ impl SingleNodeEngine {
         self.inner.set_threshold(bytes);
     }
 
+    /// As [`KvEngine::flush`], for callers that have not imported the trait.
+    ///
+    /// # Errors
+    /// `Poisoned`.
+    pub fn flush(&self) -> Result<()> {
+        Ok(self.inner.committer.machine.store.log().sync()?)
+    }
+
+    /// The machine that it runs on.
+    #[must_use]
+    pub fn env(&self) -> &Env {
+        &self.inner.committer.machine.env
+    }
+
     /// Counts and sizes.
     #[must_use]
     pub fn stats(&self) -> EngineStats {
@@ -309,6 +323,7 @@ impl KvEngine for SingleNodeEngine {
     }
 
     fn get(&self, key: &[u8]) -> Result<Option<Value>> {
+        refuse_reserved(key)?;
         let committer = &self.inner.committer;
         committer.machine.check_readable()?;
         // The disk is read without the lock: a writer would wait for it.
@@ -322,7 +337,7 @@ impl KvEngine for SingleNodeEngine {
     }
 
     fn flush(&self) -> Result<()> {
-        Ok(self.inner.committer.machine.store.log().sync()?)
+        Self::flush(self)
     }
 }
 

@@ -5,6 +5,7 @@ use bytes::Bytes;
 use super::check::Sum;
 use super::outcome::{Applied, Outcome};
 use super::view::StateView;
+use crate::command::keyspace::{is_within_reserved, touches_reserved};
 use crate::command::{Command, Condition, Guard};
 use crate::storage::error::StorageError;
 use crate::storage::index::{Index, Inserted};
@@ -44,13 +45,19 @@ pub(super) fn check(view: &StateView, command: &Command) -> Result<(), StorageEr
     match command {
         Command::Set { key, .. } | Command::Delete { key } => view.record(key).map(drop),
         Command::DeletePrefix { prefix } => {
-            let mut rows = view.cursor_prefix(prefix)?;
+            let (from, to) = prefix_range(prefix);
+            let bounds = (as_slice(&from), as_slice(&to));
+            let mut rows = view.cursor_of_all(bounds, Direction::Forward)?;
             while rows.next()?.is_some() {}
             Ok(())
         }
         Command::Batch { guards, commands } => {
             guards.iter().try_for_each(|guard| view.record(&guard.key).map(drop))?;
             commands.iter().try_for_each(|command| check(view, command))
+        }
+        Command::Reserved(batch) => {
+            batch.guards.iter().try_for_each(|guard| view.record(&guard.key).map(drop))?;
+            batch.commands.iter().try_for_each(|command| check(view, command))
         }
         // What it holds is a change, so this goes no deeper.
         Command::InSession { command, .. } => check(view, command),
@@ -67,6 +74,8 @@ pub(super) struct Changes<'a> {
     version: Version,
     timestamp: Timestamp,
     stale_bytes: u64,
+    /// Whether the keys are those of the reserved keyspace.
+    reserved: bool,
     /// The sum over all rows, where it is kept.
     sum: Option<&'a mut Sum>,
 }
@@ -78,13 +87,20 @@ impl<'a> Changes<'a> {
         (version, timestamp): (Version, Timestamp),
         sum: Option<&'a mut Sum>,
     ) -> Self {
-        Self { now, tail_bytes, version, timestamp, stale_bytes: 0, sum }
+        Self { now, tail_bytes, version, timestamp, stale_bytes: 0, reserved: false, sum }
     }
 
     /// Makes a change. A set that changed nothing tells which version and stamp the key keeps.
     pub(super) fn all(mut self, command: Command) -> Result<Applied, StorageError> {
         let (mut version, mut timestamp) = (self.version, self.timestamp);
         let outcome = match command {
+            Command::Reserved(batch) if is_within_reserved(&batch) => {
+                self.reserved = true;
+                self.batch(&batch.guards, batch.commands)?
+            }
+            Command::Reserved(_) => Outcome::ReservedKey,
+            // Checked here too, so that whoever brings a command past validation reaches nothing.
+            plain if touches_reserved(&plain) => Outcome::ReservedKey,
             Command::Batch { guards, commands } => self.batch(&guards, commands)?,
             Command::Set { key, value } => match self.set(key, value)? {
                 None => Outcome::Applied,
@@ -169,7 +185,7 @@ impl<'a> Changes<'a> {
             }
         }
         match old {
-            None => self.now.keys += 1,
+            None => self.count_up(),
             Some(old) => self.retire(key_bytes + old.value_bytes() as u64),
         }
         Ok(None)
@@ -183,7 +199,7 @@ impl<'a> Changes<'a> {
             sum.take_away(record_sum(&key, &old));
         }
         self.retire(row_bytes(&key, &old));
-        self.now.keys -= 1;
+        self.count_down(1);
         self.remove(key);
         Ok(Outcome::Removed { keys: 1 })
     }
@@ -192,7 +208,11 @@ impl<'a> Changes<'a> {
         // Everything is read before anything is changed.
         let (from, to) = prefix_range(prefix);
         let bounds = (as_slice(&from), as_slice(&to));
-        let mut rows = self.now.cursor::<&[u8]>(bounds, Direction::Forward)?;
+        let mut rows = if self.reserved {
+            self.now.cursor_of_all(bounds, Direction::Forward)?
+        } else {
+            self.now.cursor::<&[u8]>(bounds, Direction::Forward)?
+        };
         let mut keys = Vec::new();
         let mut bytes = 0;
         let mut removed = Sum::default();
@@ -211,7 +231,7 @@ impl<'a> Changes<'a> {
         }
         let removed = keys.len() as u64;
         self.retire(bytes);
-        self.now.keys -= removed;
+        self.count_down(removed);
         if removed > 0 && self.now.keys == 0 && self.now.is_tail_only() {
             self.now.tail = Index::default();
             *self.tail_bytes = 0;
@@ -221,6 +241,16 @@ impl<'a> Changes<'a> {
             }
         }
         Ok(Outcome::Removed { keys: removed })
+    }
+
+    fn count_up(&mut self) {
+        self.now.keys += 1;
+        self.now.reserved_keys += u64::from(self.reserved);
+    }
+
+    fn count_down(&mut self, keys: u64) {
+        self.now.keys -= keys;
+        self.now.reserved_keys -= if self.reserved { keys } else { 0 };
     }
 
     /// Takes a key out of the tail, or hides what layers below may have of it.

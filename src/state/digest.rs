@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::reserved::EVERYTHING;
 use super::sessions::{Session, SessionAnswer, Sessions};
 use super::view::StateView;
 use crate::storage::error::StorageError;
@@ -36,7 +37,7 @@ impl StateDigest {
         hasher.update(&applied.to_le_bytes());
         hasher.update(&view.timestamp().0.to_le_bytes());
         update_with_sessions(&mut hasher, view.sessions());
-        let mut rows = view.cursor::<&[u8]>(.., Direction::Forward)?;
+        let mut rows = view.cursor_of_all(EVERYTHING, Direction::Forward)?;
         while let Some(row) = rows.next()? {
             hasher.update(&length(row.key));
             hasher.update(&length(row.value));

@@ -6,10 +6,11 @@ use super::changes::{Changes, check, tail_bytes_of};
 use super::check::{Sum, Tracker};
 use super::digest::StateDigest;
 use super::outcome::{Applied, CheckResult, Outcome};
+use super::reserved::EVERYTHING;
 use super::run::{Logged, NotInOrder, Order, Run};
 use super::sessions::{Admission, Place, Sessions};
 use super::view::StateView;
-use crate::command::{Command, SessionId, StateCheck};
+use crate::command::{Command, SessionId, StateCheck, is_reserved};
 use crate::storage::error::StorageError;
 use crate::storage::index::Index;
 use crate::storage::record::{Direction, Record};
@@ -77,12 +78,14 @@ impl KvState {
         Self::default()
     }
 
-    /// The state that a checkpoint holds. O(1).
-    #[must_use]
-    pub fn from_checkpoint(checkpoint: Checkpoint) -> Self {
+    /// The state that a checkpoint holds. Costs reading the reserved rows, to count them.
+    ///
+    /// # Errors
+    /// `Corrupt`, `Io` when a table with reserved rows cannot be read.
+    pub fn from_checkpoint(checkpoint: Checkpoint) -> Result<Self, StorageError> {
         let Checkpoint { tables, keys, live_bytes, last_applied, last_timestamp, sessions, sum } =
             checkpoint;
-        let now = StateView {
+        let mut now = StateView {
             base: tables,
             keys,
             live_bytes,
@@ -91,7 +94,8 @@ impl KvState {
             sessions,
             ..StateView::default()
         };
-        Self { now, tracker: sum.map(Tracker::new), ..Self::default() }
+        now.reserved_keys = now.reserved().count()?;
+        Ok(Self { now, tracker: sum.map(Tracker::new), ..Self::default() })
     }
 
     /// Sets the tail aside, to be written to a table, and begins a new one. O(1). Does nothing
@@ -400,15 +404,17 @@ impl KvState {
         let now = &self.now;
         now.tail.validate();
         now.frozen.validate();
-        let (mut keys, mut live_bytes) = (0, 0);
-        let mut rows = now.cursor::<&[u8]>(.., Direction::Forward)?;
+        let (mut keys, mut reserved, mut live_bytes) = (0, 0, 0);
+        let mut rows = now.cursor_of_all(EVERYTHING, Direction::Forward)?;
         while let Some(row) = rows.next()? {
             keys += 1;
+            reserved += u64::from(is_reserved(row.key));
             live_bytes += (row.key.len() + row.value.len()) as u64;
             assert!(Some(row.version) <= now.version(), "a row from the future");
             assert!(row.timestamp <= now.last_timestamp, "a stamp from the future");
         }
         assert_eq!(now.keys, keys, "keys");
+        assert_eq!(now.reserved_keys, reserved, "reserved keys");
         assert_eq!(now.live_bytes, live_bytes, "live bytes");
         let sizes = now.tail.iter().map(|(key, record)| tail_bytes_of(key, record));
         assert_eq!(self.tail_bytes, sizes.sum::<u64>(), "bytes of the tail");
@@ -427,7 +433,7 @@ impl KvState {
 /// The sum over all rows. O(n).
 fn sum_of(view: &StateView) -> Result<Sum, StorageError> {
     let mut sum = Sum::default();
-    let mut rows = view.cursor::<&[u8]>(.., Direction::Forward)?;
+    let mut rows = view.cursor_of_all(EVERYTHING, Direction::Forward)?;
     while let Some(row) = rows.next()? {
         sum.add(Sum::of_row(row.key, row.value, row.version, row.timestamp));
     }

@@ -26,6 +26,9 @@ pub enum Outcome {
         /// The version of the guard's key; `None` if it does not exist.
         found: Option<Version>,
     },
+    /// The command is of one keyspace and names a key of the other; nothing was changed. Whoever
+    /// proposes refuses such a command, so that this is told only of what went around it.
+    ReservedKey,
     /// The session is open. One that was open already is [`Unchanged`](Self::Unchanged).
     SessionOpened,
     /// The session was open and is closed.
@@ -60,6 +63,7 @@ impl Outcome {
         !matches!(
             self,
             Self::GuardFailed { .. }
+                | Self::ReservedKey
                 | Self::SessionExpired
                 | Self::RequestTooOld
                 | Self::Checked(CheckResult::Different)
@@ -86,6 +90,7 @@ impl Outcome {
             Self::NotFound => [3, 0, 0],
             Self::GuardFailed { guard, found: None } => [4, guard as u64, 0],
             Self::GuardFailed { guard, found: Some(version) } => [5, guard as u64, version.0],
+            Self::ReservedKey => [6, 0, 0],
             Self::SessionOpened
             | Self::SessionClosed
             | Self::SessionExpired
@@ -103,6 +108,7 @@ impl Outcome {
             [2, keys, 0] if keys > 0 => Self::Removed { keys },
             [3, 0, 0] => Self::NotFound,
             [4, guard, 0] => Self::GuardFailed { guard: usize::try_from(guard).ok()?, found: None },
+            [6, 0, 0] => Self::ReservedKey,
             [5, guard, version] => {
                 let found = Some(Version(version));
                 Self::GuardFailed { guard: usize::try_from(guard).ok()?, found }
@@ -166,6 +172,15 @@ impl ApplyOutcome {
     #[must_use]
     pub fn is_applied(&self) -> bool {
         self.outcome.is_applied()
+    }
+
+    /// The first guard that did not hold, counting from 0; `None` when all did.
+    #[must_use]
+    pub fn failed_guard(&self) -> Option<usize> {
+        match self.outcome {
+            Outcome::GuardFailed { guard, .. } => Some(guard),
+            _ => None,
+        }
     }
 
     /// Whether a key changed: see [`Outcome::changed`].

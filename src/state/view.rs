@@ -9,6 +9,7 @@ use bytes::Bytes;
 use super::cursor::{Cursor, Layers};
 use super::sessions::Sessions;
 use super::value::{Value, Versioned};
+use crate::command::keyspace::{RESERVED_PREFIX, is_reserved};
 use crate::storage::error::StorageError;
 use crate::storage::index::Index;
 use crate::storage::prefix_index::{as_slice, prefix_range};
@@ -31,7 +32,10 @@ pub struct StateView {
     pub(super) frozen: Index<Record>,
     /// Everything before.
     pub(super) base: Arc<TableSet>,
+    /// Of both keyspaces.
     pub(super) keys: u64,
+    /// How many of them are reserved.
+    pub(super) reserved_keys: u64,
     pub(super) last_applied: Option<LogIndex>,
     pub(super) last_timestamp: Timestamp,
     pub(super) live_bytes: u64,
@@ -54,6 +58,7 @@ impl Default for StateView {
             frozen: Index::new(),
             base: TableSet::empty(),
             keys: 0,
+            reserved_keys: 0,
             last_applied: None,
             last_timestamp: Timestamp::default(),
             live_bytes: 0,
@@ -62,7 +67,7 @@ impl Default for StateView {
     }
 }
 
-fn versioned(record: Record) -> Option<Versioned> {
+pub(super) fn versioned(record: Record) -> Option<Versioned> {
     let Record { value, version, timestamp } = record;
     Some(Versioned { value: Value::from(value?), version, timestamp })
 }
@@ -84,6 +89,9 @@ impl StateView {
     /// As [`Self::get`], without ever waiting for the disk.
     #[must_use]
     pub fn get_resident(&self, key: &[u8]) -> Resident {
+        if is_reserved(key) {
+            return Resident::Known(None);
+        }
         if let Some(record) = self.in_memory(key) {
             return Resident::Known(record.value.clone().map(Value::from));
         }
@@ -102,6 +110,9 @@ impl StateView {
     /// # Errors
     /// Those of [`Self::get`].
     pub fn get_versioned(&self, key: &[u8]) -> Result<Option<Versioned>, StorageError> {
+        if is_reserved(key) {
+            return Ok(None);
+        }
         Ok(self.record(key)?.and_then(versioned))
     }
 
@@ -110,7 +121,7 @@ impl StateView {
     /// # Errors
     /// Those of [`Self::get`].
     pub fn contains(&self, key: &[u8]) -> Result<bool, StorageError> {
-        Ok(self.record(key)?.is_some_and(|record| !record.is_tombstone()))
+        Ok(!is_reserved(key) && self.record(key)?.is_some_and(|record| !record.is_tombstone()))
     }
 
     /// The newest record of `key` in any layer.
@@ -147,16 +158,22 @@ impl StateView {
         self.frozen.is_empty() && self.base.is_empty()
     }
 
-    /// Number of keys. O(1).
+    /// Number of keys, without reserved ones. O(1).
     #[must_use]
     pub fn len(&self) -> usize {
-        usize::try_from(self.keys).unwrap_or(usize::MAX)
+        usize::try_from(self.keys - self.reserved_keys).unwrap_or(usize::MAX)
+    }
+
+    /// Number of keys of both keyspaces. O(1).
+    #[must_use]
+    pub fn keys_of_all(&self) -> u64 {
+        self.keys
     }
 
     /// Whether there is no key. O(1).
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.keys == 0
+        self.keys == self.reserved_keys
     }
 
     /// The last entry applied; `None` before the first.
@@ -177,7 +194,7 @@ impl StateView {
         self.last_timestamp
     }
 
-    /// Bytes of all keys and values, without what holding them costs. O(1).
+    /// Bytes of all keys and values, reserved ones included, without what holding them costs. O(1).
     #[must_use]
     pub fn live_bytes(&self) -> u64 {
         self.live_bytes
@@ -228,7 +245,37 @@ impl StateView {
     ) -> Result<Cursor<'_>, StorageError> {
         let from = bounds.start_bound().map(AsRef::as_ref);
         let to = bounds.end_bound().map(AsRef::as_ref);
-        Cursor::new(self.layers(), (from, to), direction)
+        self.cursor_of_all(self.plain(from, to), direction)
+    }
+
+    /// As [`Self::cursor`], of both keyspaces.
+    pub(super) fn cursor_of_all(
+        &self,
+        bounds: (Bound<&[u8]>, Bound<&[u8]>),
+        direction: Direction,
+    ) -> Result<Cursor<'_>, StorageError> {
+        Cursor::new(self.layers(), bounds, direction)
+    }
+
+    /// The part of these bounds that is not reserved. Where nothing is, that is all of it.
+    fn plain<'a>(
+        &self,
+        from: Bound<&'a [u8]>,
+        to: Bound<&'a [u8]>,
+    ) -> (Bound<&'a [u8]>, Bound<&'a [u8]>) {
+        let beyond = |bound: &Bound<&[u8]>| match bound {
+            Bound::Included(key) | Bound::Excluded(key) => is_reserved(key),
+            Bound::Unbounded => false,
+        };
+        if self.reserved_keys == 0 {
+            (from, to)
+        } else if beyond(&from) {
+            (Bound::Included(RESERVED_PREFIX), Bound::Excluded(RESERVED_PREFIX))
+        } else if beyond(&to) || matches!(to, Bound::Unbounded) {
+            (from, Bound::Excluded(RESERVED_PREFIX))
+        } else {
+            (from, to)
+        }
     }
 
     /// All rows whose keys begin with `prefix`, in key order. The fastest way to have them all.
@@ -250,7 +297,7 @@ impl StateView {
     /// `Corrupt`, `Io` when a table cannot be read.
     pub fn cursor_prefix(&self, prefix: &[u8]) -> Result<Cursor<'_>, StorageError> {
         let (from, to) = prefix_range(prefix);
-        Cursor::new(self.layers(), (as_slice(&from), as_slice(&to)), Direction::Forward)
+        self.cursor_of_all(self.plain(as_slice(&from), as_slice(&to)), Direction::Forward)
     }
 }
 
@@ -284,6 +331,13 @@ pub struct Rows<'a> {
 
 impl<'a> Rows<'a> {
     fn new(view: &'a StateView, (from, to): (Bound<Bytes>, Bound<Bytes>)) -> Self {
+        let copied = |bound: Bound<&[u8]>| bound.map(Bytes::copy_from_slice);
+        let (from, to) = if view.reserved_keys == 0 {
+            (from, to)
+        } else {
+            let (from, to) = view.plain(as_slice(&from), as_slice(&to));
+            (copied(from), copied(to))
+        };
         let is_over = is_empty(&from, &to);
         Self { view, from, to, front: None, back: None, is_over }
     }

@@ -43,6 +43,9 @@ pub enum DecodeError {
     /// A batch stands within a batch.
     #[error("a batch contains a batch")]
     NestedBatch,
+    /// What follows the tag of a batch in the reserved keyspace is not a batch.
+    #[error("a reserved batch is not a batch")]
+    NotABatch,
     /// An address is not UTF-8.
     #[error("an address is not UTF-8")]
     NotUtf8,

@@ -14,9 +14,10 @@
 //! | `DeletePrefix` | 2 | prefix: bytes |
 //! | `Batch` | 3 | guards: list of guard, commands: list of command with tag 0, 1 or 2 |
 //! | `OpenSession` | 4 | session: 16 bytes |
-//! | `InSession` | 5 | session: 16 bytes, request: `u64`, then a command with tag 0 to 3 |
+//! | `InSession` | 5 | session: 16 bytes, request: `u64`, then a command with tag 0 to 3, or 8 |
 //! | `CloseSession` | 6 | session: 16 bytes |
 //! | `Check` | 7 | index: `u64`, then the byte 0, or the byte 1 and the digest: 16 bytes |
+//! | `Reserved` | 8 | a command with tag 3 |
 //!
 //! A guard is its key (bytes), then a condition:
 //!
@@ -75,6 +76,10 @@ const OPEN_SESSION_TAG: u32 = 4;
 const IN_SESSION_TAG: u32 = 5;
 const CLOSE_SESSION_TAG: u32 = 6;
 const CHECK_TAG: u32 = 7;
+/// Tag that stands before a batch of the reserved keyspace.
+const RESERVED_TAG: u32 = 8;
+/// Bytes of a session's name and of a request's number.
+const IN_SESSION_BYTES: usize = 24;
 
 /// Little-endian, fixed-width numbers, and a limit on every decode.
 const CONFIG: Configuration<LittleEndian, Fixint, Limit<ENTRY_BYTES_HARD_MAX>> =
@@ -178,6 +183,10 @@ fn write_change(command: &Command, head: &mut Vec<u8>) {
             head.extend_from_slice(key);
             head.extend_from_slice(&(value.len() as u64).to_le_bytes());
         }
+        Command::Reserved(batch) => {
+            head.extend_from_slice(&RESERVED_TAG.to_le_bytes());
+            write(&CommandWire::from(batch.as_ref()), head);
+        }
         other => write(&CommandWire::from(other), head),
     }
 }
@@ -196,8 +205,10 @@ pub fn decode(payload: &Bytes, entry_bytes_max: usize) -> Result<Command, Decode
     Ok(match tag {
         OPEN_SESSION_TAG => Command::OpenSession { session: SessionId(read(fields)?) },
         IN_SESSION_TAG => {
-            let (session, request, change): (_, _, CommandWire<'_>) = read(fields)?;
-            let command = Box::new(change.into_command(payload)?);
+            let (named, change) =
+                fields.split_at_checked(IN_SESSION_BYTES).ok_or(DecodeError::UnexpectedEnd)?;
+            let (session, request) = read(named)?;
+            let command = Box::new(read_change(change, payload)?);
             Command::InSession { session: SessionId(session), request, command }
         }
         CLOSE_SESSION_TAG => Command::CloseSession { session: SessionId(read(fields)?) },
@@ -205,8 +216,18 @@ pub fn decode(payload: &Bytes, entry_bytes_max: usize) -> Result<Command, Decode
             let (index, digest): (_, Option<_>) = read(fields)?;
             Command::Check { index: LogIndex(index), digest: digest.map(StateCheck) }
         }
-        _ => return read::<CommandWire<'_>>(content)?.into_command(payload),
+        _ => return read_change(content, payload),
     })
+}
+
+/// A change of the state, which is all of `content`.
+fn read_change(content: &[u8], payload: &Bytes) -> Result<Command, DecodeError> {
+    match content.split_first_chunk::<4>() {
+        Some((tag, batch)) if u32::from_le_bytes(*tag) == RESERVED_TAG => {
+            read::<CommandWire<'_>>(batch)?.into_reserved(payload)
+        }
+        _ => read::<CommandWire<'_>>(content)?.into_command(payload),
+    }
 }
 
 /// The payload of a membership.

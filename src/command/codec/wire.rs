@@ -13,7 +13,7 @@ use bincode::{BorrowDecode, Encode};
 use bytes::Bytes;
 
 use super::error::DecodeError;
-use crate::command::definition::{Command, Condition, Guard};
+use crate::command::definition::{Command, Condition, Guard, ReservedBatch};
 use crate::command::membership::{Membership, Peer};
 use crate::types::{NodeId, RandomId, Version};
 
@@ -133,6 +133,15 @@ impl<'a> From<&'a Command> for CommandWire<'a> {
     }
 }
 
+impl<'a> From<&'a ReservedBatch> for CommandWire<'a> {
+    fn from(batch: &'a ReservedBatch) -> Self {
+        Self::Batch {
+            guards: batch.guards.iter().map(GuardWire::from).collect(),
+            commands: batch.commands.iter().map(SingleWire::from).collect(),
+        }
+    }
+}
+
 impl<'a> From<&'a Command> for SingleWire<'a> {
     fn from(command: &'a Command) -> Self {
         match command {
@@ -176,6 +185,18 @@ impl CommandWire<'_> {
                     .collect::<Result<_, _>>()?,
             },
         })
+    }
+}
+
+impl CommandWire<'_> {
+    /// As [`Self::into_command`], of what stands behind the tag of a reserved batch.
+    pub(super) fn into_reserved(self, payload: &Bytes) -> Result<Command, DecodeError> {
+        match self.into_command(payload)? {
+            Command::Batch { guards, commands } => {
+                Ok(Command::Reserved(Box::new(ReservedBatch { guards, commands })))
+            }
+            _ => Err(DecodeError::NotABatch),
+        }
     }
 }
 

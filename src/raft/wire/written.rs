@@ -67,6 +67,7 @@ impl Wire for Outcome {
                 9u8.put(to);
                 result.put(to);
             }
+            Self::ReservedKey => 10u8.put(to),
         }
     }
 
@@ -86,6 +87,7 @@ impl Wire for Outcome {
             7 => Self::SessionExpired,
             8 => Self::RequestTooOld,
             9 => Self::Checked(Wire::take(from)?),
+            10 => Self::ReservedKey,
             found => return Err(WireError::UnknownTag { what: "outcome", found }),
         })
     }

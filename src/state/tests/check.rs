@@ -219,7 +219,8 @@ fn a_checkpoint_with_a_sum_goes_on_from_it() {
         last_timestamp: Timestamp(10),
         sessions: Sessions::default(),
         sum: state.sum(),
-    });
+    })
+    .unwrap();
     assert_eq!(again.state_check(), state.state_check());
     assert_eq!(KvState::new().sum(), None);
 }

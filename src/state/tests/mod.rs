@@ -2,6 +2,7 @@
 
 mod check;
 mod model;
+mod reserved;
 mod sessions;
 
 use std::ops::Bound;

@@ -117,6 +117,7 @@ fn every_variant_of_an_answer_reads_back() {
         applied(Outcome::SessionClosed),
         applied(Outcome::SessionExpired),
         applied(Outcome::RequestTooOld),
+        applied(Outcome::ReservedKey),
         applied(Outcome::Checked(CheckResult::Equal)),
         applied(Outcome::Checked(CheckResult::Unknown)),
         failed(WriteFailure::NotLeader { leader: None }),
