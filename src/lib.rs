@@ -46,6 +46,7 @@
 //!
 //! # Features
 //!
+//! * `auth` (default): users, passwords, API keys and roles: `AuthService`.
 //! * `cli` (default): the command line tool `htkvctl`.
 //! * `raft` (default): several voters, with openraft and with it an asynchronous runtime (tokio).
 //! * `zstd` (default): tables compressed with Zstandard, whose library is C: it takes a C compiler.
@@ -66,7 +67,14 @@ pub mod replication;
 #[cfg(feature = "raft")]
 pub mod raft;
 pub mod kv_store;
+#[cfg(feature = "auth")]
+pub mod auth;
 
+#[cfg(feature = "auth")]
+pub use auth::{
+    AesGcmEncryptor, ApiKeyRecord, ApiToken, Argon2SecretHasher, AuthService, BcryptSecretHasher,
+    EnvelopeEncryptor, SecretHasher, UserRecord,
+};
 pub use command::{Command, Condition, Guard};
 pub use config::{Compression, StoreConfig};
 pub use engine::backup::{BackupOptions, BackupReport, restore};

@@ -97,8 +97,8 @@ pub trait KvEngine: Send + Sync {
     /// The value of a key; `None` when it is not there.
     ///
     /// # Errors
-    /// Those of [`Self::view`]; `ReservedKey`; `Corrupt`, `Io` when a table cannot be read, which holds for all
-    /// reads of rows.
+    /// Those of [`Self::view`]; `ReservedKey`; `Corrupt`, `Io` when a table cannot be read, which
+    /// holds for all reads of rows.
     fn get(&self, key: &[u8]) -> Result<Option<Value>> {
         refuse_reserved(key)?;
         Ok(self.view(ReadContext::default())?.get(key)?)

@@ -70,7 +70,7 @@ impl Reserved<'_> {
     }
 
     /// How many rows. Reads all of them.
-    pub(super) fn count(&self) -> Result<u64, StorageError> {
+    pub(super) fn count(self) -> Result<u64, StorageError> {
         let bounds = (Bound::Included(RESERVED_PREFIX), Bound::Unbounded);
         let mut rows = self.0.cursor_of_all(bounds, Direction::Forward)?;
         let mut count = 0;

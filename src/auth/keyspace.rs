@@ -1,0 +1,58 @@
+//! Where auth's records stand in the reserved keyspace.
+
+use bytes::Bytes;
+
+use crate::command::reserved_key;
+
+fn key(parts: &[&str]) -> Bytes {
+    reserved_key(parts.concat().as_bytes())
+}
+
+pub(super) fn user(id: &str) -> Bytes {
+    key(&["auth/user/", id])
+}
+
+pub(super) fn user_by_name(name: &str) -> Bytes {
+    key(&["auth/user_by_name/", name])
+}
+
+pub(super) fn api_key(id: &str) -> Bytes {
+    key(&["auth/apikey/", id])
+}
+
+pub(super) fn api_key_by_user(user: &str, id: &str) -> Bytes {
+    key(&["auth/apikey_by_user/", user, "/", id])
+}
+
+pub(super) fn api_key_used(id: &str) -> Bytes {
+    key(&["auth/apikey_used/", id])
+}
+
+pub(super) fn role(name: &str) -> Bytes {
+    key(&["auth/role/", name])
+}
+
+/// Failed logins of a user.
+pub(super) fn failures(user: &str) -> Bytes {
+    key(&["auth/failures/", user])
+}
+
+/// Rows of the audit trail in order: the number has twenty digits.
+pub(super) fn audit(number: u64) -> Bytes {
+    key(&["auth/audit/", &format!("{number:020}")])
+}
+
+/// How far the audit trail goes.
+pub(super) fn audit_head() -> Bytes {
+    key(&["auth/audit_head"])
+}
+
+/// What this store's secrets are bound to, and the secret that keys of it are derived from.
+pub(super) fn realm() -> Bytes {
+    key(&["auth/realm"])
+}
+
+/// Where every row of the audit trail stands.
+pub(super) fn audit_prefix() -> Bytes {
+    key(&["auth/audit/"])
+}
