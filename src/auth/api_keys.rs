@@ -1,20 +1,22 @@
 //! API keys: issue, check, list, revoke.
 
-use subtle::ConstantTimeEq;
-
+use super::changes::Change;
 use super::envelope::{EnvelopeEncryptor, derive};
 use super::hasher::SecretHasher;
 use super::keyspace;
+use super::lookup::{api_key_ids, find, user_by_id};
 use super::records::{ApiKeyRecord, UserRecord};
-use super::service::{AuthService, Change};
+use super::service::AuthService;
+use super::stored_hash::StoredHash;
 use super::token::{self, ApiToken};
 use super::users::no_such_user;
 use crate::command::{Command, Guard};
-use crate::engine::{KvEngine, ReadContext};
+use crate::engine::KvEngine;
 use crate::error::Result;
 use crate::types::Timestamp;
 
-const KIND: &str = "api key";
+/// What keys are called where their metadata is bound to its place.
+pub(super) const KIND: &str = "api key";
 /// A use is written down at most once in so long.
 const USED_EVERY_MICROS: u64 = 60_000_000;
 /// Keys whose last use is remembered, so that it is not written again too soon.
@@ -46,12 +48,20 @@ impl<E: KvEngine, H: SecretHasher, C: EnvelopeEncryptor> AuthService<E, H, C> {
         let (id, key_id) = self.new_id()?;
         let secret = self.secret()?;
         let secret_hash = self.hash_of_secret(&key_id, &secret)?;
-        let metadata = self.seal(KIND, &key_id, metadata)?;
+        let place = self.realm()?.metadata_place(KIND, &key_id, 1);
+        let metadata = self.seal(&place, metadata)?;
         let (created_at, owner_id) = (self.now()?, owner_id.to_owned());
-        let record =
-            ApiKeyRecord { key_id, owner_id, secret_hash, created_at, expires_at, metadata };
-        self.change(|| {
-            self.user_by_id(&record.owner_id)?.ok_or_else(no_such_user)?;
+        let record = ApiKeyRecord {
+            key_id,
+            owner_id,
+            secret_hash,
+            created_at,
+            expires_at,
+            metadata_version: 1,
+            metadata,
+        };
+        self.change(|view| {
+            user_by_id(view, &record.owner_id)?.ok_or_else(no_such_user)?;
             let (id, owner) = (&record.key_id, &record.owner_id);
             let change = Change {
                 guards: vec![
@@ -80,13 +90,13 @@ impl<E: KvEngine, H: SecretHasher, C: EnvelopeEncryptor> AuthService<E, H, C> {
     pub fn authenticate_api_key(&self, token: &str) -> Result<Option<ApiKeyRecord>> {
         let Some((id, secret)) = token::parse(token) else { return Ok(None) };
         let computed = self.hash_of_secret(id, &secret)?;
-        let view = self.engine.view(ReadContext::Linearizable)?;
+        let view = self.view()?;
         let Some(row) = view.reserved().get(&keyspace::api_key(id))? else { return Ok(None) };
         let key = ApiKeyRecord::from_bytes(&row.value)?;
-        if !bool::from(computed.ct_eq(&key.secret_hash)) {
+        if computed != key.secret_hash {
             return Ok(None);
         }
-        let now = view.timestamp().max(self.env.clock.now());
+        let now = view.timestamp().max(self.shared.env.clock.now());
         let Some(owner) = view.reserved().get(&keyspace::user(&key.owner_id))? else {
             return Ok(None);
         };
@@ -103,8 +113,8 @@ impl<E: KvEngine, H: SecretHasher, C: EnvelopeEncryptor> AuthService<E, H, C> {
     /// # Errors
     /// Those of a write.
     pub fn revoke_api_key(&self, key_id: &str) -> Result<bool> {
-        self.change(|| {
-            let Some(found) = self.find(&keyspace::api_key(key_id), ApiKeyRecord::from_bytes)?
+        self.change(|view| {
+            let Some(found) = find(view, &keyspace::api_key(key_id), ApiKeyRecord::from_bytes)?
             else {
                 return Ok((None, false));
             };
@@ -128,8 +138,8 @@ impl<E: KvEngine, H: SecretHasher, C: EnvelopeEncryptor> AuthService<E, H, C> {
     /// Those of a read.
     pub fn list_api_keys(&self, user_id: &str) -> Result<Vec<ApiKeyRecord>> {
         let mut found = Vec::new();
-        for id in self.api_key_ids(user_id)? {
-            let record = self.find(&keyspace::api_key(&id), ApiKeyRecord::from_bytes)?;
+        for id in api_key_ids(&self.view()?, user_id)? {
+            let record = find(&self.view()?, &keyspace::api_key(&id), ApiKeyRecord::from_bytes)?;
             found.extend(record.map(|found| found.record));
         }
         Ok(found)
@@ -140,7 +150,7 @@ impl<E: KvEngine, H: SecretHasher, C: EnvelopeEncryptor> AuthService<E, H, C> {
     /// # Errors
     /// Those of a read.
     pub fn api_key_last_used(&self, key_id: &str) -> Result<Option<Timestamp>> {
-        let view = self.engine.view(ReadContext::Linearizable)?;
+        let view = self.view()?;
         Ok(view.reserved().get(&keyspace::api_key_used(key_id))?.map(|row| row.timestamp))
     }
 
@@ -149,22 +159,18 @@ impl<E: KvEngine, H: SecretHasher, C: EnvelopeEncryptor> AuthService<E, H, C> {
     /// # Errors
     /// `UnknownKey`; `Crypto`: it was changed, or is another record's.
     pub fn decrypt_api_key_metadata(&self, key: &ApiKeyRecord) -> Result<Option<Vec<u8>>> {
-        self.open(KIND, &key.key_id, key.metadata.as_ref())
+        let place = self.realm()?.metadata_place(KIND, &key.key_id, key.metadata_version);
+        self.open(&place, key.metadata.as_ref())
     }
 
-    pub(super) fn api_key_ids(&self, user_id: &str) -> Result<Vec<String>> {
-        let prefix = keyspace::api_key_by_user(user_id, "");
-        self.find_all(&prefix, |_, id| Ok(String::from_utf8_lossy(id).into_owned()))
-    }
-
-    fn hash_of_secret(&self, id: &str, secret: &[u8; 32]) -> Result<[u8; 32]> {
+    fn hash_of_secret(&self, id: &str, secret: &[u8; 32]) -> Result<StoredHash<[u8; 32]>> {
         let key = self.realm()?.token_key;
-        derive(key.as_ref(), &[id.as_bytes(), secret]).map(|hash| *hash)
+        derive(key.as_ref(), &[id.as_bytes(), secret]).map(|hash| StoredHash::new(*hash))
     }
 
     /// Writes down that a key was used, unless that was done within the last minute.
     fn note_use(&self, id: &str, now: Timestamp) {
-        let mut used = self.used.lock();
+        let mut used = self.shared.used.lock();
         if used.get(id).is_some_and(|last| now.0.saturating_sub(last.0) < USED_EVERY_MICROS) {
             return;
         }
@@ -176,6 +182,6 @@ impl<E: KvEngine, H: SecretHasher, C: EnvelopeEncryptor> AuthService<E, H, C> {
         // A key that was revoked meanwhile gets no record.
         let guard = Guard::present(keyspace::api_key(id));
         let set = Command::set(keyspace::api_key_used(id), now.0.to_le_bytes().to_vec());
-        drop(self.engine.submit_async(Command::reserved([guard], [set])));
+        drop(self.shared.engine.submit_async(Command::reserved([guard], [set])));
     }
 }

@@ -1,12 +1,12 @@
 //! The audit trail: one row for each change, chained so that a removed or changed one is found.
 
-use bytes::Bytes;
 use subtle::ConstantTimeEq;
 
 use super::envelope::derive;
 use super::keyspace;
 use super::record_codec::{Reader, Writer, malformed};
 use crate::command::{Command, Guard};
+use crate::engine::{StateView, Versioned};
 use crate::error::{Error, Result};
 use crate::types::{Timestamp, Version};
 
@@ -31,14 +31,23 @@ pub struct AuditRow {
 }
 
 /// The end of the chain.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Head {
-    pub(super) number: u64,
-    pub(super) link: [u8; 32],
+    number: u64,
+    link: [u8; 32],
 }
 
+/// A head with the version and the stamp of the row that holds it.
+type HeadAt = (Head, Version, Timestamp);
+
 impl Head {
-    pub(super) fn from_bytes(bytes: &[u8]) -> Result<Self> {
+    /// That of a state; `None` before the first row.
+    pub(super) fn read(view: &StateView) -> Result<Option<HeadAt>> {
+        let Some(row) = view.reserved().get(&keyspace::audit_head())? else { return Ok(None) };
+        Ok(Some((Self::from_bytes(&row.value)?, row.version, row.timestamp)))
+    }
+
+    fn from_bytes(bytes: &[u8]) -> Result<Self> {
         let mut from = Reader::new(bytes, VERSION)?;
         let (number, link) = (from.number()?, from.bytes()?.try_into().map_err(|_| malformed())?);
         from.finish()?;
@@ -62,7 +71,7 @@ impl Head {
 /// The guard and the changes that append a row behind `head`, which was written at `at`.
 pub(super) fn append(
     key: &[u8],
-    head: Option<(Head, Version, Timestamp)>,
+    head: Option<HeadAt>,
     [actor, action, subject]: [&str; 3],
 ) -> Result<(Guard, [Command; 2])> {
     let guard = match &head {
@@ -81,31 +90,47 @@ pub(super) fn append(
     Ok((guard, sets))
 }
 
-/// Checks the whole trail up to `head` and gives its rows. `rows` are all of them, in order.
-pub(super) fn verify(
-    key: &[u8],
-    head: &Head,
-    rows: impl IntoIterator<Item = (Bytes, Vec<u8>, Version, Timestamp)>,
-) -> Result<Vec<AuditRow>> {
-    let (mut link, mut before) = (Head::default(), (Version(0), Timestamp(0)));
-    let mut found = Vec::new();
-    for (at, bytes, version, timestamp) in rows {
-        let broken = |number| Error::AuditBroken { number };
-        let number = link.number + 1;
-        let mut from = Reader::new(&bytes, VERSION).map_err(|_| broken(number))?;
-        let row = from.bytes().map_err(|_| broken(number))?;
-        let stored = from.bytes().map_err(|_| broken(number))?;
-        link = link.next(key, row, before)?;
-        if at != keyspace::audit(number) || !bool::from(link.link.ct_eq(stored)) {
-            return Err(broken(number));
+/// Follows the chain from its first row, and checks each.
+pub(super) struct Chain<'a> {
+    key: &'a [u8],
+    head: Head,
+    before: (Version, Timestamp),
+}
+
+impl<'a> Chain<'a> {
+    pub(super) fn new(key: &'a [u8]) -> Self {
+        Self { key, head: Head::default(), before: (Version(0), Timestamp(0)) }
+    }
+
+    /// The next row, which stands at `at`.
+    ///
+    /// # Errors
+    /// `AuditBroken`: a row before it is missing, or it is not what was written.
+    pub(super) fn follow(&mut self, at: &[u8], row: &Versioned) -> Result<AuditRow> {
+        let number = self.head.number + 1;
+        let broken = |_| Error::AuditBroken { number };
+        let mut from = Reader::new(&row.value, VERSION).map_err(broken)?;
+        let (bytes, stored) = (from.bytes().map_err(broken)?, from.bytes().map_err(broken)?);
+        from.finish().map_err(broken)?;
+        self.head = self.head.next(self.key, bytes, self.before)?;
+        if at != keyspace::audit(number) || !bool::from(self.head.link.ct_eq(stored)) {
+            return Err(Error::AuditBroken { number });
         }
-        let mut fields = Reader::new(row, VERSION)?;
+        self.before = (row.version, row.timestamp);
+        let mut fields = Reader::new(bytes, VERSION)?;
         let (actor, action, subject) = (fields.text()?, fields.text()?, fields.text()?);
-        found.push(AuditRow { number, actor, action, subject, version, timestamp });
-        before = (version, timestamp);
+        let (version, timestamp) = self.before;
+        Ok(AuditRow { number, actor, action, subject, version, timestamp })
     }
-    if link != *head {
-        return Err(Error::AuditBroken { number: link.number + 1 });
+
+    /// Holds what was followed against the head.
+    ///
+    /// # Errors
+    /// `AuditBroken`: rows behind the last one are missing.
+    pub(super) fn end(self, head: Option<HeadAt>) -> Result<()> {
+        let head = head.map_or_else(Head::default, |(head, ..)| head);
+        let is_whole =
+            head.number == self.head.number && bool::from(head.link.ct_eq(&self.head.link));
+        if is_whole { Ok(()) } else { Err(Error::AuditBroken { number: self.head.number + 1 }) }
     }
-    Ok(found)
 }

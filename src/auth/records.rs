@@ -3,7 +3,8 @@
 use std::fmt;
 
 use super::envelope::Envelope;
-use super::record_codec::{Reader, Writer};
+use super::record_codec::{Reader, Writer, malformed};
+use super::stored_hash::StoredHash;
 use crate::error::Result;
 use crate::types::Timestamp;
 
@@ -18,13 +19,15 @@ pub struct UserRecord {
     /// The name in its one spelling.
     pub username: String,
     /// The hash of the password, with its parameters.
-    pub(super) password_hash: String,
+    pub(super) password_hash: StoredHash<String>,
     /// The proposer's time when it was created.
     pub created_at: Timestamp,
     /// Whether the user may not log in and its keys are not accepted.
     pub disabled: bool,
     /// The names of the user's roles, ascending.
     pub roles: Vec<String>,
+    /// How often metadata was written: its encryption is bound to it.
+    pub(super) metadata_version: u64,
     /// Encrypted: see `AuthService::decrypt_user_metadata`.
     pub metadata: Option<Envelope>,
 }
@@ -42,9 +45,11 @@ impl fmt::Debug for UserRecord {
 impl UserRecord {
     pub(super) fn to_bytes(&self) -> Vec<u8> {
         let head = Writer::new(VERSION).bytes(self.user_id.as_bytes());
-        let head = head.bytes(self.username.as_bytes()).bytes(self.password_hash.as_bytes());
+        let head =
+            head.bytes(self.username.as_bytes()).bytes(self.password_hash.expose().as_bytes());
         let head = head.number(self.created_at.0).byte(u8::from(self.disabled));
         head.list(&self.roles, |to, role| to.bytes(role.as_bytes()))
+            .number(self.metadata_version)
             .option(self.metadata.as_ref(), |to, it| to.bytes(&it.to_bytes()))
             .finish()
     }
@@ -54,10 +59,11 @@ impl UserRecord {
         let record = Self {
             user_id: from.text()?,
             username: from.text()?,
-            password_hash: from.text()?,
+            password_hash: StoredHash::new(from.text()?),
             created_at: from.timestamp()?,
             disabled: from.flag()?,
             roles: from.list(Reader::text)?,
+            metadata_version: from.number()?,
             metadata: from.option(|from| Envelope::from_bytes(from.bytes()?))?,
         };
         from.finish()?;
@@ -74,11 +80,13 @@ pub struct ApiKeyRecord {
     /// Whose it is.
     pub owner_id: String,
     /// HMAC-SHA-256 of the secret under a key derived for this.
-    pub(super) secret_hash: [u8; 32],
+    pub(super) secret_hash: StoredHash<[u8; 32]>,
     /// The proposer's time when it was created.
     pub created_at: Timestamp,
     /// When it ends; `None`: never.
     pub expires_at: Option<Timestamp>,
+    /// How often metadata was written: its encryption is bound to it.
+    pub(super) metadata_version: u64,
     /// Encrypted: see `AuthService::decrypt_api_key_metadata`.
     pub metadata: Option<Envelope>,
 }
@@ -97,9 +105,10 @@ impl ApiKeyRecord {
     pub(super) fn to_bytes(&self) -> Vec<u8> {
         let head = Writer::new(VERSION).bytes(self.key_id.as_bytes());
         head.bytes(self.owner_id.as_bytes())
-            .bytes(&self.secret_hash)
+            .bytes(self.secret_hash.expose())
             .number(self.created_at.0)
             .option(self.expires_at.as_ref(), |to, at| to.number(at.0))
+            .number(self.metadata_version)
             .option(self.metadata.as_ref(), |to, it| to.bytes(&it.to_bytes()))
             .finish()
     }
@@ -109,9 +118,10 @@ impl ApiKeyRecord {
         let record = Self {
             key_id: from.text()?,
             owner_id: from.text()?,
-            secret_hash: from.bytes()?.try_into().map_err(|_| super::record_codec::malformed())?,
+            secret_hash: StoredHash::new(from.bytes()?.try_into().map_err(|_| malformed())?),
             created_at: from.timestamp()?,
             expires_at: from.option(Reader::timestamp)?,
+            metadata_version: from.number()?,
             metadata: from.option(|from| Envelope::from_bytes(from.bytes()?))?,
         };
         from.finish()?;
@@ -170,10 +180,11 @@ mod tests {
         let user = UserRecord {
             user_id: "id".to_owned(),
             username: "captain".to_owned(),
-            password_hash: "hash-canary".to_owned(),
+            password_hash: StoredHash::new("hash-canary".to_owned()),
             created_at: Timestamp(7),
             disabled: true,
             roles: vec!["ops".to_owned()],
+            metadata_version: 1,
             metadata: None,
         };
         let bytes = user.to_bytes();

@@ -1,14 +1,16 @@
 //! Roles: what a user may do with which keys.
 
+use super::changes::{Change, rewrite};
 use super::envelope::EnvelopeEncryptor;
 use super::hasher::SecretHasher;
 use super::keyspace;
+use super::lookup::{find, user_by_id};
 use super::names::normalise;
 use super::records::{ApiKeyRecord, Grant, RoleRecord, UserRecord};
-use super::service::{AuthService, Change, rewrite};
+use super::service::AuthService;
 use super::users::no_such_user;
 use crate::command::{Command, Guard, is_reserved};
-use crate::engine::{KvEngine, ReadContext};
+use crate::engine::KvEngine;
 use crate::error::{Error, Result};
 
 /// Who asks.
@@ -40,7 +42,7 @@ impl<E: KvEngine, H: SecretHasher, C: EnvelopeEncryptor> AuthService<E, H, C> {
             return Err(Error::ReservedKey);
         }
         let record = RoleRecord { name: normalise(name)?, grants };
-        self.change(|| {
+        self.change(|_| {
             let change = Change {
                 guards: Vec::new(),
                 commands: vec![Command::set(keyspace::role(&record.name), record.to_bytes())],
@@ -60,12 +62,12 @@ impl<E: KvEngine, H: SecretHasher, C: EnvelopeEncryptor> AuthService<E, H, C> {
         let mut names = roles.iter().map(|role| normalise(role)).collect::<Result<Vec<_>>>()?;
         names.sort_unstable();
         names.dedup();
-        self.change(|| {
-            let mut found = self.user_by_id(user_id)?.ok_or_else(no_such_user)?;
+        self.change(|view| {
+            let mut found = user_by_id(view, user_id)?.ok_or_else(no_such_user)?;
             found.record.roles.clone_from(&names);
             let mut change = rewrite(&found, "user.set_roles");
             for name in &names {
-                if self.find(&keyspace::role(name), |_| Ok(()))?.is_none() {
+                if find(view, &keyspace::role(name), |_| Ok(()))?.is_none() {
                     return Err(Error::NotFound("no such role".to_owned()));
                 }
                 change.guards.push(Guard::present(keyspace::role(name)));
@@ -80,8 +82,8 @@ impl<E: KvEngine, H: SecretHasher, C: EnvelopeEncryptor> AuthService<E, H, C> {
     /// Those of a write.
     pub fn delete_role(&self, name: &str) -> Result<bool> {
         let name = normalise(name)?;
-        self.change(|| {
-            if self.find(&keyspace::role(&name), |_| Ok(()))?.is_none() {
+        self.change(|view| {
+            if find(view, &keyspace::role(&name), |_| Ok(()))?.is_none() {
                 return Ok((None, false));
             }
             let change = Change {
@@ -103,7 +105,7 @@ impl<E: KvEngine, H: SecretHasher, C: EnvelopeEncryptor> AuthService<E, H, C> {
         if is_reserved(key) {
             return Ok(false);
         }
-        let view = self.engine.view(ReadContext::Linearizable)?;
+        let view = self.view()?;
         let owner = match principal {
             Principal::User(id) => id.to_owned(),
             Principal::ApiKey(id) => {
@@ -111,7 +113,7 @@ impl<E: KvEngine, H: SecretHasher, C: EnvelopeEncryptor> AuthService<E, H, C> {
                     return Ok(false);
                 };
                 let key = ApiKeyRecord::from_bytes(&row.value)?;
-                let now = view.timestamp().max(self.env.clock.now());
+                let now = view.timestamp().max(self.shared.env.clock.now());
                 if key.expires_at.is_some_and(|end| end <= now) {
                     return Ok(false);
                 }

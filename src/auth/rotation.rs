@@ -1,10 +1,14 @@
 //! Rotation of the master key: data keys are wrapped anew, and nothing else changes.
 
-use super::envelope::EnvelopeEncryptor;
+use super::changes::{Change, rewrite};
+use super::envelope::{Envelope, EnvelopeEncryptor};
 use super::hasher::SecretHasher;
 use super::keyspace;
+use super::lookup::{find, find_all, user_by_id};
+use super::realm::{read_realm, realm_place, write_realm};
 use super::records::{ApiKeyRecord, UserRecord};
-use super::service::{AuthService, Change, read_realm, realm_place, rewrite, write_realm};
+use super::service::AuthService;
+use super::{api_keys, users};
 use crate::command::{Command, Guard};
 use crate::engine::KvEngine;
 use crate::error::Result;
@@ -22,20 +26,24 @@ impl<E: KvEngine, H: SecretHasher, C: EnvelopeEncryptor> AuthService<E, H, C> {
             rewrapped += u64::from(self.rewrap_user(&user.user_id)?);
         }
         let prefix = keyspace::api_key("");
-        let keys = self.find_all(&prefix, |_, bytes| ApiKeyRecord::from_bytes(bytes))?;
+        let keys = find_all(&self.view()?, &prefix, |_, bytes| ApiKeyRecord::from_bytes(bytes))?;
         for key in keys {
             rewrapped += u64::from(self.rewrap_api_key(&key.key_id)?);
         }
         Ok(rewrapped)
     }
 
+    fn rewrap(&self, place: &[u8], envelope: &Envelope) -> Result<Option<Envelope>> {
+        self.shared.encryptor.rewrap(place, envelope, &*self.shared.env.rng)
+    }
+
     fn rewrap_realm(&self) -> Result<bool> {
-        self.change(|| {
+        self.change(|view| {
             let key = keyspace::realm();
-            let Some(found) = self.find(&key, read_realm)? else { return Ok((None, false)) };
+            let Some(found) = find(view, &key, read_realm)? else { return Ok((None, false)) };
             let (id, envelope) = found.record;
             let place = realm_place(&id);
-            let Some(envelope) = self.encryptor.rewrap(&place, &envelope, &*self.env.rng)? else {
+            let Some(envelope) = self.rewrap(&place, &envelope)? else {
                 return Ok((None, false));
             };
             let change = Change {
@@ -49,11 +57,12 @@ impl<E: KvEngine, H: SecretHasher, C: EnvelopeEncryptor> AuthService<E, H, C> {
     }
 
     fn rewrap_user(&self, id: &str) -> Result<bool> {
-        let place = self.place("user", id)?;
-        self.change(|| {
-            let Some(mut found) = self.user_by_id(id)? else { return Ok((None, false)) };
+        let realm = self.realm()?;
+        self.change(|view| {
+            let Some(mut found) = user_by_id(view, id)? else { return Ok((None, false)) };
             let Some(envelope) = &found.record.metadata else { return Ok((None, false)) };
-            let Some(envelope) = self.encryptor.rewrap(&place, envelope, &*self.env.rng)? else {
+            let place = realm.metadata_place(users::KIND, id, found.record.metadata_version);
+            let Some(envelope) = self.rewrap(&place, envelope)? else {
                 return Ok((None, false));
             };
             found.record.metadata = Some(envelope);
@@ -63,13 +72,14 @@ impl<E: KvEngine, H: SecretHasher, C: EnvelopeEncryptor> AuthService<E, H, C> {
     }
 
     fn rewrap_api_key(&self, id: &str) -> Result<bool> {
-        let (place, key) = (self.place("api key", id)?, keyspace::api_key(id));
-        self.change(|| {
-            let Some(mut found) = self.find(&key, ApiKeyRecord::from_bytes)? else {
+        let (realm, key) = (self.realm()?, keyspace::api_key(id));
+        self.change(|view| {
+            let Some(mut found) = find(view, &key, ApiKeyRecord::from_bytes)? else {
                 return Ok((None, false));
             };
             let Some(envelope) = &found.record.metadata else { return Ok((None, false)) };
-            let Some(envelope) = self.encryptor.rewrap(&place, envelope, &*self.env.rng)? else {
+            let place = realm.metadata_place(api_keys::KIND, id, found.record.metadata_version);
+            let Some(envelope) = self.rewrap(&place, envelope)? else {
                 return Ok((None, false));
             };
             found.record.metadata = Some(envelope);

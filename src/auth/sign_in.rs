@@ -1,12 +1,15 @@
 //! Checking a password: the same answer after the same work, whatever is wrong.
 
+use super::changes::{Change, rewrite};
 use super::envelope::EnvelopeEncryptor;
 use super::failures::Failures;
 use super::hasher::SecretHasher;
 use super::keyspace;
+use super::lookup::{find, user_by_id, user_by_name};
 use super::names::normalise;
+use super::password_policy::check_password_bytes;
 use super::records::UserRecord;
-use super::service::{AuthService, Change, check_password_bytes, rewrite};
+use super::service::AuthService;
 use crate::command::{Command, Guard};
 use crate::engine::KvEngine;
 use crate::error::{Error, Result};
@@ -34,32 +37,35 @@ impl<E: KvEngine, H: SecretHasher, C: EnvelopeEncryptor> AuthService<E, H, C> {
 
     /// The work of a check, for nothing.
     fn refuse_alike(&self, password: &str) -> Result<()> {
-        let dummy = self.hasher.dummy();
-        self.pool.run(|| self.hasher.verify(password.as_bytes(), &dummy)).map(drop)
+        let dummy = self.shared.hasher.dummy();
+        self.shared.pool.run(|| self.shared.hasher.verify(password.as_bytes(), &dummy)).map(drop)
     }
 
     /// The user of a normalised name, if the password is right.
     pub(super) fn check_password(&self, name: &str, password: &str) -> Result<Option<UserRecord>> {
         check_password_bytes(password)?;
-        let Some(found) = self.user_by_name(name)?.filter(|found| !found.record.disabled) else {
+        let Some(found) = user_by_name(&self.view()?, name)?.filter(|found| !found.record.disabled)
+        else {
             self.refuse_alike(password)?;
             return Ok(None);
         };
         let user = found.record;
         let known = self.known_failures(&user.user_id)?;
-        if !self.failures.begin(&user.user_id, known, self.now()?) {
+        if !self.shared.failures.begin(&user.user_id, known, self.now()?) {
             self.refuse_alike(password)?;
             return Ok(None);
         }
-        let checked =
-            self.pool.run(|| self.hasher.verify(password.as_bytes(), &user.password_hash));
+        let checked = self
+            .shared
+            .pool
+            .run(|| self.shared.hasher.verify(password.as_bytes(), user.password_hash.expose()));
         match checked {
             Err(error) => {
-                self.failures.give_up(&user.user_id);
+                self.shared.failures.give_up(&user.user_id);
                 Err(error)
             }
             Ok(false) => {
-                if let Some(failures) = self.failures.failed(&user.user_id, known) {
+                if let Some(failures) = self.shared.failures.failed(&user.user_id, known) {
                     self.tell_failures(&user.user_id, failures)?;
                 }
                 Ok(None)
@@ -75,23 +81,23 @@ impl<E: KvEngine, H: SecretHasher, C: EnvelopeEncryptor> AuthService<E, H, C> {
         known: Failures,
         password: &str,
     ) -> Result<Option<UserRecord>> {
-        self.failures.succeeded(&user.user_id);
+        self.shared.failures.succeeded(&user.user_id);
         if known != Failures::default() {
             let key = keyspace::failures(&user.user_id);
             let guard = Guard::value_equals(key.clone(), known.to_bytes());
             // Another failure meanwhile stays counted.
-            self.engine.submit(Command::reserved([guard], [Command::delete(key)]))?;
+            self.shared.engine.submit(Command::reserved([guard], [Command::delete(key)]))?;
         }
         let is_same = |now: &UserRecord| !now.disabled && now.password_hash == user.password_hash;
-        if !self.user_by_id(&user.user_id)?.is_some_and(|now| is_same(&now.record)) {
+        if !user_by_id(&self.view()?, &user.user_id)?.is_some_and(|now| is_same(&now.record)) {
             return Ok(None);
         }
-        if !self.hasher.is_outdated(&user.password_hash) {
+        if !self.shared.hasher.is_outdated(user.password_hash.expose()) {
             return Ok(Some(user));
         }
         let password_hash = self.hash(password)?;
-        self.change(|| {
-            let Some(mut found) = self.user_by_id(&user.user_id)?.filter(|it| is_same(&it.record))
+        self.change(|view| {
+            let Some(mut found) = user_by_id(view, &user.user_id)?.filter(|it| is_same(&it.record))
             else {
                 return Ok((None, None));
             };
@@ -102,15 +108,15 @@ impl<E: KvEngine, H: SecretHasher, C: EnvelopeEncryptor> AuthService<E, H, C> {
     }
 
     fn known_failures(&self, user_id: &str) -> Result<Failures> {
-        let found = self.find(&keyspace::failures(user_id), Failures::from_bytes)?;
+        let found = find(&self.view()?, &keyspace::failures(user_id), Failures::from_bytes)?;
         Ok(found.map_or_else(Failures::default, |found| found.record))
     }
 
     /// Adds failures to those that all nodes know. A lock is a change, and leaves an audit row.
     fn tell_failures(&self, user_id: &str, failures: u64) -> Result<()> {
         let key = keyspace::failures(user_id);
-        let told = self.change(|| {
-            let before = self.find(&key, Failures::from_bytes)?;
+        let told = self.change(|view| {
+            let before = find(view, &key, Failures::from_bytes)?;
             let guard = match &before {
                 None => Guard::absent(key.clone()),
                 Some(found) => Guard::version_equals(key.clone(), found.version),
@@ -124,11 +130,11 @@ impl<E: KvEngine, H: SecretHasher, C: EnvelopeEncryptor> AuthService<E, H, C> {
                 action: if is_lock { "user.lock" } else { "user.failures" },
                 subject: user_id.to_owned(),
             };
-            let exists = self.user_by_id(user_id)?.is_some();
+            let exists = user_by_id(view, user_id)?.is_some();
             Ok((exists.then_some(change), ()))
         });
         if told.is_err() {
-            self.failures.not_told(user_id, failures);
+            self.shared.failures.not_told(user_id, failures);
         }
         told
     }

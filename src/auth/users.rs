@@ -1,16 +1,20 @@
 //! Users: create, list, change, disable, delete.
 
+use super::changes::{Change, rewrite};
 use super::envelope::EnvelopeEncryptor;
 use super::hasher::SecretHasher;
 use super::keyspace;
+use super::lookup::{api_key_ids, find, find_all, user_by_id, user_by_name};
 use super::names::normalise;
 use super::records::UserRecord;
-use super::service::{AuthService, Change, Found, rewrite};
+use super::service::AuthService;
+use super::stored_hash::StoredHash;
 use crate::command::{Command, Guard};
 use crate::engine::KvEngine;
 use crate::error::{Error, Result};
 
-const KIND: &str = "user";
+/// What users are called where their metadata is bound to its place.
+pub(super) const KIND: &str = "user";
 
 pub(super) fn no_such_user() -> Error {
     Error::NotFound("no such user".to_owned())
@@ -40,7 +44,8 @@ impl<E: KvEngine, H: SecretHasher, C: EnvelopeEncryptor> AuthService<E, H, C> {
         self.policy.check(&username, password)?;
         let password_hash = self.hash(password)?;
         let (_, user_id) = self.new_id()?;
-        let metadata = self.seal(KIND, &user_id, metadata)?;
+        let place = self.realm()?.metadata_place(KIND, &user_id, 1);
+        let metadata = self.seal(&place, metadata)?;
         let created_at = self.now()?;
         let record = UserRecord {
             user_id,
@@ -49,11 +54,12 @@ impl<E: KvEngine, H: SecretHasher, C: EnvelopeEncryptor> AuthService<E, H, C> {
             created_at,
             disabled: false,
             roles: Vec::new(),
+            metadata_version: 1,
             metadata,
         };
         let by_name = keyspace::user_by_name(&record.username);
-        self.change(|| {
-            if self.find(&by_name, |_| Ok(()))?.is_some() {
+        self.change(|view| {
+            if find(view, &by_name, |_| Ok(()))?.is_some() {
                 return Err(Error::Conflict("the name is taken".to_owned()));
             }
             let id = &record.user_id;
@@ -75,7 +81,7 @@ impl<E: KvEngine, H: SecretHasher, C: EnvelopeEncryptor> AuthService<E, H, C> {
     /// # Errors
     /// `Validation`, `TooLarge` for what is no name; those of a read.
     pub fn find_user(&self, username: &str) -> Result<Option<UserRecord>> {
-        Ok(self.user_by_name(&normalise(username)?)?.map(|found| found.record))
+        Ok(user_by_name(&self.view()?, &normalise(username)?)?.map(|found| found.record))
     }
 
     /// Every user, by name.
@@ -84,7 +90,7 @@ impl<E: KvEngine, H: SecretHasher, C: EnvelopeEncryptor> AuthService<E, H, C> {
     /// Those of a read.
     pub fn list_users(&self) -> Result<Vec<UserRecord>> {
         let prefix = keyspace::user("");
-        let mut users = self.find_all(&prefix, |_, bytes| UserRecord::from_bytes(bytes))?;
+        let mut users = find_all(&self.view()?, &prefix, |_, bytes| UserRecord::from_bytes(bytes))?;
         users.sort_unstable_by(|a, b| a.username.cmp(&b.username));
         Ok(users)
     }
@@ -98,8 +104,8 @@ impl<E: KvEngine, H: SecretHasher, C: EnvelopeEncryptor> AuthService<E, H, C> {
         self.policy.check(&name, new)?;
         let Some(checked) = self.check_password(&name, old)? else { return Ok(false) };
         let password_hash = self.hash(new)?;
-        self.change(|| {
-            let Some(mut found) = self.user_by_id(&checked.user_id)? else {
+        self.change(|view| {
+            let Some(mut found) = user_by_id(view, &checked.user_id)? else {
                 return Ok((None, false));
             };
             // The password that was right has been changed meanwhile.
@@ -116,17 +122,17 @@ impl<E: KvEngine, H: SecretHasher, C: EnvelopeEncryptor> AuthService<E, H, C> {
     /// # Errors
     /// `NotFound`; those of [`Self::change_password`].
     pub fn reset_password(&self, user_id: &str, new: &str) -> Result<()> {
-        let name = self.user_by_id(user_id)?.ok_or_else(no_such_user)?.record.username;
+        let name = user_by_id(&self.view()?, user_id)?.ok_or_else(no_such_user)?.record.username;
         self.policy.check(&name, new)?;
         let password_hash = self.hash(new)?;
-        self.change(|| {
-            let mut found = self.user_by_id(user_id)?.ok_or_else(no_such_user)?;
+        self.change(|view| {
+            let mut found = user_by_id(view, user_id)?.ok_or_else(no_such_user)?;
             found.record.password_hash.clone_from(&password_hash);
             let mut change = rewrite(&found, "user.reset_password");
             change.commands.push(Command::delete(keyspace::failures(user_id)));
             Ok((Some(change), ()))
         })?;
-        self.failures.succeeded(user_id);
+        self.shared.failures.succeeded(user_id);
         Ok(())
     }
 
@@ -147,8 +153,8 @@ impl<E: KvEngine, H: SecretHasher, C: EnvelopeEncryptor> AuthService<E, H, C> {
     }
 
     fn set_disabled(&self, user_id: &str, disabled: bool, action: &'static str) -> Result<()> {
-        self.change(|| {
-            let mut found = self.user_by_id(user_id)?.ok_or_else(no_such_user)?;
+        self.change(|view| {
+            let mut found = user_by_id(view, user_id)?.ok_or_else(no_such_user)?;
             if found.record.disabled == disabled {
                 return Ok((None, ()));
             }
@@ -162,15 +168,15 @@ impl<E: KvEngine, H: SecretHasher, C: EnvelopeEncryptor> AuthService<E, H, C> {
     /// # Errors
     /// `NotFound`; those of a write.
     pub fn delete_user(&self, user_id: &str) -> Result<()> {
-        self.change(|| {
-            let found = self.user_by_id(user_id)?.ok_or_else(no_such_user)?;
+        self.change(|view| {
+            let found = user_by_id(view, user_id)?.ok_or_else(no_such_user)?;
             let mut commands = vec![
                 Command::delete(keyspace::user(user_id)),
                 Command::delete(keyspace::user_by_name(&found.record.username)),
                 Command::delete(keyspace::failures(user_id)),
                 Command::delete_prefix(keyspace::api_key_by_user(user_id, "")),
             ];
-            for key in self.api_key_ids(user_id)? {
+            for key in api_key_ids(view, user_id)? {
                 commands.push(Command::delete(keyspace::api_key(&key)));
                 commands.push(Command::delete(keyspace::api_key_used(&key)));
             }
@@ -185,23 +191,13 @@ impl<E: KvEngine, H: SecretHasher, C: EnvelopeEncryptor> AuthService<E, H, C> {
     /// # Errors
     /// `UnknownKey`; `Crypto`: it was changed, or is another record's.
     pub fn decrypt_user_metadata(&self, user: &UserRecord) -> Result<Option<Vec<u8>>> {
-        self.open(KIND, &user.user_id, user.metadata.as_ref())
+        let place = self.realm()?.metadata_place(KIND, &user.user_id, user.metadata_version);
+        self.open(&place, user.metadata.as_ref())
     }
 
-    pub(super) fn user_by_id(&self, id: &str) -> Result<Option<Found<UserRecord>>> {
-        self.find(&keyspace::user(id), UserRecord::from_bytes)
-    }
-
-    /// The user of a normalised name.
-    pub(super) fn user_by_name(&self, name: &str) -> Result<Option<Found<UserRecord>>> {
-        let id = |bytes: &[u8]| Ok(String::from_utf8_lossy(bytes).into_owned());
-        match self.find(&keyspace::user_by_name(name), id)? {
-            Some(found) => self.user_by_id(&found.record),
-            None => Ok(None),
-        }
-    }
-
-    pub(super) fn hash(&self, password: &str) -> Result<String> {
-        self.pool.run(|| self.hasher.hash(password.as_bytes(), &*self.env.rng))
+    pub(super) fn hash(&self, password: &str) -> Result<StoredHash<String>> {
+        let shared = &self.shared;
+        let hash = || shared.hasher.hash(password.as_bytes(), &*shared.env.rng);
+        shared.pool.run(hash).map(StoredHash::new)
     }
 }

@@ -40,3 +40,5 @@ pub use self::session::Session;
 pub use self::single_node::SingleNodeEngine;
 pub use self::stats::{CompactionReport, EngineStats, TableStats};
 pub use self::submission::Submission;
+// What `KvEngine` gives: a layer that knows engines only needs no other folder.
+pub use crate::state::{StateView, Versioned};

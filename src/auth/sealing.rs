@@ -1,0 +1,70 @@
+//! The service's secrets: its realm, encrypted metadata, random ids.
+
+use zeroize::Zeroizing;
+
+use super::envelope::{Envelope, EnvelopeEncryptor, random};
+use super::hasher::SecretHasher;
+use super::lookup::find;
+use super::realm::{Realm, read_realm, realm_place, write_realm};
+use super::service::AuthService;
+use super::{base62, keyspace, token};
+use crate::command::{Command, Guard};
+use crate::engine::KvEngine;
+use crate::error::{Error, Result};
+
+/// How often the realm is looked for again because another node was faster.
+const ATTEMPTS_MAX: usize = 100;
+
+impl<E: KvEngine, H: SecretHasher, C: EnvelopeEncryptor> AuthService<E, H, C> {
+    /// The realm, which the first call of all creates.
+    pub(super) fn realm(&self) -> Result<Realm> {
+        if let Some(realm) = &*self.shared.realm.lock() {
+            return Ok(realm.clone());
+        }
+        for _ in 0..ATTEMPTS_MAX {
+            if let Some(found) = find(&self.view()?, &keyspace::realm(), read_realm)? {
+                let (id, envelope) = found.record;
+                let root = self.shared.encryptor.open(&realm_place(&id), &envelope)?;
+                let realm = Realm::new(id, &root)?;
+                *self.shared.realm.lock() = Some(realm.clone());
+                return Ok(realm);
+            }
+            let (id, root) = (random::<16>(&*self.shared.env.rng)?, self.secret()?);
+            let (place, rng) = (realm_place(&id), &*self.shared.env.rng);
+            let envelope = self.shared.encryptor.seal(&place, root.as_ref(), rng)?;
+            let guard = Guard::absent(keyspace::realm());
+            let set = Command::set(keyspace::realm(), write_realm(&id, &envelope));
+            self.shared.engine.submit(Command::reserved([guard], [set]))?;
+        }
+        Err(Error::Conflict("the realm could not be created".to_owned()))
+    }
+
+    /// Encrypts for a place.
+    pub(super) fn seal(&self, place: &[u8], plain: Option<&[u8]>) -> Result<Option<Envelope>> {
+        let Some(plain) = plain else { return Ok(None) };
+        self.shared.encryptor.seal(place, plain, &*self.shared.env.rng).map(Some)
+    }
+
+    /// Decrypts what was encrypted for this place.
+    pub(super) fn open(
+        &self,
+        place: &[u8],
+        envelope: Option<&Envelope>,
+    ) -> Result<Option<Vec<u8>>> {
+        let Some(envelope) = envelope else { return Ok(None) };
+        let plain = self.shared.encryptor.open(place, envelope)?;
+        Ok(Some(plain.to_vec()))
+    }
+
+    pub(super) fn secret(&self) -> Result<Zeroizing<[u8; 32]>> {
+        random(&*self.shared.env.rng).map(Zeroizing::new)
+    }
+
+    /// A new id, and its text.
+    pub(super) fn new_id(&self) -> Result<([u8; 16], String)> {
+        let id = random(&*self.shared.env.rng)?;
+        let mut text = String::new();
+        base62::encode(&id, token::ID_DIGITS, &mut text);
+        Ok((id, text))
+    }
+}

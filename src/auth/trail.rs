@@ -1,0 +1,39 @@
+//! Reading the audit trail.
+
+use super::audit::{AuditRow, Chain, Head};
+use super::envelope::EnvelopeEncryptor;
+use super::hasher::SecretHasher;
+use super::keyspace;
+use super::service::AuthService;
+use crate::engine::KvEngine;
+use crate::error::Result;
+
+/// Rows that the trail is read in.
+const ROWS_AT_ONCE: usize = 1024;
+
+impl<E: KvEngine, H: SecretHasher, C: EnvelopeEncryptor> AuthService<E, H, C> {
+    /// The audit trail's rows with numbers from `from` to `to`, both included, oldest first, after
+    /// checking all of it. Cost: every row is read once; those that are given are in memory.
+    ///
+    /// # Errors
+    /// `AuditBroken` with the first row that is missing or not what was written. Those of a read.
+    pub fn audit(&self, from: u64, to: u64) -> Result<Vec<AuditRow>> {
+        let key = self.realm()?.audit_key;
+        let (view, prefix) = (self.view()?, keyspace::audit_prefix());
+        let (mut chain, mut found) = (Chain::new(key.as_ref()), Vec::new());
+        let mut after = None;
+        loop {
+            let rows = view.reserved().rows(&prefix, after.as_deref(), ROWS_AT_ONCE)?;
+            for (at, row) in &rows {
+                let row = chain.follow(at, row)?;
+                found.extend((from..=to).contains(&row.number).then_some(row));
+            }
+            after = rows.last().map(|row| row.0.clone());
+            if rows.len() < ROWS_AT_ONCE {
+                break;
+            }
+        }
+        chain.end(Head::read(&view)?)?;
+        Ok(found)
+    }
+}
