@@ -91,12 +91,15 @@ fn open_store(
 
 #[cfg(test)]
 mod tests {
+    use std::num::NonZeroU64;
+
     use bytes::Bytes;
 
     use super::*;
-    use crate::command::{Command, Guard, SessionId, StateCheck, codec};
+    use crate::command::{Command, Guard, SessionId, StateCheck, codec, reserved_key};
     use crate::engine::compaction::{Effort, Frozen, KeepLog, Rules, compact};
     use crate::engine::pressure::Marks;
+    use crate::engine::rest::Rest;
     use crate::env::Simulated;
     use crate::env::rng::SeededRng;
     use crate::state::StateDigest;
@@ -261,5 +264,30 @@ mod tests {
         assert!(sum.is_some());
         assert_eq!(replica.kv.sum(), sum);
         assert_eq!(replica.kv.digest().unwrap(), digest);
+    }
+
+    #[test]
+    fn a_manifest_says_how_many_keys_are_reserved_and_what_cannot_be_is_refused() {
+        let mut node = Node::new();
+        node.apply(Command::set("a", "1"));
+        let sets = ["x", "y"].map(|name| Command::set(reserved_key(name.as_bytes()), "2"));
+        node.apply(Command::reserved([], sets));
+        node.compact();
+        let node = node.reopen();
+        node.validate();
+        let tables = node.machine.store.tables();
+        let mut head = tables.manifest_head().unwrap();
+        let mut rest = Rest::decode(&head.sessions).unwrap();
+        assert_eq!(rest.reserved_keys, NonZeroU64::new(2));
+        // What an older release wrote, what is believed, and what cannot be.
+        for (said, counted) in
+            [(None, Some(2)), (NonZeroU64::new(3), Some(3)), (NonZeroU64::new(4), None)]
+        {
+            rest.reserved_keys = said;
+            head.sessions = rest.encode();
+            let found = checkpoint(Some(&head), tables.set());
+            let found = found.map(|replica| replica.kv.as_view().reserved_keys());
+            assert_eq!(found.ok(), counted, "{said:?}");
+        }
     }
 }

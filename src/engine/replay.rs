@@ -1,5 +1,6 @@
 //! From files to a state: the tables of the newest manifest, then the entries behind it.
 
+use std::num::NonZeroU64;
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
@@ -9,7 +10,7 @@ use bytes::Bytes;
 
 use super::log_record::{LogContent, LogRecord};
 use super::rest::Rest;
-use crate::command::codec;
+use crate::command::codec::{self, DecodeError};
 use crate::command::membership::Membership;
 use crate::error::{Error, Result};
 use crate::state::{Applied, ApplyError, Checkpoint, KvState, Logged, NotInOrder, Outcome, Run};
@@ -46,6 +47,7 @@ impl Replica {
         Rest {
             membership_id: self.membership_id,
             sum: self.kv.sum(),
+            reserved_keys: NonZeroU64::new(self.kv.as_view().reserved_keys()),
             sessions: self.kv.as_view().sessions().clone(),
         }
     }
@@ -203,11 +205,16 @@ pub(crate) fn checkpoint(head: Option<&ManifestHead>, tables: Arc<TableSet>) -> 
     let Some(head) = head else { return Ok(Replica::default()) };
     let index = head.last.index;
     let undecodable = |error| Error::undecodable(index, &error);
-    let Rest { membership_id, sum, sessions } =
+    let Rest { membership_id, sum, reserved_keys, sessions } =
         Rest::decode(&head.sessions).map_err(undecodable)?;
+    if reserved_keys.is_some_and(|reserved| reserved.get() > head.keys) {
+        let lie = DecodeError::Malformed("more reserved keys than keys".to_owned());
+        return Err(undecodable(lie));
+    }
     let kv = KvState::from_checkpoint(Checkpoint {
         tables,
         keys: head.keys,
+        reserved_keys: reserved_keys.map(NonZeroU64::get),
         live_bytes: head.live_bytes,
         last_applied: Some(index),
         last_timestamp: head.timestamp,

@@ -4,6 +4,7 @@
 //! same as if anybody had written them, because a snapshot comes from another node.
 
 use std::collections::VecDeque;
+use std::num::NonZeroU64;
 
 use bytes::Bytes;
 
@@ -19,6 +20,7 @@ const FORMAT: u8 = 1;
 /// Bits of the second byte: what is there.
 const HAS_MEMBERSHIP: u8 = 1;
 const HAS_SUM: u8 = 2;
+const HAS_RESERVED: u8 = 4;
 
 /// The rest of the replicated state, as of the replica's last entry. Cheap to take: encoding it can
 /// wait until nobody waits for the replica.
@@ -28,13 +30,15 @@ pub(crate) struct Rest {
     pub(crate) membership_id: Option<LogId>,
     /// The sum over all rows, where the digest is tracked.
     pub(crate) sum: Option<Sum>,
+    /// How many rows are of the reserved keyspace; never 0. `None`: nobody has counted.
+    pub(crate) reserved_keys: Option<NonZeroU64>,
     pub(crate) sessions: Sessions,
 }
 
 impl Rest {
     /// Its bytes; none when there is nothing to say.
     pub(crate) fn encode(&self) -> Bytes {
-        let Self { membership_id, sum, sessions } = self;
+        let Self { membership_id, sum, reserved_keys, sessions } = self;
         let (mut has, mut fields) = (0, Vec::new());
         if let Some(LogId { term, leader, index }) = membership_id {
             has |= HAS_MEMBERSHIP;
@@ -43,6 +47,10 @@ impl Rest {
         if let Some(sum) = sum {
             has |= HAS_SUM;
             fields.extend_from_slice(&sum.0.to_le_bytes());
+        }
+        if let Some(keys) = reserved_keys {
+            has |= HAS_RESERVED;
+            put(&mut fields, &[keys.get()]);
         }
         if has == 0 && sessions.is_empty() {
             return Bytes::new();
@@ -65,7 +73,7 @@ impl Rest {
         }
         let mut fields = Fields(fields);
         let has = fields.byte()?;
-        if has & !(HAS_MEMBERSHIP | HAS_SUM) != 0 {
+        if has & !(HAS_MEMBERSHIP | HAS_SUM | HAS_RESERVED) != 0 {
             return Err(malformed("parts of the state that are not known"));
         }
         let mut rest = Self::default();
@@ -74,6 +82,10 @@ impl Rest {
         }
         if has & HAS_SUM != 0 {
             rest.sum = Some(Sum(u128::from_le_bytes(fields.take()?)));
+        }
+        if has & HAS_RESERVED != 0 {
+            let keys = NonZeroU64::new(fields.number()?);
+            rest.reserved_keys = Some(keys.ok_or_else(|| malformed("no reserved keys at length"))?);
         }
         rest.sessions = fields.sessions()?;
         match fields.0.len() {
@@ -201,7 +213,8 @@ mod tests {
         }
         let id = LogId { term: Term(7), leader: NodeId(8), index: LogIndex(5) };
         let sessions = kv.as_view().sessions().clone();
-        Rest { membership_id: Some(id), sum: kv.sum(), sessions }
+        let reserved_keys = NonZeroU64::new(9);
+        Rest { membership_id: Some(id), sum: kv.sum(), reserved_keys, sessions }
     }
 
     #[test]
@@ -210,9 +223,10 @@ mod tests {
         let answer = |numbers: [u64; 6]| numbers.map(u64::to_le_bytes).concat();
         let rest = sample();
         let golden = [
-            &[1, 3][..],
+            &[1, 7][..],
             &[7, 8, 5].map(u64::to_le_bytes).concat(),
             &rest.sum.unwrap().0.to_le_bytes(),
+            &number(9),
             &number(2),
             // Used by entry 5, whose stamp is 50; open, with three answers.
             &[1; 16],
@@ -259,7 +273,8 @@ mod tests {
             assert!(error.contains(what), "{what}: {error}");
         };
         refused(&[2], "format 2");
-        refused(&[1, 4], "not known");
+        refused(&[1, 8], "not known");
+        refused(&[&[1, 4][..], &[0; 16]].concat(), "no reserved keys");
         refused(&[&[1, 0][..], &[0; 8]].concat(), "at length");
         let too_many = (SESSIONS_MAX as u64 + 1).to_le_bytes();
         refused(&[&[1, 0][..], &too_many].concat(), "too many sessions");
@@ -269,7 +284,7 @@ mod tests {
             bytes[at] = byte;
             refused(&bytes, what);
         };
-        let session = 2 + 24 + 16 + 8;
+        let session = 2 + 24 + 16 + 8 + 8;
         let answer = session + 16 + 16 + 2;
         // The second id, the second use, the state, the count, the first request, its outcome.
         let second = answer + 3 * 48;

@@ -36,6 +36,8 @@ pub struct Checkpoint {
     pub tables: Arc<TableSet>,
     /// How many keys they have.
     pub keys: u64,
+    /// How many of them are reserved, at most all; `None`: they are to be counted.
+    pub reserved_keys: Option<u64>,
     /// Bytes of their keys and values.
     pub live_bytes: u64,
     /// The last entry in it.
@@ -78,13 +80,14 @@ impl KvState {
         Self::default()
     }
 
-    /// The state that a checkpoint holds. Costs reading the reserved rows, to count them.
+    /// The state that a checkpoint holds. O(1), but that reserved rows are read where nobody has
+    /// counted them.
     ///
     /// # Errors
     /// `Corrupt`, `Io` when a table with reserved rows cannot be read.
     pub fn from_checkpoint(checkpoint: Checkpoint) -> Result<Self, StorageError> {
-        let Checkpoint { tables, keys, live_bytes, last_applied, last_timestamp, sessions, sum } =
-            checkpoint;
+        let Checkpoint { tables, keys, reserved_keys, live_bytes, .. } = checkpoint;
+        let Checkpoint { last_applied, last_timestamp, sessions, sum, .. } = checkpoint;
         let mut now = StateView {
             base: tables,
             keys,
@@ -94,7 +97,10 @@ impl KvState {
             sessions,
             ..StateView::default()
         };
-        now.reserved_keys = now.reserved().count()?;
+        now.reserved_keys = match reserved_keys {
+            Some(reserved) => reserved,
+            None => now.reserved().count()?,
+        };
         Ok(Self { now, tracker: sum.map(Tracker::new), ..Self::default() })
     }
 

@@ -164,6 +164,12 @@ impl StateView {
         usize::try_from(self.keys - self.reserved_keys).unwrap_or(usize::MAX)
     }
 
+    /// Number of reserved keys. O(1).
+    #[must_use]
+    pub const fn reserved_keys(&self) -> u64 {
+        self.reserved_keys
+    }
+
     /// Number of keys of both keyspaces. O(1).
     #[must_use]
     pub fn keys_of_all(&self) -> u64 {

@@ -214,6 +214,7 @@ fn a_checkpoint_with_a_sum_goes_on_from_it() {
     let again = KvState::from_checkpoint(Checkpoint {
         tables: crate::storage::table_set::TableSet::empty(),
         keys: 0,
+        reserved_keys: None,
         live_bytes: 0,
         last_applied: Some(LogIndex(1)),
         last_timestamp: Timestamp(10),
