@@ -23,6 +23,7 @@ mod base62;
 mod names;
 mod record_codec;
 mod stored_hash;
+mod hashing_memory;
 pub mod hasher;
 pub mod envelope;
 pub mod token;

@@ -140,7 +140,7 @@ fn time_at_work(started: Instant) -> Duration {
 }
 
 /// With `HTKV_AUTH_LONG=1`, and by itself, a thousand of each; then the medians must be within 2 %
-/// of one another.
+/// of one another. Beside other tests the fastest of a few says more.
 #[test]
 fn a3_whatever_is_wrong_a_login_takes_as_long() {
     let is_long = std::env::var_os("HTKV_AUTH_LONG").is_some();
@@ -168,25 +168,24 @@ fn a3_whatever_is_wrong_a_login_takes_as_long() {
             assert!(auth.verify_password("right", PASSWORD).unwrap());
         }
     }
-    let medians: Vec<Duration> = times
-        .iter_mut()
-        .map(|times| {
-            times.sort_unstable();
-            times[times.len() / 2]
-        })
-        .collect();
-    let (least, most) = (medians.iter().min().unwrap(), medians.iter().max().unwrap());
+    let of = |times: &mut Vec<Duration>| {
+        times.sort_unstable();
+        times[if is_long { times.len() / 2 } else { 0 }]
+    };
+    let found: Vec<Duration> = times.iter_mut().map(of).collect();
+    let (least, most) = (found.iter().min().unwrap(), found.iter().max().unwrap());
+    let what = if is_long { "medians" } else { "the fastest" };
     let apart = most.as_secs_f64() / least.as_secs_f64() - 1.0;
     println!(
-        "A3: medians of {rounds}: unknown {:?}, disabled {:?}, locked {:?}, wrong {:?}: {:.2} % \
+        "A3: {what} of {rounds}: unknown {:?}, disabled {:?}, locked {:?}, wrong {:?}: {:.2} % \
          apart",
-        medians[0],
-        medians[1],
-        medians[2],
-        medians[3],
+        found[0],
+        found[1],
+        found[2],
+        found[3],
         100.0 * apart
     );
-    assert!(!is_long || apart <= 0.02, "{medians:?}");
+    assert!(!is_long || apart <= 0.02, "{found:?}");
 }
 
 #[test]

@@ -10,7 +10,9 @@ use hightower_kv::{
     SingleNodeEngine, StateView,
 };
 
-use crate::support::{FastHasher, MASTER, PASSWORD, engine_on, fast_on, simulated, simulated_fast};
+use crate::support::{
+    FastAuth, FastHasher, MASTER, PASSWORD, engine_on, fast_on, simulated, simulated_fast,
+};
 
 #[test]
 fn the_seeds_flow_does_what_it_says() {
@@ -139,10 +141,13 @@ fn a_change_whose_answer_was_lost_is_no_conflict_with_itself() {
     assert_eq!(auth.audit(1, u64::MAX).unwrap().len(), 9, "each change has one row");
 }
 
+/// A call, and whether its answer is what it should be.
+type Call<'a> = &'a dyn Fn(&FastAuth) -> bool;
+
 #[test]
 fn a_restart_between_any_two_calls_changes_no_answer() {
     let mut machine = Env::simulated(1);
-    let calls: [(&str, &dyn Fn(&crate::support::FastAuth) -> bool); 12] = [
+    let calls: [(&str, Call<'_>); 12] = [
         ("create", &|auth| auth.create_user("captain", PASSWORD).is_ok()),
         ("again", &|auth| {
             matches!(auth.create_user("captain", "12345678"), Err(Error::Conflict(_)))
