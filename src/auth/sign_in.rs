@@ -83,7 +83,9 @@ impl<E: KvEngine, H: SecretHasher, C: EnvelopeEncryptor> AuthService<E, H, C> {
     /// The user of a normalised name, if the password is right.
     pub(super) fn check_password(&self, name: &str, password: &str) -> Result<Option<UserRecord>> {
         check_password_bytes(password)?;
-        match self.shared.pool.run(|| self.check_once(name, password))? {
+        let place = self.shared.pool.enter()?;
+        let admission = self.begin(name)?;
+        match place.run(|| self.check_once(admission, password))? {
             Checked::Refused => Ok(None),
             Checked::Wrong(user_id, telling) => {
                 telling.map_or(Ok(()), |telling| self.tell(&user_id, telling))?;
@@ -99,8 +101,13 @@ impl<E: KvEngine, H: SecretHasher, C: EnvelopeEncryptor> AuthService<E, H, C> {
         hasher.verify(password.as_bytes(), &hasher.dummy()).map(drop)
     }
 
-    fn check_once(&self, name: &str, password: &str) -> Result<Checked<'_>> {
-        let Some(Admission { user, failures, turn }) = self.begin(name)? else {
+    /// Does the work, and nothing but that.
+    fn check_once<'a>(
+        &self,
+        admission: Option<Admission<'a>>,
+        password: &str,
+    ) -> Result<Checked<'a>> {
+        let Some(Admission { user, failures, turn }) = admission else {
             self.refuse_alike(password)?;
             return Ok(Checked::Refused);
         };
@@ -124,7 +131,7 @@ impl<E: KvEngine, H: SecretHasher, C: EnvelopeEncryptor> AuthService<E, H, C> {
         }
     }
 
-    /// Decides, in a place of the pool, whether a password of this name is checked.
+    /// Decides, with a place in the pool, whether a password of this name is checked.
     fn begin(&self, name: &str) -> Result<Option<Admission<'_>>> {
         loop {
             let epoch = self.shared.failures.epoch();

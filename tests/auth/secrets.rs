@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use hightower_kv::auth::{Action, Grant, Principal};
 use hightower_kv::env::Env;
 use hightower_kv::env::fs_sim::PowerCut;
 use hightower_kv::{AesGcmEncryptor, Command, Error, KvEngine, SingleNodeEngine};
@@ -125,6 +126,13 @@ fn flipped_bits_of_other_records_are_refused_and_accept_nothing() {
     let (record, token) = auth.create_api_key(&user.user_id, None).unwrap();
     let (_, other) = auth.create_api_key(&user.user_id, None).unwrap();
     let env = engine.env().clone();
+    let grant = Grant { prefix: b"a/".to_vec(), read: true, write: false };
+    auth.put_role("crew", vec![grant]).unwrap();
+    auth.set_user_roles(&user.user_id, &["crew"]).unwrap();
+    flip_each(&engine, &row_key(&["auth/role/crew"]), |_| {
+        // What it permits is what it says; it may be refused, and does not end the process.
+        drop(auth.authorize(Principal::User(&user.user_id), Action::Read, b"a/b"));
+    });
     flip_each(&engine, &row_key(&["auth/apikey/", &record.key_id]), |bit| {
         if let Ok(Some(found)) = auth.authenticate_api_key(&token) {
             // The bit is in what this key does not depend on.
