@@ -23,7 +23,8 @@ pub(super) struct HashingPool {
 }
 
 /// A place in the pool, until it is dropped.
-struct Place<'a>(&'a HashingPool);
+#[derive(Debug)]
+pub(super) struct Place<'a>(&'a HashingPool);
 
 impl Drop for Place<'_> {
     fn drop(&mut self) {
@@ -38,6 +39,15 @@ impl HashingPool {
     /// # Errors
     /// `Overloaded` when 64 wait already; those of `work`.
     pub(super) fn run<T>(&self, work: impl FnOnce() -> Result<T>) -> Result<T> {
+        self.enter()?.run(work)
+    }
+
+    /// Waits for a place. Whoever has one decides whether a password is checked at all, so that no
+    /// more are under way than are hashed.
+    ///
+    /// # Errors
+    /// `Overloaded` when 64 wait already.
+    pub(super) fn enter(&self) -> Result<Place<'_>> {
         let mut load = self.load.lock();
         if load.working >= AT_ONCE {
             if load.waiting >= WAITING_MAX {
@@ -49,8 +59,16 @@ impl HashingPool {
         }
         load.working += 1;
         drop(load);
-        let _place = Place(self);
-        work()
+        Ok(Place(self))
+    }
+}
+
+impl Place<'_> {
+    /// Runs `work`, and gives the place back.
+    pub(super) fn run<T>(self, work: impl FnOnce() -> Result<T>) -> Result<T> {
+        let result = work();
+        drop(self);
+        result
     }
 }
 
