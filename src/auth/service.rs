@@ -1,6 +1,5 @@
 //! [`AuthService`]: what it holds.
 
-use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -10,6 +9,7 @@ use super::envelope::EnvelopeEncryptor;
 use super::failures::FailuresHere;
 use super::hasher::SecretHasher;
 use super::hashing_pool::HashingPool;
+use super::key_cache::KeyCache;
 use super::password_policy::PasswordPolicy;
 use super::realm::Realm;
 use crate::engine::{KvEngine, ReadContext};
@@ -40,8 +40,7 @@ pub(super) struct Shared<E, H, C> {
     pub(super) env: Env,
     pub(super) pool: HashingPool,
     pub(super) failures: FailuresHere,
-    /// When this node last wrote that a key was used.
-    pub(super) used: Mutex<HashMap<String, Timestamp>>,
+    pub(super) keys: KeyCache,
     pub(super) realm: Mutex<Option<Realm>>,
     /// Changes of this node take turns, since each appends to one trail.
     pub(super) changing: Mutex<()>,
@@ -80,7 +79,7 @@ impl<E: KvEngine, H: SecretHasher, C: EnvelopeEncryptor> AuthService<E, H, C> {
             env,
             pool: HashingPool::default(),
             failures: FailuresHere::default(),
-            used: Mutex::new(HashMap::new()),
+            keys: KeyCache::default(),
             realm: Mutex::new(None),
             changing: Mutex::new(()),
         };
