@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use hightower_kv::state::Durability;
 
+use crate::data::Random;
 use crate::store::scratch;
 use crate::{Auth, PASSWORD, micros, open, percentile, row};
 
@@ -52,10 +53,12 @@ fn print_refusals(auth: &Auth) {
         refused("locked");
     }
     let kinds = ["nobody", "disabled", "locked", "captain"];
-    let mut times = kinds.map(|_| Vec::new());
+    let (mut times, mut order, mut random) = (kinds.map(|_| Vec::new()), [0, 1, 2, 3], Random(3));
     for number in 0..REFUSALS {
-        for (name, times) in kinds.iter().zip(&mut times) {
-            times.push(refused(name));
+        // In another order each time: what ran before leaves caches behind.
+        random.shuffle(&mut order);
+        for kind in order {
+            times[kind].push(refused(kinds[kind]));
         }
         if number % 5 == 4 {
             login(auth, "captain");

@@ -263,7 +263,7 @@ impl<E: KvEngine, H: SecretHasher, C: EnvelopeEncryptor> AuthService<E, H, C> {
     /// Writes down that a key was used, unless any node did so within the last minute. Nothing is
     /// waited for, and what becomes of it is not asked: the next minute tells it again.
     fn note_use(&self, key: &CheckedKey, view: &StateView, now: Timestamp) {
-        if !key.takes_turn(now, NOTED_EVERY_MICROS) {
+        if !key.use_told.is_taken(now, NOTED_EVERY_MICROS) {
             return;
         }
         let id = &key.record.key_id;
@@ -271,7 +271,7 @@ impl<E: KvEngine, H: SecretHasher, C: EnvelopeEncryptor> AuthService<E, H, C> {
         let Ok(before) = view.reserved().get(&at) else { return };
         let as_before = match before {
             Some(row) if now.0.saturating_sub(row.timestamp.0) < NOTED_EVERY_MICROS => {
-                key.was_told(row.timestamp);
+                key.use_told.count_from(row.timestamp);
                 return;
             }
             Some(row) => Guard::version_equals(at.clone(), row.version),
@@ -287,7 +287,7 @@ impl<E: KvEngine, H: SecretHasher, C: EnvelopeEncryptor> AuthService<E, H, C> {
     /// is restarted with a clock that went back. An entry that changes nothing does that.
     fn note_expiry(&self, key: &CheckedKey, view: &StateView, now: Timestamp) {
         let is_known = key.record.expires_at.is_some_and(|end| end <= view.timestamp());
-        if !is_known && key.takes_turn(now, NOTED_EVERY_MICROS) {
+        if !is_known && key.end_told.is_taken(now, NOTED_EVERY_MICROS) {
             let guard = Guard::present(keyspace::api_key(&key.record.key_id));
             drop(self.shared.engine.submit_async(Command::reserved([guard], [])));
         }

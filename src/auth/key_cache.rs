@@ -33,10 +33,34 @@ pub(super) struct CheckedKey {
     owner_is: Option<(Version, IsDisabled)>,
     weight: usize,
     /// When this node last told, or found told, that the key was used.
-    noted: AtomicU64,
+    pub(super) use_told: Turn,
+    /// When this node last told that the key has expired.
+    pub(super) end_told: Turn,
 }
 
 type IsDisabled = bool;
+
+/// Lets one caller in a while do something.
+#[derive(Default)]
+pub(super) struct Turn(AtomicU64);
+
+impl Turn {
+    /// Whether it is this caller's turn: the last one was `every` microseconds ago.
+    pub(super) fn is_taken(&self, now: Timestamp, every: u64) -> bool {
+        let (last, order) = (self.0.load(Ordering::Relaxed), Ordering::Relaxed);
+        now.0.saturating_sub(last) >= every
+            && self.0.compare_exchange(last, now.0, order, order).is_ok()
+    }
+
+    /// Another node did it at `at`: the turn that was taken counts from there.
+    pub(super) fn count_from(&self, at: Timestamp) {
+        self.0.store(at.0, Ordering::Relaxed);
+    }
+
+    fn copy(&self) -> Self {
+        Self(AtomicU64::new(self.0.load(Ordering::Relaxed)))
+    }
+}
 
 impl CheckedKey {
     /// What the row of a key says, before its owner is known.
@@ -48,7 +72,8 @@ impl CheckedKey {
             key_version: row.version,
             owner_is: None,
             weight: row.value.len() + ENTRY_BYTES,
-            noted: AtomicU64::new(0),
+            use_told: Turn::default(),
+            end_told: Turn::default(),
         })
     }
 
@@ -69,7 +94,8 @@ impl CheckedKey {
             record: self.record.clone(),
             owner: self.owner.clone(),
             owner_is: Some((row.version, is_disabled)),
-            noted: AtomicU64::new(self.noted.load(Ordering::Relaxed)),
+            use_told: self.use_told.copy(),
+            end_told: self.end_told.copy(),
             ..*self
         })
     }
@@ -77,20 +103,6 @@ impl CheckedKey {
     /// Whether the owner's keys are accepted.
     pub(super) fn is_enabled(&self) -> bool {
         matches!(self.owner_is, Some((_, false)))
-    }
-
-    /// Whether it is this caller's turn to tell something of the key: once in `every` microseconds
-    /// on this node.
-    pub(super) fn takes_turn(&self, now: Timestamp, every: u64) -> bool {
-        let last = self.noted.load(Ordering::Relaxed);
-        let order = Ordering::Relaxed;
-        now.0.saturating_sub(last) >= every
-            && self.noted.compare_exchange(last, now.0, order, order).is_ok()
-    }
-
-    /// Another node has told it at `at`: the turn that was taken counts from there.
-    pub(super) fn was_told(&self, at: Timestamp) {
-        self.noted.store(at.0, Ordering::Relaxed);
     }
 }
 
@@ -220,8 +232,8 @@ mod tests {
 
     #[test]
     fn one_caller_in_so_long_has_the_turn() {
-        let key = CheckedKey::read(&row("id", 1)).unwrap();
-        let turns = |now| (0..3).filter(|_| key.takes_turn(Timestamp(now), 60)).count();
+        let turn = Turn::default();
+        let turns = |now| (0..3).filter(|_| turn.is_taken(Timestamp(now), 60)).count();
         assert_eq!([turns(1000), turns(1059), turns(1060), turns(900)], [1, 0, 1, 0]);
     }
 
