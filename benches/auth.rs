@@ -15,8 +15,8 @@ mod auth_checks;
 mod auth_load;
 #[path = "support/auth_logins.rs"]
 mod auth_logins;
-#[path = "support/data.rs"]
-mod data;
+#[path = "support/random.rs"]
+mod random;
 #[path = "support/store.rs"]
 mod store;
 

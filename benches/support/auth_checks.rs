@@ -8,7 +8,7 @@ use hightower_kv::state::Durability;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
-use crate::data::Random;
+use crate::random::Random;
 use crate::store::scratch;
 use crate::{Auth, PASSWORD, open, row};
 

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use hightower_kv::state::Durability;
 
-use crate::data::Random;
+use crate::random::Random;
 use crate::store::scratch;
 use crate::{Auth, PASSWORD, micros, open, percentile, row};
 

@@ -1,5 +1,8 @@
 //! A bound on how many passwords are hashed at once: each takes tens of milliseconds and of MiB.
 
+use std::panic::resume_unwind;
+use std::thread::Builder;
+
 use parking_lot::{Condvar, Mutex};
 
 use crate::error::{Error, Result};
@@ -15,7 +18,11 @@ struct Load {
     waiting: usize,
 }
 
-/// Lets two callers at a time work, each on its own thread, and 64 wait.
+/// How much a hash yields to other threads: beside a busy one it has a tenth of a processor, so
+/// that logins go on, and whoever wakes up for a write need not wait for it.
+const NICE: i32 = 10;
+
+/// Lets two callers at a time work, and 64 wait.
 #[derive(Debug, Default)]
 pub(super) struct HashingPool {
     load: Mutex<Load>,
@@ -33,11 +40,13 @@ impl Drop for Place<'_> {
 }
 
 impl HashingPool {
-    /// Runs `work` when it is its turn.
+    /// Runs `work` when it is its turn, on a thread of low priority: a hash keeps a processor busy
+    /// for longer than most writes take. A thread may not raise its priority again, so it lives for
+    /// one hash, which takes hundreds of times as long as starting it.
     ///
     /// # Errors
-    /// `Overloaded` when 64 wait already; those of `work`.
-    pub(super) fn run<T>(&self, work: impl FnOnce() -> Result<T>) -> Result<T> {
+    /// `Overloaded` when 64 wait already, or no thread can be started; those of `work`.
+    pub(super) fn run<T: Send>(&self, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
         let mut load = self.load.lock();
         if load.working >= AT_ONCE {
             if load.waiting >= WAITING_MAX {
@@ -50,7 +59,17 @@ impl HashingPool {
         load.working += 1;
         drop(load);
         let _place = Place(self);
-        work()
+        let politely = || {
+            // Where that is refused it is only less polite.
+            drop(rustix::process::setpriority_process(None, NICE));
+            work()
+        };
+        std::thread::scope(|scope| {
+            let thread = Builder::new().name("htkv-hash".to_owned());
+            let started = thread.spawn_scoped(scope, politely);
+            let started = started.map_err(|error| Error::Overloaded(error.to_string()))?;
+            started.join().unwrap_or_else(|panic| resume_unwind(panic))
+        })
     }
 }
 
