@@ -125,6 +125,7 @@ impl<E: KvEngine, H: SecretHasher, C: EnvelopeEncryptor> AuthService<E, H, C> {
                 ],
                 action: "apikey.create",
                 subject: id.clone(),
+                wraps: u64::from(record.metadata.is_some()),
             };
             Ok((Some(change), ()))
         })?;
@@ -219,6 +220,7 @@ impl<E: KvEngine, H: SecretHasher, C: EnvelopeEncryptor> AuthService<E, H, C> {
                 ],
                 action: "apikey.revoke",
                 subject: key_id.to_owned(),
+                wraps: 0,
             };
             Ok((Some(change), true))
         })

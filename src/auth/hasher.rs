@@ -1,10 +1,13 @@
 //! Hashes of passwords: slow on purpose, salted, with their parameters beside them.
 
-use argon2::{Algorithm, Argon2, Params, Version};
+use std::sync::Arc;
+
+use argon2::{Algorithm, Argon2, Block, Params, Version};
 use base64ct::{Base64Unpadded, Encoding};
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
+use super::hashing_memory::HashingMemory;
 use crate::env::rng::Rng;
 use crate::error::{Error, Result};
 
@@ -39,12 +42,16 @@ fn crypto(what: &str) -> Error {
 
 /// Argon2id, version 19. The default: 19 MiB of memory, two passes, one lane; some tens of
 /// milliseconds.
+///
+/// What two passwords take at once is kept for the next ones, by a hasher and its clones together:
+/// twice 19 MiB from the first logins on.
 #[derive(Clone)]
 pub struct Argon2SecretHasher {
     memory_kib: u32,
     passes: u32,
     lanes: u32,
     pepper: Zeroizing<Vec<u8>>,
+    memory: Arc<HashingMemory>,
 }
 
 /// Least memory, in KiB, passes and lanes.
@@ -55,7 +62,7 @@ const ARGON2_MOST: (u32, u32, u32) = (1 << 20, 64, 16);
 impl Default for Argon2SecretHasher {
     fn default() -> Self {
         let (memory_kib, passes, lanes) = ARGON2_LEAST;
-        Self { memory_kib, passes, lanes, pepper: Zeroizing::default() }
+        Self { memory_kib, passes, lanes, pepper: Zeroizing::default(), memory: Arc::default() }
     }
 }
 
@@ -105,7 +112,7 @@ impl Argon2SecretHasher {
                  {most:?}"
             )));
         }
-        Ok(Self { memory_kib, passes, lanes, pepper: Zeroizing::default() })
+        Ok(Self { memory_kib, passes, lanes, pepper: Zeroizing::default(), memory: Arc::default() })
     }
 
     /// With a secret of the application in every hash. It is stored nowhere: without it no password
@@ -132,7 +139,15 @@ impl Argon2SecretHasher {
                 .map_err(refused)?
         };
         let mut hash = Zeroizing::new([0; HASH_BYTES]);
-        argon2.hash_password_into(secret, salt, hash.as_mut()).map_err(refused)?;
+        let (blocks, lanes) = (argon2.params().block_count(), self.lanes);
+        // Lanes are of whole segments, so that there may be a few blocks less.
+        let usual = self.memory_kib.max(8 * lanes) as usize;
+        let work = |memory: &mut [Block]| {
+            argon2.hash_password_into_with_memory(secret, salt, hash.as_mut(), memory)
+        };
+        let done = self.memory.with(blocks, usual, work);
+        done.ok_or_else(|| Error::Overloaded("no memory for a hash".to_owned()))?
+            .map_err(refused)?;
         Ok(hash)
     }
 

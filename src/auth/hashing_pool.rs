@@ -61,7 +61,7 @@ impl HashingPool {
         let _place = Place(self);
         let politely = || {
             // Where that is refused it is only less polite.
-            drop(rustix::process::setpriority_process(None, NICE));
+            rustix::process::setpriority_process(None, NICE).unwrap_or_default();
             work()
         };
         std::thread::scope(|scope| {

@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
+use super::coalesced::Coalesced;
 use super::envelope::EnvelopeEncryptor;
-use super::failures::FailuresHere;
+use super::failures_here::FailuresHere;
 use super::hasher::SecretHasher;
 use super::hashing_pool::HashingPool;
 use super::key_cache::KeyCache;
@@ -40,6 +41,7 @@ pub(super) struct Shared<E, H, C> {
     pub(super) env: Env,
     pub(super) pool: HashingPool,
     pub(super) failures: FailuresHere,
+    pub(super) logins: Coalesced,
     pub(super) keys: KeyCache,
     pub(super) realm: Mutex<Option<Realm>>,
     /// Changes of this node take turns, since each appends to one trail.
@@ -79,6 +81,7 @@ impl<E: KvEngine, H: SecretHasher, C: EnvelopeEncryptor> AuthService<E, H, C> {
             env,
             pool: HashingPool::default(),
             failures: FailuresHere::default(),
+            logins: Coalesced::default(),
             keys: KeyCache::default(),
             realm: Mutex::new(None),
             changing: Mutex::new(()),
@@ -96,6 +99,10 @@ impl<E: KvEngine, H: SecretHasher, C: EnvelopeEncryptor> AuthService<E, H, C> {
 
     /// A handle whose changes are by `actor` in the audit trail, instead of by `system`. Cheap: one
     /// for each request, say.
+    ///
+    /// Every change of a handle fails with `Validation` or `TooLarge` whose actor is empty, longer
+    /// than 256 bytes, or has a control, bidirectional or invisible character, with which it could
+    /// look like another row where the trail is printed.
     #[must_use]
     pub fn acting_as(&self, actor: &str) -> Self {
         Self { actor: Arc::from(actor), ..self.clone() }
