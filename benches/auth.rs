@@ -5,7 +5,11 @@
 //! does meanwhile befalls both.
 
 #![expect(clippy::disallowed_methods, reason = "a bench reads the clock and looks at files")]
-#![expect(clippy::unwrap_used, reason = "a bench that cannot run says why and ends")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a bench that cannot run says why and ends"
+)]
 #![expect(clippy::indexing_slicing, reason = "a list of times is not empty")]
 #![expect(clippy::print_stdout, reason = "that is what it is for")]
 

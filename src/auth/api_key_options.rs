@@ -124,7 +124,7 @@ mod tests {
         };
         for (fits, limit, too_large) in [
             (options().label(&"x".repeat(256)), 256, options().label(&"x".repeat(257))),
-            (options().metadata(&[7; 65_536]), 65_536, options().metadata(&[7; 65_537])),
+            (options().metadata(&vec![7; 65_536]), 65_536, options().metadata(&vec![7; 65_537])),
             (grants(256, 1024), 256, grants(257, 1)),
             (grants(1, 1024), 1024, grants(1, 1025)),
         ] {

@@ -20,6 +20,7 @@ struct Load {
 
 /// How much a hash yields to other threads: beside a busy one it has a tenth of a processor, so
 /// that logins go on, and whoever wakes up for a write need not wait for it.
+#[cfg(target_os = "linux")]
 const NICE: i32 = 10;
 
 /// Lets two callers at a time work, and 64 wait.
@@ -60,7 +61,9 @@ impl HashingPool {
         drop(load);
         let _place = Place(self);
         let politely = || {
-            // Where that is refused it is only less polite.
+            // Where that is refused the hash is only less polite. On other systems it would be the
+            // priority of the whole process.
+            #[cfg(target_os = "linux")]
             rustix::process::setpriority_process(None, NICE).unwrap_or_default();
             work()
         };

@@ -133,6 +133,22 @@ fn a8_an_expired_key_stays_so_when_the_clock_goes_back_and_after_a_restart() {
 }
 
 #[test]
+fn a8_time_that_one_check_has_seen_does_not_go_back_for_another() {
+    let (engine, auth, clock) = simulated_fast();
+    let user = auth.create_user("captain", PASSWORD).unwrap();
+    let end = Timestamp(START + 30 * SECOND);
+    let (_, ending) = auth.create_api_key(&user.user_id, Some(end)).unwrap();
+    let (_, other) = auth.create_api_key(&user.user_id, None).unwrap();
+    assert!(auth.authenticate_api_key(&other).unwrap().is_some());
+    let before = latest(&engine);
+    clock.set_now(end);
+    assert!(auth.authenticate_api_key(&other).unwrap().is_some());
+    clock.set_now(Timestamp(START));
+    assert_eq!(latest(&engine), before, "the log does not know of that time");
+    assert!(auth.authenticate_api_key(&ending).unwrap().is_none());
+}
+
+#[test]
 fn a6_a_right_id_with_another_secret_is_refused_also_after_the_right_one() {
     let (_, auth, _) = simulated_fast();
     let user = auth.create_user("captain", PASSWORD).unwrap();
@@ -167,7 +183,7 @@ fn issued_with_options_listed_without_secrets_and_revoked_once() {
     assert!(!auth.revoke_api_key(&key.key_id).unwrap(), "again");
     assert!(!auth.revoke_api_key("unknown").unwrap());
     assert!(auth.list_api_keys(&user.user_id).unwrap().is_empty());
-    let large = ApiKeyOptions::new().metadata(&[7; 65_537]);
+    let large = ApiKeyOptions::new().metadata(&vec![7; 65_537]);
     let refused = auth.create_api_key_with(&user.user_id, &large);
     assert!(matches!(refused, Err(Error::TooLarge { limit: 65_536, .. })));
 }
@@ -222,14 +238,14 @@ fn a9_a_use_is_written_down_once_a_minute_whichever_service_saw_it() {
         }
         latest(&engine).0 - before
     };
-    let used = || auth.api_key_last_used(&key.key_id).unwrap();
-    assert_eq!((used(), writes()), (None, 1));
-    assert_eq!(used(), Some(Timestamp(START)));
+    let last_used = || auth.api_key_last_used(&key.key_id).unwrap();
+    assert_eq!((last_used(), writes()), (None, 1));
+    assert_eq!(last_used(), Some(Timestamp(START)));
     clock.advance(Duration::from_secs(59));
     assert_eq!(writes(), 0);
     clock.advance(Duration::from_secs(1));
     assert_eq!(writes(), 1);
-    assert_eq!(used(), Some(Timestamp(START + 60 * SECOND)));
+    assert_eq!(last_used(), Some(Timestamp(START + 60 * SECOND)));
     clock.set_now(Timestamp(START));
     assert_eq!(writes(), 0, "the clock went back");
     let restarted = fast_on(&engine, engine.env().clone());
@@ -239,7 +255,7 @@ fn a9_a_use_is_written_down_once_a_minute_whichever_service_saw_it() {
     auth.revoke_api_key(&key.key_id).unwrap();
     clock.set_now(Timestamp(START + 600 * SECOND));
     assert!(other.authenticate_api_key(&token).unwrap().is_none());
-    assert_eq!(used(), None);
+    assert_eq!(last_used(), None);
 }
 
 #[test]

@@ -83,8 +83,8 @@ fn random_text(number: u32, bytes: &[u8], token: &str) -> String {
             let other = char::from(*other.unwrap_or(&b'-'));
             format!("{}{other}{}", &token[..at], &token[at + 1..])
         }
-        _ if bytes[1] % 2 == 0 => token[..at].to_owned(),
-        _ => format!("{token}{}", &digits[..1 + at]),
+        _ if bytes[1].is_multiple_of(2) => token[..at].to_owned(),
+        _ => format!("{token}{}", &digits[..=at]),
     }
 }
 
@@ -122,8 +122,8 @@ fn a6_no_file_has_a_token_or_its_secret_in_any_form() {
         needles.extend(token.as_bytes()[27..].windows(8).map(<[u8]>::to_vec));
         let secret = tokens::secret_of(token);
         needles.extend(secret.windows(8).map(<[u8]>::to_vec));
-        let hex: String = secret.iter().map(|byte| format!("{byte:02x}")).collect();
-        needles.extend(hex.as_bytes().windows(8).map(<[u8]>::to_vec));
+        let hex: Vec<u8> = secret.iter().flat_map(|it| format!("{it:02x}").into_bytes()).collect();
+        needles.extend(hex.windows(8).map(<[u8]>::to_vec));
     }
     // What begins with a zero is left out, since most of a file that was reserved is zeros.
     let is_found = |window: &&[u8]| window[0] != 0 && needles.contains(*window);

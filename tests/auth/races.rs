@@ -151,7 +151,7 @@ impl Race {
         let at = number % passwords.len();
         let seat = self.seats[at].read();
         // Failures of before count no more, and uses are written down again.
-        self.machine.clock.advance(Duration::from_secs(16 * 60));
+        self.machine.clock.advance(Duration::from_mins(16));
         let (name, new) = (&seat.name, format!("password-{number}"));
         if !self.auth.change_password(name, &passwords[at], &new).unwrap() {
             assert!(at >= STEADY, "the password was right, and nobody disables this user");
@@ -159,7 +159,7 @@ impl Race {
         }
         self.changed.fetch_add(1, Ordering::SeqCst);
         let old = std::mem::replace(&mut passwords[at], new);
-        if number % 16 == 0 {
+        if number.is_multiple_of(16) {
             assert!(!self.auth.verify_password(name, &old).unwrap(), "the old password came back");
         }
     }
