@@ -1,32 +1,55 @@
 //! API keys: issue, check, list, revoke.
 
+use std::sync::Arc;
+
+use super::api_key_options::{ApiKeyOptions, KEYS_MAX};
 use super::changes::Change;
 use super::envelope::{EnvelopeEncryptor, derive};
 use super::hasher::SecretHasher;
+use super::key_cache::CheckedKey;
 use super::keyspace;
-use super::lookup::{api_key_ids, find, user_by_id};
-use super::records::{ApiKeyRecord, UserRecord};
+use super::lookup::{Found, api_key_ids, find, user_by_id};
+use super::record_codec::{Reader, Writer};
+use super::records::ApiKeyRecord;
 use super::service::AuthService;
 use super::stored_hash::StoredHash;
 use super::token::{self, ApiToken};
 use super::users::no_such_user;
 use crate::command::{Command, Guard};
-use crate::engine::KvEngine;
-use crate::error::Result;
+use crate::engine::{KvEngine, StateView};
+use crate::error::{Error, Result};
 use crate::types::Timestamp;
 
 /// What keys are called where their metadata is bound to its place.
 pub(super) const KIND: &str = "api key";
 /// A use is written down at most once in so long.
-const USED_EVERY_MICROS: u64 = 60_000_000;
-/// Keys whose last use is remembered, so that it is not written again too soon.
-const USED_KEPT_MAX: usize = 100_000;
+const NOTED_EVERY_MICROS: u64 = 60_000_000;
+const COUNT_VERSION: u8 = 1;
+
+/// How many keys a user has, and the guard that it is still so many.
+fn key_count(view: &StateView, owner: &str) -> Result<(u64, Guard)> {
+    let at = keyspace::api_key_count(owner);
+    let read = |bytes: &[u8]| {
+        let mut from = Reader::new(bytes, COUNT_VERSION)?;
+        let count = from.number()?;
+        from.finish().map(|()| count)
+    };
+    Ok(match find(view, &at, read)? {
+        None => (0, Guard::absent(at)),
+        Some(Found { record, version }) => (record, Guard::version_equals(at, version)),
+    })
+}
+
+fn set_key_count(owner: &str, count: u64) -> Command {
+    let record = Writer::new(COUNT_VERSION).number(count).finish();
+    Command::set(keyspace::api_key_count(owner), record)
+}
 
 impl<E: KvEngine, H: SecretHasher, C: EnvelopeEncryptor> AuthService<E, H, C> {
     /// Issues a key to a user. The token is given here and never again.
     ///
     /// # Errors
-    /// `NotFound`: there is no such user; those of a write.
+    /// `NotFound`: there is no such user; `Conflict`: the user has 10,000 keys; those of a write.
     pub fn create_api_key(
         &self,
         owner_id: &str,
@@ -38,39 +61,67 @@ impl<E: KvEngine, H: SecretHasher, C: EnvelopeEncryptor> AuthService<E, H, C> {
     /// As [`Self::create_api_key`], with metadata that is stored encrypted.
     ///
     /// # Errors
-    /// Those of [`Self::create_api_key`]; `Crypto`.
+    /// Those of [`Self::create_api_key_with`].
     pub fn create_api_key_with_metadata(
         &self,
         owner_id: &str,
         expires_at: Option<Timestamp>,
         metadata: Option<&[u8]>,
     ) -> Result<(ApiKeyRecord, ApiToken)> {
+        let options = ApiKeyOptions { expires_at, ..ApiKeyOptions::new() };
+        let options = match metadata {
+            None => options,
+            Some(metadata) => options.metadata(metadata),
+        };
+        self.create_api_key_with(owner_id, &options)
+    }
+
+    /// As [`Self::create_api_key`], with a label, an end, grants and metadata. A user has at most
+    /// 10,000 keys, expired ones included: revoke those that are needed no more.
+    ///
+    /// # Errors
+    /// Those of [`Self::create_api_key`]; `TooLarge`; `ReservedKey` for the prefix of a grant;
+    /// `Crypto`.
+    pub fn create_api_key_with(
+        &self,
+        owner_id: &str,
+        options: &ApiKeyOptions,
+    ) -> Result<(ApiKeyRecord, ApiToken)> {
+        options.check()?;
         let (id, key_id) = self.new_id()?;
         let secret = self.secret()?;
         let secret_hash = self.hash_of_secret(&key_id, &secret)?;
         let place = self.realm()?.metadata_place(KIND, &key_id, 1);
-        let metadata = self.seal(&place, metadata)?;
+        let metadata = self.seal(&place, options.metadata.as_ref().map(|it| it.as_slice()))?;
         let (created_at, owner_id) = (self.now()?, owner_id.to_owned());
         let record = ApiKeyRecord {
             key_id,
             owner_id,
+            label: options.label.clone(),
             secret_hash,
             created_at,
-            expires_at,
+            expires_at: options.expires_at,
+            grants: options.grants.clone(),
             metadata_version: 1,
             metadata,
         };
         self.change(|view| {
             user_by_id(view, &record.owner_id)?.ok_or_else(no_such_user)?;
             let (id, owner) = (&record.key_id, &record.owner_id);
+            let (count, same_count) = key_count(view, owner)?;
+            if count >= KEYS_MAX {
+                return Err(Error::Conflict(format!("the user has {KEYS_MAX} keys")));
+            }
             let change = Change {
                 guards: vec![
                     Guard::present(keyspace::user(owner)),
                     Guard::absent(keyspace::api_key(id)),
+                    same_count,
                 ],
                 commands: vec![
                     Command::set(keyspace::api_key(id), record.to_bytes()),
                     Command::set(keyspace::api_key_by_user(owner, id), id.clone().into_bytes()),
+                    set_key_count(owner, count + 1),
                 ],
                 action: "apikey.create",
                 subject: id.clone(),
@@ -82,9 +133,12 @@ impl<E: KvEngine, H: SecretHasher, C: EnvelopeEncryptor> AuthService<E, H, C> {
     }
 
     /// The key that a token is of, if it is valid now: not revoked, not expired, its owner there
-    /// and enabled. Reads two rows, linearizably, and computes one HMAC; a token with a wrong
-    /// checksum is refused without either. At most once a minute it writes down that the key was
-    /// used, without waiting for that.
+    /// and enabled. Looks two rows up in one linearizable state and computes one HMAC; a token with
+    /// a wrong checksum is refused without either. What it has decoded it keeps for the next check,
+    /// which uses it if both rows are the same still: see the guide.
+    ///
+    /// Once a minute and key it writes down that the key was used, without waiting for that; only a
+    /// store with `worker_threads = 0`, which has no thread for it, does it here, within the call.
     ///
     /// # Errors
     /// Those of a read.
@@ -92,20 +146,52 @@ impl<E: KvEngine, H: SecretHasher, C: EnvelopeEncryptor> AuthService<E, H, C> {
         let Some((id, secret)) = token::parse(token) else { return Ok(None) };
         let computed = self.hash_of_secret(id, &secret)?;
         let view = self.view()?;
-        let Some(row) = view.reserved().get(&keyspace::api_key(id))? else { return Ok(None) };
-        let key = ApiKeyRecord::from_bytes(&row.value)?;
-        if computed != key.secret_hash {
+        let Some(key) = self.current_key(&view, id)? else { return Ok(None) };
+        if computed != key.record.secret_hash {
             return Ok(None);
         }
-        let now = view.timestamp().max(self.shared.env.clock.now());
-        let Some(owner) = view.reserved().get(&keyspace::user(&key.owner_id))? else {
+        let now = self.shared.keys.time(view.timestamp().max(self.shared.env.clock.now()));
+        let Some(key) = self.key_with_owner(&view, key)? else { return Ok(None) };
+        if !key.is_enabled() {
+            return Ok(None);
+        }
+        match key.record.expires_at {
+            Some(end) if end <= now => {
+                self.note_expiry(&key, &view, now);
+                Ok(None)
+            }
+            _ => {
+                self.note_use(&key, &view, now);
+                Ok(Some(key.record.clone()))
+            }
+        }
+    }
+
+    /// The key of an id as the state has it, decoded now or before.
+    fn current_key(&self, view: &StateView, id: &str) -> Result<Option<Arc<CheckedKey>>> {
+        let Some(row) = view.reserved().get(&keyspace::api_key(id))? else {
+            self.shared.keys.forget(id);
             return Ok(None);
         };
-        let is_disabled = UserRecord::from_bytes(&owner.value)?.disabled;
-        if is_disabled || key.expires_at.is_some_and(|end| end <= now) {
-            return Ok(None);
+        match self.shared.keys.get(id) {
+            Some(key) if key.is_of(&row) => Ok(Some(key)),
+            _ => CheckedKey::read(&row).map(|key| Some(Arc::new(key))),
         }
-        self.note_use(id, now);
+    }
+
+    /// The key with its owner as the state has it; `None` without one. Only for a key whose secret
+    /// was shown: it is kept from here on.
+    fn key_with_owner(
+        &self,
+        view: &StateView,
+        key: Arc<CheckedKey>,
+    ) -> Result<Option<Arc<CheckedKey>>> {
+        let Some(row) = view.reserved().get(&key.owner)? else { return Ok(None) };
+        if key.is_of_owner(&row) {
+            return Ok(Some(key));
+        }
+        let key = Arc::new(key.with_owner(&row)?);
+        self.shared.keys.put(&key);
         Ok(Some(key))
     }
 
@@ -119,12 +205,18 @@ impl<E: KvEngine, H: SecretHasher, C: EnvelopeEncryptor> AuthService<E, H, C> {
             else {
                 return Ok((None, false));
             };
+            let owner = &found.record.owner_id;
+            let (count, same_count) = key_count(view, owner)?;
             let change = Change {
-                guards: vec![Guard::version_equals(keyspace::api_key(key_id), found.version)],
+                guards: vec![
+                    Guard::version_equals(keyspace::api_key(key_id), found.version),
+                    same_count,
+                ],
                 commands: vec![
                     Command::delete(keyspace::api_key(key_id)),
-                    Command::delete(keyspace::api_key_by_user(&found.record.owner_id, key_id)),
+                    Command::delete(keyspace::api_key_by_user(owner, key_id)),
                     Command::delete(keyspace::api_key_used(key_id)),
+                    set_key_count(owner, count.saturating_sub(1)),
                 ],
                 action: "apikey.revoke",
                 subject: key_id.to_owned(),
@@ -170,20 +262,36 @@ impl<E: KvEngine, H: SecretHasher, C: EnvelopeEncryptor> AuthService<E, H, C> {
         derive(key.as_ref(), &[id.as_bytes(), secret]).map(|hash| StoredHash::new(*hash))
     }
 
-    /// Writes down that a key was used, unless that was done within the last minute.
-    fn note_use(&self, id: &str, now: Timestamp) {
-        let mut used = self.shared.used.lock();
-        if used.get(id).is_some_and(|last| now.0.saturating_sub(last.0) < USED_EVERY_MICROS) {
+    /// Writes down that a key was used, unless any node did so within the last minute. Nothing is
+    /// waited for, and what becomes of it is not asked: the next minute tells it again.
+    fn note_use(&self, key: &CheckedKey, view: &StateView, now: Timestamp) {
+        if !key.use_told.is_taken(now, NOTED_EVERY_MICROS) {
             return;
         }
-        if used.len() >= USED_KEPT_MAX {
-            used.clear();
-        }
-        used.insert(id.to_owned(), now);
-        drop(used);
+        let id = &key.record.key_id;
+        let at = keyspace::api_key_used(id);
+        let Ok(before) = view.reserved().get(&at) else { return };
+        let as_before = match before {
+            Some(row) if now.0.saturating_sub(row.timestamp.0) < NOTED_EVERY_MICROS => {
+                key.use_told.count_from(row.timestamp);
+                return;
+            }
+            Some(row) => Guard::version_equals(at.clone(), row.version),
+            None => Guard::absent(at.clone()),
+        };
         // A key that was revoked meanwhile gets no record.
-        let guard = Guard::present(keyspace::api_key(id));
-        let set = Command::set(keyspace::api_key_used(id), now.0.to_le_bytes().to_vec());
-        drop(self.shared.engine.submit_async(Command::reserved([guard], [set])));
+        let guards = [Guard::present(keyspace::api_key(id)), as_before];
+        let set = Command::set(at, now.0.to_le_bytes().to_vec());
+        drop(self.shared.engine.submit_async(Command::reserved(guards, [set])));
+    }
+
+    /// Lets the log tell that it is past the end of a key, so that no node accepts the key when it
+    /// is restarted with a clock that went back. An entry that changes nothing does that.
+    fn note_expiry(&self, key: &CheckedKey, view: &StateView, now: Timestamp) {
+        let is_known = key.record.expires_at.is_some_and(|end| end <= view.timestamp());
+        if !is_known && key.end_told.is_taken(now, NOTED_EVERY_MICROS) {
+            let guard = Guard::present(keyspace::api_key(&key.record.key_id));
+            drop(self.shared.engine.submit_async(Command::reserved([guard], [])));
+        }
     }
 }

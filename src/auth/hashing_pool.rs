@@ -1,5 +1,8 @@
 //! A bound on how many passwords are hashed at once: each takes tens of milliseconds and of MiB.
 
+use std::panic::resume_unwind;
+use std::thread::Builder;
+
 use parking_lot::{Condvar, Mutex};
 
 use crate::error::{Error, Result};
@@ -15,7 +18,12 @@ struct Load {
     waiting: usize,
 }
 
-/// Lets two callers at a time work, each on its own thread, and 64 wait.
+/// How much a hash yields to other threads: beside a busy one it has a tenth of a processor, so
+/// that logins go on, and whoever wakes up for a write need not wait for it.
+#[cfg(target_os = "linux")]
+const NICE: i32 = 10;
+
+/// Lets two callers at a time work, and 64 wait.
 #[derive(Debug, Default)]
 pub(super) struct HashingPool {
     load: Mutex<Load>,
@@ -34,11 +42,11 @@ impl Drop for Place<'_> {
 }
 
 impl HashingPool {
-    /// Runs `work` when it is its turn.
+    /// Runs `work` when it is its turn: see [`Place::run`].
     ///
     /// # Errors
-    /// `Overloaded` when 64 wait already; those of `work`.
-    pub(super) fn run<T>(&self, work: impl FnOnce() -> Result<T>) -> Result<T> {
+    /// `Overloaded` when 64 wait already, or no thread can be started; those of `work`.
+    pub(super) fn run<T: Send>(&self, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
         self.enter()?.run(work)
     }
 
@@ -64,11 +72,26 @@ impl HashingPool {
 }
 
 impl Place<'_> {
-    /// Runs `work`, and gives the place back.
-    pub(super) fn run<T>(self, work: impl FnOnce() -> Result<T>) -> Result<T> {
-        let result = work();
-        drop(self);
-        result
+    /// Runs `work` on a thread of low priority, and gives the place back: a hash keeps a processor
+    /// busy for longer than most writes take. A thread may not raise its priority again, so it
+    /// lives for one hash, which takes hundreds of times as long as starting it.
+    ///
+    /// # Errors
+    /// `Overloaded` when no thread can be started; those of `work`.
+    pub(super) fn run<T: Send>(self, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+        let politely = || {
+            // Where that is refused the hash is only less polite. On other systems it would be the
+            // priority of the whole process.
+            #[cfg(target_os = "linux")]
+            rustix::process::setpriority_process(None, NICE).unwrap_or_default();
+            work()
+        };
+        std::thread::scope(|scope| {
+            let thread = Builder::new().name("htkv-hash".to_owned());
+            let started = thread.spawn_scoped(scope, politely);
+            let started = started.map_err(|error| Error::Overloaded(error.to_string()))?;
+            started.join().unwrap_or_else(|panic| resume_unwind(panic))
+        })
     }
 }
 

@@ -24,6 +24,11 @@ pub(super) fn api_key_by_user(user: &str, id: &str) -> Bytes {
     key(&["auth/apikey_by_user/", user, "/", id])
 }
 
+/// How many keys a user has.
+pub(super) fn api_key_count(user: &str) -> Bytes {
+    key(&["auth/apikey_count/", user])
+}
+
 pub(super) fn api_key_used(id: &str) -> Bytes {
     key(&["auth/apikey_used/", id])
 }

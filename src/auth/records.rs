@@ -79,12 +79,16 @@ pub struct ApiKeyRecord {
     pub key_id: String,
     /// Whose it is.
     pub owner_id: String,
+    /// What it is called, for people; empty when it was given none. Stored as it is.
+    pub label: String,
     /// HMAC-SHA-256 of the secret under a key derived for this.
     pub(super) secret_hash: StoredHash<[u8; 32]>,
     /// The proposer's time when it was created.
     pub created_at: Timestamp,
     /// When it ends; `None`: never.
     pub expires_at: Option<Timestamp>,
+    /// What of its owner's permissions it has; `None`: all of them.
+    pub grants: Option<Vec<Grant>>,
     /// How often metadata was written: its encryption is bound to it.
     pub(super) metadata_version: u64,
     /// Encrypted: see `AuthService::decrypt_api_key_metadata`.
@@ -97,6 +101,7 @@ impl fmt::Debug for ApiKeyRecord {
             .field("key_id", &self.key_id)
             .field("owner_id", &self.owner_id)
             .field("expires_at", &self.expires_at)
+            .field("grants", &self.grants)
             .finish_non_exhaustive()
     }
 }
@@ -105,9 +110,11 @@ impl ApiKeyRecord {
     pub(super) fn to_bytes(&self) -> Vec<u8> {
         let head = Writer::new(VERSION).bytes(self.key_id.as_bytes());
         head.bytes(self.owner_id.as_bytes())
+            .bytes(self.label.as_bytes())
             .bytes(self.secret_hash.expose())
             .number(self.created_at.0)
             .option(self.expires_at.as_ref(), |to, at| to.number(at.0))
+            .option(self.grants.as_ref(), |to, grants| to.list(grants, Grant::encode))
             .number(self.metadata_version)
             .option(self.metadata.as_ref(), |to, it| to.bytes(&it.to_bytes()))
             .finish()
@@ -118,9 +125,11 @@ impl ApiKeyRecord {
         let record = Self {
             key_id: from.text()?,
             owner_id: from.text()?,
+            label: from.text()?,
             secret_hash: StoredHash::new(from.bytes()?.try_into().map_err(|_| malformed())?),
             created_at: from.timestamp()?,
             expires_at: from.option(Reader::timestamp)?,
+            grants: from.option(|from| from.list(Grant::decode))?,
             metadata_version: from.number()?,
             metadata: from.option(|from| Envelope::from_bytes(from.bytes()?))?,
         };
@@ -129,7 +138,7 @@ impl ApiKeyRecord {
     }
 }
 
-/// What a role permits for keys that begin with a prefix.
+/// What is permitted for keys that begin with a prefix, by a role or by an API key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Grant {
     /// What the keys begin with; empty: every plain key.
@@ -138,6 +147,28 @@ pub struct Grant {
     pub read: bool,
     /// Whether they may be written and removed.
     pub write: bool,
+}
+
+impl Grant {
+    /// To read the keys that begin with `prefix`.
+    #[must_use]
+    pub fn to_read(prefix: impl Into<Vec<u8>>) -> Self {
+        Self { prefix: prefix.into(), read: true, write: false }
+    }
+
+    /// To read, write and remove the keys that begin with `prefix`.
+    #[must_use]
+    pub fn to_write(prefix: impl Into<Vec<u8>>) -> Self {
+        Self { prefix: prefix.into(), read: true, write: true }
+    }
+
+    fn encode(to: Writer, grant: &Self) -> Writer {
+        to.bytes(&grant.prefix).byte(u8::from(grant.read)).byte(u8::from(grant.write))
+    }
+
+    fn decode(from: &mut Reader<'_>) -> Result<Self> {
+        Ok(Self { prefix: from.bytes()?.to_vec(), read: from.flag()?, write: from.flag()? })
+    }
 }
 
 /// A role: grants that users have by its name.
@@ -152,20 +183,12 @@ pub struct RoleRecord {
 
 impl RoleRecord {
     pub(super) fn to_bytes(&self) -> Vec<u8> {
-        Writer::new(VERSION)
-            .bytes(self.name.as_bytes())
-            .list(&self.grants, |to, grant| {
-                to.bytes(&grant.prefix).byte(u8::from(grant.read)).byte(u8::from(grant.write))
-            })
-            .finish()
+        Writer::new(VERSION).bytes(self.name.as_bytes()).list(&self.grants, Grant::encode).finish()
     }
 
     pub(super) fn from_bytes(bytes: &[u8]) -> Result<Self> {
         let mut from = Reader::new(bytes, VERSION)?;
-        let grant = |from: &mut Reader<'_>| {
-            Ok(Grant { prefix: from.bytes()?.to_vec(), read: from.flag()?, write: from.flag()? })
-        };
-        let record = Self { name: from.text()?, grants: from.list(grant)? };
+        let record = Self { name: from.text()?, grants: from.list(Grant::decode)? };
         from.finish()?;
         Ok(record)
     }

@@ -1,5 +1,6 @@
 //! Roles: what a user may do with which keys.
 
+use super::api_key_options::{at_most, check_grants};
 use super::changes::{Change, rewrite};
 use super::envelope::EnvelopeEncryptor;
 use super::hasher::SecretHasher;
@@ -13,12 +14,17 @@ use crate::command::{Command, Guard, is_reserved};
 use crate::engine::KvEngine;
 use crate::error::{Error, Result};
 
+/// Most roles of one user.
+const ROLES_MAX: usize = 64;
+
 /// Who asks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Principal<'a> {
     /// A user, by id.
     User(&'a str),
-    /// The holder of an API key, by the key's id: may do what its owner may.
+    /// The holder of an API key, by the key's id: may do what its owner may, and where the key has
+    /// grants of its own, of that only what these permit as well. Who says to hold a key must have
+    /// shown its token: `AuthService::authenticate_api_key`.
     ApiKey(&'a str),
 }
 
@@ -31,16 +37,27 @@ pub enum Action {
     Write,
 }
 
+impl Action {
+    /// Whether any of these grants permits it for a key.
+    fn is_permitted(self, grants: &[Grant], key: &[u8]) -> bool {
+        grants.iter().any(|grant| {
+            let may = match self {
+                Self::Read => grant.read,
+                Self::Write => grant.write,
+            };
+            may && key.starts_with(&grant.prefix)
+        })
+    }
+}
+
 impl<E: KvEngine, H: SecretHasher, C: EnvelopeEncryptor> AuthService<E, H, C> {
-    /// Creates a role, or gives it other grants.
+    /// Creates a role, or gives it other grants: at most 256, with prefixes of at most 1 KiB.
     ///
     /// # Errors
-    /// `Validation`, `TooLarge` for a name that cannot be; `ReservedKey` for a prefix; those of a
-    /// write.
+    /// `Validation`, `TooLarge` for a name or for grants that cannot be; `ReservedKey` for a
+    /// prefix; those of a write.
     pub fn put_role(&self, name: &str, grants: Vec<Grant>) -> Result<RoleRecord> {
-        if grants.iter().any(|grant| is_reserved(&grant.prefix)) {
-            return Err(Error::ReservedKey);
-        }
+        check_grants(&grants)?;
         let record = RoleRecord { name: normalise(name)?, grants };
         self.change(|_| {
             let change = Change {
@@ -55,14 +72,15 @@ impl<E: KvEngine, H: SecretHasher, C: EnvelopeEncryptor> AuthService<E, H, C> {
         Ok(record)
     }
 
-    /// Gives a user these roles and no others. Each must be there.
+    /// Gives a user these roles and no others: at most 64. Each must be there.
     ///
     /// # Errors
-    /// `NotFound`: no such user or role; those of a write.
+    /// `NotFound`: no such user or role; `TooLarge`; those of a write.
     pub fn set_user_roles(&self, user_id: &str, roles: &[&str]) -> Result<()> {
         let mut names = roles.iter().map(|role| normalise(role)).collect::<Result<Vec<_>>>()?;
         names.sort_unstable();
         names.dedup();
+        at_most("roles of a user", names.len(), ROLES_MAX)?;
         self.change(|view| {
             let mut found = user_by_id(view, user_id)?.ok_or_else(no_such_user)?;
             found.record.roles.clone_from(&names);
@@ -114,12 +132,14 @@ impl<E: KvEngine, H: SecretHasher, C: EnvelopeEncryptor> AuthService<E, H, C> {
                 let Some(row) = view.reserved().get(&keyspace::api_key(id))? else {
                     return Ok(false);
                 };
-                let key = ApiKeyRecord::from_bytes(&row.value)?;
-                let now = view.timestamp().max(self.shared.env.clock.now());
-                if key.expires_at.is_some_and(|end| end <= now) {
+                let api_key = ApiKeyRecord::from_bytes(&row.value)?;
+                let now = self.shared.keys.time(view.timestamp().max(self.shared.env.clock.now()));
+                let is_expired = api_key.expires_at.is_some_and(|end| end <= now);
+                let grants = api_key.grants.as_deref();
+                if is_expired || grants.is_some_and(|grants| !action.is_permitted(grants, key)) {
                     return Ok(false);
                 }
-                key.owner_id
+                api_key.owner_id
             }
         };
         let Some(row) = view.reserved().get(&keyspace::user(&owner))? else { return Ok(false) };
@@ -129,14 +149,7 @@ impl<E: KvEngine, H: SecretHasher, C: EnvelopeEncryptor> AuthService<E, H, C> {
         }
         for name in &user.roles {
             let Some(row) = view.reserved().get(&keyspace::role(name))? else { continue };
-            let permits = |grant: &Grant| {
-                let may = match action {
-                    Action::Read => grant.read,
-                    Action::Write => grant.write,
-                };
-                may && key.starts_with(&grant.prefix)
-            };
-            if RoleRecord::from_bytes(&row.value)?.grants.iter().any(permits) {
+            if action.is_permitted(&RoleRecord::from_bytes(&row.value)?.grants, key) {
                 return Ok(true);
             }
         }

@@ -1,6 +1,5 @@
 //! [`AuthService`]: what it holds.
 
-use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -11,6 +10,7 @@ use super::envelope::EnvelopeEncryptor;
 use super::failures_here::FailuresHere;
 use super::hasher::SecretHasher;
 use super::hashing_pool::HashingPool;
+use super::key_cache::KeyCache;
 use super::password_policy::PasswordPolicy;
 use super::realm::Realm;
 use crate::engine::{KvEngine, ReadContext};
@@ -42,8 +42,7 @@ pub(super) struct Shared<E, H, C> {
     pub(super) pool: HashingPool,
     pub(super) failures: FailuresHere,
     pub(super) logins: Coalesced,
-    /// When this node last wrote that a key was used.
-    pub(super) used: Mutex<HashMap<String, Timestamp>>,
+    pub(super) keys: KeyCache,
     pub(super) realm: Mutex<Option<Realm>>,
     /// Changes of this node take turns, since each appends to one trail.
     pub(super) changing: Mutex<()>,
@@ -83,7 +82,7 @@ impl<E: KvEngine, H: SecretHasher, C: EnvelopeEncryptor> AuthService<E, H, C> {
             pool: HashingPool::default(),
             failures: FailuresHere::default(),
             logins: Coalesced::default(),
-            used: Mutex::new(HashMap::new()),
+            keys: KeyCache::default(),
             realm: Mutex::new(None),
             changing: Mutex::new(()),
         };

@@ -250,6 +250,7 @@ impl<E: KvEngine, H: SecretHasher, C: EnvelopeEncryptor> AuthService<E, H, C> {
                 Command::delete(keyspace::user(user_id)),
                 Command::delete(keyspace::user_by_name(&found.record.username)),
                 Command::delete(keyspace::failures(user_id)),
+                Command::delete(keyspace::api_key_count(user_id)),
                 Command::delete(keyspace::last_login(user_id)),
                 Command::delete_prefix(keyspace::api_key_by_user(user_id, "")),
             ];

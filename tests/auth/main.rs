@@ -2,6 +2,7 @@
 #![expect(
     clippy::unwrap_used,
     clippy::indexing_slicing,
+    clippy::panic,
     clippy::print_stdout,
     reason = "helpers of tests"
 )]
@@ -12,12 +13,17 @@
 )]
 
 mod canaries;
+#[cfg(feature = "raft")]
+mod cluster;
 mod keys;
+mod keys_hostile;
 mod load;
 mod lockout;
 mod passwords;
+mod races;
 mod roles;
 mod secrets;
 mod support;
+mod tokens;
 mod trail;
 mod users;
