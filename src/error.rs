@@ -57,8 +57,12 @@ pub enum Error {
     #[error("crypto: {0}")]
     Crypto(String),
 
-    /// Put the master key with this id into the keyring: a value is encrypted under it.
-    #[error("the master key {id} is not in the keyring")]
+    /// Put the master key with this id into the keyring: a value is encrypted under it. It may be
+    /// taken out again after a rotation of the master key.
+    #[error(
+        "the master key {id} is not in the keyring, and a value is encrypted under it: add it, and \
+         rotate to the current key before it is taken out"
+    )]
     UnknownKey {
         /// The id.
         id: u32,

@@ -74,6 +74,7 @@ impl<E: KvEngine, H: SecretHasher, C: EnvelopeEncryptor> AuthService<E, H, C> {
                 ],
                 action: "apikey.create",
                 subject: id.clone(),
+                wraps: u64::from(record.metadata.is_some()),
             };
             Ok((Some(change), ()))
         })?;
@@ -127,6 +128,7 @@ impl<E: KvEngine, H: SecretHasher, C: EnvelopeEncryptor> AuthService<E, H, C> {
                 ],
                 action: "apikey.revoke",
                 subject: key_id.to_owned(),
+                wraps: 0,
             };
             Ok((Some(change), true))
         })

@@ -1,9 +1,11 @@
 //! The audit trail: one row for each change, chained so that a removed or changed one is found.
 
+use bytes::Bytes;
 use subtle::ConstantTimeEq;
 
 use super::envelope::derive;
 use super::keyspace;
+use super::names::check_shown;
 use super::record_codec::{Reader, Writer, malformed};
 use crate::command::{Command, Guard};
 use crate::engine::{StateView, Versioned};
@@ -68,26 +70,41 @@ impl Head {
     }
 }
 
-/// The guard and the changes that append a row behind `head`, which was written at `at`.
+/// A row that is to be written.
+pub(super) struct Appended {
+    /// Holds as long as no other row was written.
+    pub(super) guard: Guard,
+    /// Where the row will stand.
+    pub(super) at: Bytes,
+    pub(super) row: Vec<u8>,
+    /// The change of the head that belongs to it.
+    pub(super) head: Command,
+}
+
+/// A row behind `head`. `nonce` makes it another row than any node writes for the same change.
+///
+/// # Errors
+/// `Validation`, `TooLarge` for an actor or a subject that could look like something else where the
+/// trail is printed.
 pub(super) fn append(
     key: &[u8],
     head: Option<HeadAt>,
     [actor, action, subject]: [&str; 3],
-) -> Result<(Guard, [Command; 2])> {
+    nonce: [u8; 16],
+) -> Result<Appended> {
+    check_shown("an actor", actor)?;
+    check_shown("a subject", subject)?;
     let guard = match &head {
         None => Guard::absent(keyspace::audit_head()),
         Some((_, version, _)) => Guard::version_equals(keyspace::audit_head(), *version),
     };
     let (head, version, timestamp) = head.unwrap_or_default();
     let fields = Writer::new(VERSION).bytes(actor.as_bytes()).bytes(action.as_bytes());
-    let row = fields.bytes(subject.as_bytes()).finish();
+    let row = fields.bytes(subject.as_bytes()).bytes(&nonce).finish();
     let next = head.next(key, &row, (version, timestamp))?;
     let row = Writer::new(VERSION).bytes(&row).bytes(&next.link).finish();
-    let sets = [
-        Command::set(keyspace::audit(next.number), row),
-        Command::set(keyspace::audit_head(), next.to_bytes()),
-    ];
-    Ok((guard, sets))
+    let head = Command::set(keyspace::audit_head(), next.to_bytes());
+    Ok(Appended { guard, at: keyspace::audit(next.number), row, head })
 }
 
 /// Follows the chain from its first row, and checks each.
@@ -119,6 +136,8 @@ impl<'a> Chain<'a> {
         self.before = (row.version, row.timestamp);
         let mut fields = Reader::new(bytes, VERSION)?;
         let (actor, action, subject) = (fields.text()?, fields.text()?, fields.text()?);
+        let _nonce = fields.bytes()?;
+        fields.finish()?;
         let (version, timestamp) = self.before;
         Ok(AuditRow { number, actor, action, subject, version, timestamp })
     }
@@ -126,11 +145,13 @@ impl<'a> Chain<'a> {
     /// Holds what was followed against the head.
     ///
     /// # Errors
-    /// `AuditBroken`: rows behind the last one are missing.
+    /// `AuditBroken`: rows behind the last one are missing. An older head that was put back was not
+    /// written by the entry that wrote the last row.
     pub(super) fn end(self, head: Option<HeadAt>) -> Result<()> {
-        let head = head.map_or_else(Head::default, |(head, ..)| head);
-        let is_whole =
-            head.number == self.head.number && bool::from(head.link.ct_eq(&self.head.link));
+        let (head, version, timestamp) = head.unwrap_or_default();
+        let is_whole = head.number == self.head.number
+            && (version, timestamp) == self.before
+            && bool::from(head.link.ct_eq(&self.head.link));
         if is_whole { Ok(()) } else { Err(Error::AuditBroken { number: self.head.number + 1 }) }
     }
 }

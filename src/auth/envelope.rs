@@ -69,6 +69,9 @@ pub trait EnvelopeEncryptor: Send + Sync {
     /// `UnknownKey`: its master key is not in the keyring. `Crypto`: it was changed or moved.
     fn open(&self, place: &[u8], envelope: &Envelope) -> Result<Zeroizing<Vec<u8>>>;
 
+    /// The master key that wraps what is written. Each that wraps is counted by its id.
+    fn current_key_id(&self) -> u32;
+
     /// The same value with its data key wrapped by the current master key; `None` when it is so.
     ///
     /// # Errors
@@ -155,6 +158,10 @@ impl EnvelopeEncryptor for AesGcmEncryptor {
         let key = self.unwrap_key(place, envelope)?;
         let key: &[u8; KEY_BYTES] = key.as_slice().try_into().map_err(|_| refused())?;
         decrypt(&cipher(key)?, envelope.nonce, &envelope.sealed, place)
+    }
+
+    fn current_key_id(&self) -> u32 {
+        self.current
     }
 
     fn rewrap(&self, place: &[u8], envelope: &Envelope, rng: &dyn Rng) -> Result<Option<Envelope>> {

@@ -37,6 +37,21 @@ pub(super) fn failures(user: &str) -> Bytes {
     key(&["auth/failures/", user])
 }
 
+/// When a user logged in last.
+pub(super) fn last_login(user: &str) -> Bytes {
+    key(&["auth/last_login/", user])
+}
+
+/// How often a master key has wrapped a data key.
+pub(super) fn wraps(key_id: u32) -> Bytes {
+    key(&["auth/wraps/", &format!("{key_id:010}")])
+}
+
+/// Where nothing ever stands.
+pub(super) fn nothing() -> Bytes {
+    key(&["auth/nothing"])
+}
+
 /// Rows of the audit trail in order: the number has twenty digits.
 pub(super) fn audit(number: u64) -> Bytes {
     key(&["auth/audit/", &format!("{number:020}")])

@@ -3,6 +3,21 @@
 //! [`AuthService`] is the surface. Everything random or slow is decided before a command is
 //! proposed; every condition is a guard of that command; one change is one command. So it is the
 //! same on one node and on a cluster, and a crash leaves all of a change or none.
+//!
+//! # From asynchronous code
+//!
+//! Every call blocks: on the disk, in a cluster on the other nodes, and where a password is hashed
+//! on some 25 ms of work, behind up to 64 others that wait for it. So call it on a thread that may
+//! block, of which there should be more than waiters, or they wait for each other. With `tokio`:
+//!
+//! ```ignore
+//! let auth = auth.acting_as(&admin);
+//! let is_right = tokio::task::spawn_blocking(move || auth.verify_password(&name, &password));
+//! if is_right.await?? { .. }
+//! ```
+//!
+//! [`AuthService::authenticate_api_key`] hashes no password. It reads one state: on one node from
+//! memory or a few blocks of a table; in a cluster it asks the other nodes first, and blocks too.
 
 mod base62;
 mod names;
@@ -16,6 +31,9 @@ mod keyspace;
 mod lookup;
 mod hashing_pool;
 mod failures;
+mod failures_here;
+mod coalesced;
+mod wraps;
 pub mod audit;
 pub mod password_policy;
 mod realm;
@@ -23,6 +41,7 @@ pub mod service;
 mod changes;
 mod sealing;
 mod trail;
+mod last_login;
 mod sign_in;
 mod users;
 mod api_keys;

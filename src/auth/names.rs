@@ -42,6 +42,21 @@ fn at_most(name: &str) -> Result<()> {
     Ok(())
 }
 
+/// Whether a text may stand in a list that people read, as it is: nothing in it ends a line or
+/// changes how the rest of it looks.
+///
+/// # Errors
+/// `TooLarge`, `Validation`.
+pub(super) fn check_shown(what: &str, text: &str) -> Result<()> {
+    at_most(text)?;
+    if text.is_empty() || text.chars().any(is_refused) {
+        return Err(Error::Validation(format!(
+            "{what} is empty, or has a control, bidirectional or invisible character"
+        )));
+    }
+    Ok(())
+}
+
 /// Control characters, those that change the direction of text, and those that show nothing.
 fn is_refused(c: char) -> bool {
     c.is_control()
@@ -72,6 +87,15 @@ mod tests {
             assert_eq!(once, expected, "{name:?}");
             assert_eq!(normalise(&once).unwrap(), once, "{name:?} twice");
         }
+    }
+
+    #[test]
+    fn what_would_forge_a_line_is_not_shown() {
+        for text in ["", "a\nb", "a\u{2028}b", "a\u{202e}b", "a\tb", "a\u{1b}[2Kb"] {
+            assert!(matches!(check_shown("it", text), Err(Error::Validation(_))), "{text:?}");
+        }
+        assert!(check_shown("it", "Ann O'Neill <ann@example.org>").is_ok());
+        assert!(matches!(check_shown("it", &"a".repeat(257)), Err(Error::TooLarge { .. })));
     }
 
     #[test]

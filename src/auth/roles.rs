@@ -48,6 +48,7 @@ impl<E: KvEngine, H: SecretHasher, C: EnvelopeEncryptor> AuthService<E, H, C> {
                 commands: vec![Command::set(keyspace::role(&record.name), record.to_bytes())],
                 action: "role.put",
                 subject: record.name.clone(),
+                wraps: 0,
             };
             Ok((Some(change), ()))
         })?;
@@ -99,6 +100,7 @@ impl<E: KvEngine, H: SecretHasher, C: EnvelopeEncryptor> AuthService<E, H, C> {
                 commands: vec![Command::delete(keyspace::role(&name))],
                 action: "role.delete",
                 subject: name.clone(),
+                wraps: 0,
             };
             Ok((Some(change), true))
         })

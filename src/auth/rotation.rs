@@ -1,10 +1,12 @@
 //! Rotation of the master key: data keys are wrapped anew, and nothing else changes.
 
+use bytes::Bytes;
+
 use super::changes::{Change, rewrite};
 use super::envelope::{Envelope, EnvelopeEncryptor};
 use super::hasher::SecretHasher;
 use super::keyspace;
-use super::lookup::{find, find_all, user_by_id};
+use super::lookup::{find, user_by_id};
 use super::realm::{read_realm, realm_place, write_realm};
 use super::records::{ApiKeyRecord, UserRecord};
 use super::service::AuthService;
@@ -13,24 +15,61 @@ use crate::command::{Command, Guard};
 use crate::engine::KvEngine;
 use crate::error::Result;
 
+/// Records that are looked at together; their metadata is in memory meanwhile.
+const ROWS_AT_ONCE: usize = 64;
+
+/// A record as far as rotation looks at it: its id, and the master key that it needs, if any.
+type Needs = (String, Option<u32>);
+
 impl<E: KvEngine, H: SecretHasher, C: EnvelopeEncryptor> AuthService<E, H, C> {
     /// Wraps every data key by the current master key that another one wraps, one command for each
     /// record. Returns how many. After a crash, or an error, do it again: what is done is kept.
-    /// When this has returned, the other master keys are needed no more.
+    ///
+    /// When this has returned, the other master keys are needed no more, if every node's current
+    /// key was this one before it began: a node that still wraps by an older one makes records
+    /// that need it.
     ///
     /// # Errors
-    /// `UnknownKey`: a record needs a key that is not in the keyring. Those of a write.
+    /// `UnknownKey`: a record needs a key that is not in the keyring. `Crypto`: the current key
+    /// has wrapped too often. Those of a write.
     pub fn rotate_master_key(&self) -> Result<u64> {
         let mut rewrapped = u64::from(self.rewrap_realm()?);
-        for user in self.list_users()? {
-            rewrapped += u64::from(self.rewrap_user(&user.user_id)?);
-        }
-        let prefix = keyspace::api_key("");
-        let keys = find_all(&self.view()?, &prefix, |_, bytes| ApiKeyRecord::from_bytes(bytes))?;
-        for key in keys {
-            rewrapped += u64::from(self.rewrap_api_key(&key.key_id)?);
-        }
+        let user = |bytes: &[u8]| {
+            let user = UserRecord::from_bytes(bytes)?;
+            Ok((user.user_id, user.metadata.map(|envelope| envelope.key_id)))
+        };
+        rewrapped += self.rewrap_all(&keyspace::user(""), user, |id| self.rewrap_user(id))?;
+        let key = |bytes: &[u8]| {
+            let key = ApiKeyRecord::from_bytes(bytes)?;
+            Ok((key.key_id, key.metadata.map(|envelope| envelope.key_id)))
+        };
+        rewrapped += self.rewrap_all(&keyspace::api_key(""), key, |id| self.rewrap_api_key(id))?;
         Ok(rewrapped)
+    }
+
+    /// Goes through the records below a prefix, page by page, each of its own state.
+    fn rewrap_all(
+        &self,
+        prefix: &[u8],
+        needs: impl Fn(&[u8]) -> Result<Needs>,
+        rewrap: impl Fn(&str) -> Result<bool>,
+    ) -> Result<u64> {
+        let current = self.shared.encryptor.current_key_id();
+        let (mut rewrapped, mut after): (u64, Option<Bytes>) = (0, None);
+        loop {
+            let rows = self.view()?.reserved().rows(prefix, after.as_deref(), ROWS_AT_ONCE)?;
+            let Some((last, _)) = rows.last() else { return Ok(rewrapped) };
+            after = Some(last.clone());
+            let needs =
+                rows.iter().map(|(_, row)| needs(&row.value)).collect::<Result<Vec<_>>>()?;
+            // Ids alone are kept while records are written.
+            drop(rows);
+            for (id, key) in needs {
+                if key.is_some_and(|key| key != current) {
+                    rewrapped += u64::from(rewrap(&id)?);
+                }
+            }
+        }
     }
 
     fn rewrap(&self, place: &[u8], envelope: &Envelope) -> Result<Option<Envelope>> {
@@ -38,6 +77,7 @@ impl<E: KvEngine, H: SecretHasher, C: EnvelopeEncryptor> AuthService<E, H, C> {
     }
 
     fn rewrap_realm(&self) -> Result<bool> {
+        let mut wraps = 0;
         self.change(|view| {
             let key = keyspace::realm();
             let Some(found) = find(view, &key, read_realm)? else { return Ok((None, false)) };
@@ -46,11 +86,13 @@ impl<E: KvEngine, H: SecretHasher, C: EnvelopeEncryptor> AuthService<E, H, C> {
             let Some(envelope) = self.rewrap(&place, &envelope)? else {
                 return Ok((None, false));
             };
+            wraps += 1;
             let change = Change {
                 guards: vec![Guard::version_equals(key.clone(), found.version)],
                 commands: vec![Command::set(key, write_realm(&id, &envelope))],
                 action: "realm.rewrap",
                 subject: "realm".to_owned(),
+                wraps,
             };
             Ok((Some(change), true))
         })
@@ -58,6 +100,7 @@ impl<E: KvEngine, H: SecretHasher, C: EnvelopeEncryptor> AuthService<E, H, C> {
 
     fn rewrap_user(&self, id: &str) -> Result<bool> {
         let realm = self.realm()?;
+        let mut wraps = 0;
         self.change(|view| {
             let Some(mut found) = user_by_id(view, id)? else { return Ok((None, false)) };
             let Some(envelope) = &found.record.metadata else { return Ok((None, false)) };
@@ -65,14 +108,15 @@ impl<E: KvEngine, H: SecretHasher, C: EnvelopeEncryptor> AuthService<E, H, C> {
             let Some(envelope) = self.rewrap(&place, envelope)? else {
                 return Ok((None, false));
             };
+            wraps += 1;
             found.record.metadata = Some(envelope);
-            debug_assert!(UserRecord::from_bytes(&found.record.to_bytes()).is_ok());
-            Ok((Some(rewrite(&found, "user.rewrap")), true))
+            Ok((Some(Change { wraps, ..rewrite(&found, "user.rewrap") }), true))
         })
     }
 
     fn rewrap_api_key(&self, id: &str) -> Result<bool> {
         let (realm, key) = (self.realm()?, keyspace::api_key(id));
+        let mut wraps = 0;
         self.change(|view| {
             let Some(mut found) = find(view, &key, ApiKeyRecord::from_bytes)? else {
                 return Ok((None, false));
@@ -82,12 +126,14 @@ impl<E: KvEngine, H: SecretHasher, C: EnvelopeEncryptor> AuthService<E, H, C> {
             let Some(envelope) = self.rewrap(&place, envelope)? else {
                 return Ok((None, false));
             };
+            wraps += 1;
             found.record.metadata = Some(envelope);
             let change = Change {
                 guards: vec![Guard::version_equals(key.clone(), found.version)],
                 commands: vec![Command::set(key.clone(), found.record.to_bytes())],
                 action: "apikey.rewrap",
                 subject: id.to_owned(),
+                wraps,
             };
             Ok((Some(change), true))
         })

@@ -7,11 +7,13 @@ use super::hasher::SecretHasher;
 use super::lookup::find;
 use super::realm::{Realm, read_realm, realm_place, write_realm};
 use super::service::AuthService;
-use super::{base62, keyspace, token};
+use super::{base62, keyspace, token, wraps};
 use crate::command::{Command, Guard};
 use crate::engine::KvEngine;
 use crate::error::{Error, Result};
 
+/// Most bytes of metadata of one record.
+const METADATA_BYTES_MAX: usize = 64 << 10;
 /// How often the realm is looked for again because another node was faster.
 const ATTEMPTS_MAX: usize = 100;
 
@@ -34,14 +36,24 @@ impl<E: KvEngine, H: SecretHasher, C: EnvelopeEncryptor> AuthService<E, H, C> {
             let envelope = self.shared.encryptor.seal(&place, root.as_ref(), rng)?;
             let guard = Guard::absent(keyspace::realm());
             let set = Command::set(keyspace::realm(), write_realm(&id, &envelope));
-            self.shared.engine.submit(Command::reserved([guard], [set]))?;
+            // There is no count of wraps before the realm: this is the first of all.
+            let wraps = keyspace::wraps(self.shared.encryptor.current_key_id());
+            let count = Command::set(wraps, wraps::to_bytes(1));
+            self.shared.engine.submit(Command::reserved([guard], [set, count]))?;
         }
         Err(Error::Conflict("the realm could not be created".to_owned()))
     }
 
     /// Encrypts for a place.
+    ///
+    /// # Errors
+    /// `TooLarge`, `Crypto`.
     pub(super) fn seal(&self, place: &[u8], plain: Option<&[u8]>) -> Result<Option<Envelope>> {
         let Some(plain) = plain else { return Ok(None) };
+        let (limit, got) = (METADATA_BYTES_MAX as u64, plain.len() as u64);
+        if got > limit {
+            return Err(Error::TooLarge { what: "bytes of metadata".to_owned(), limit, got });
+        }
         self.shared.encryptor.seal(place, plain, &*self.shared.env.rng).map(Some)
     }
 

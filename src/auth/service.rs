@@ -6,8 +6,9 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
+use super::coalesced::Coalesced;
 use super::envelope::EnvelopeEncryptor;
-use super::failures::FailuresHere;
+use super::failures_here::FailuresHere;
 use super::hasher::SecretHasher;
 use super::hashing_pool::HashingPool;
 use super::password_policy::PasswordPolicy;
@@ -40,6 +41,7 @@ pub(super) struct Shared<E, H, C> {
     pub(super) env: Env,
     pub(super) pool: HashingPool,
     pub(super) failures: FailuresHere,
+    pub(super) logins: Coalesced,
     /// When this node last wrote that a key was used.
     pub(super) used: Mutex<HashMap<String, Timestamp>>,
     pub(super) realm: Mutex<Option<Realm>>,
@@ -80,6 +82,7 @@ impl<E: KvEngine, H: SecretHasher, C: EnvelopeEncryptor> AuthService<E, H, C> {
             env,
             pool: HashingPool::default(),
             failures: FailuresHere::default(),
+            logins: Coalesced::default(),
             used: Mutex::new(HashMap::new()),
             realm: Mutex::new(None),
             changing: Mutex::new(()),
@@ -97,6 +100,10 @@ impl<E: KvEngine, H: SecretHasher, C: EnvelopeEncryptor> AuthService<E, H, C> {
 
     /// A handle whose changes are by `actor` in the audit trail, instead of by `system`. Cheap: one
     /// for each request, say.
+    ///
+    /// Every change of a handle fails with `Validation` or `TooLarge` whose actor is empty, longer
+    /// than 256 bytes, or has a control, bidirectional or invisible character, with which it could
+    /// look like another row where the trail is printed.
     #[must_use]
     pub fn acting_as(&self, actor: &str) -> Self {
         Self { actor: Arc::from(actor), ..self.clone() }

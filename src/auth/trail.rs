@@ -18,22 +18,43 @@ impl<E: KvEngine, H: SecretHasher, C: EnvelopeEncryptor> AuthService<E, H, C> {
     /// # Errors
     /// `AuditBroken` with the first row that is missing or not what was written. Those of a read.
     pub fn audit(&self, from: u64, to: u64) -> Result<Vec<AuditRow>> {
+        let mut found = Vec::new();
+        self.audit_each(from, to, |row| {
+            found.push(row);
+            Ok(())
+        })?;
+        Ok(found)
+    }
+
+    /// As [`Self::audit`], one row after the other, so that a long trail is not in memory at once.
+    /// What was given is as it was written; that nothing is missing behind it is known only when
+    /// this has returned `Ok`.
+    ///
+    /// # Errors
+    /// Those of [`Self::audit`] and of `each`, which ends it.
+    pub fn audit_each(
+        &self,
+        from: u64,
+        to: u64,
+        mut each: impl FnMut(AuditRow) -> Result<()>,
+    ) -> Result<()> {
         let key = self.realm()?.audit_key;
         let (view, prefix) = (self.view()?, keyspace::audit_prefix());
-        let (mut chain, mut found) = (Chain::new(key.as_ref()), Vec::new());
+        let mut chain = Chain::new(key.as_ref());
         let mut after = None;
         loop {
             let rows = view.reserved().rows(&prefix, after.as_deref(), ROWS_AT_ONCE)?;
             for (at, row) in &rows {
                 let row = chain.follow(at, row)?;
-                found.extend((from..=to).contains(&row.number).then_some(row));
+                if (from..=to).contains(&row.number) {
+                    each(row)?;
+                }
             }
             after = rows.last().map(|row| row.0.clone());
             if rows.len() < ROWS_AT_ONCE {
                 break;
             }
         }
-        chain.end(Head::read(&view)?)?;
-        Ok(found)
+        chain.end(Head::read(&view)?)
     }
 }

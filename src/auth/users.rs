@@ -4,20 +4,34 @@ use super::changes::{Change, rewrite};
 use super::envelope::EnvelopeEncryptor;
 use super::hasher::SecretHasher;
 use super::keyspace;
-use super::lookup::{api_key_ids, find, find_all, user_by_id, user_by_name};
+use super::lookup::{api_key_ids, find, user_by_id, user_by_name};
 use super::names::normalise;
 use super::records::UserRecord;
 use super::service::AuthService;
 use super::stored_hash::StoredHash;
 use crate::command::{Command, Guard};
-use crate::engine::KvEngine;
+use crate::engine::{KvEngine, StateView};
 use crate::error::{Error, Result};
 
 /// What users are called where their metadata is bound to its place.
 pub(super) const KIND: &str = "user";
+/// Users that a list is read in.
+const USERS_AT_ONCE: usize = 256;
 
 pub(super) fn no_such_user() -> Error {
     Error::NotFound("no such user".to_owned())
+}
+
+/// A page of users, by name. A name and its user are written and removed together.
+fn users_after(view: &StateView, after: Option<&str>, limit: usize) -> Result<Vec<UserRecord>> {
+    let after = after.map(keyspace::user_by_name);
+    let rows = view.reserved().rows(&keyspace::user_by_name(""), after.as_deref(), limit)?;
+    let mut users = Vec::with_capacity(rows.len());
+    for (_, id) in rows {
+        let found = user_by_id(view, &String::from_utf8_lossy(&id.value))?;
+        users.extend(found.map(|found| found.record));
+    }
+    Ok(users)
 }
 
 impl<E: KvEngine, H: SecretHasher, C: EnvelopeEncryptor> AuthService<E, H, C> {
@@ -30,7 +44,7 @@ impl<E: KvEngine, H: SecretHasher, C: EnvelopeEncryptor> AuthService<E, H, C> {
         self.create_user_with_metadata(username, password, None)
     }
 
-    /// As [`Self::create_user`], with metadata that is stored encrypted.
+    /// As [`Self::create_user`], with at most 64 KiB of metadata, which is stored encrypted.
     ///
     /// # Errors
     /// Those of [`Self::create_user`]; `Crypto`.
@@ -71,6 +85,7 @@ impl<E: KvEngine, H: SecretHasher, C: EnvelopeEncryptor> AuthService<E, H, C> {
                 ],
                 action: "user.create",
                 subject: id.clone(),
+                wraps: u64::from(record.metadata.is_some()),
             };
             Ok((Some(change), record.clone()))
         })
@@ -84,15 +99,30 @@ impl<E: KvEngine, H: SecretHasher, C: EnvelopeEncryptor> AuthService<E, H, C> {
         Ok(user_by_name(&self.view()?, &normalise(username)?)?.map(|found| found.record))
     }
 
-    /// Every user, by name.
+    /// Every user of one state, by name, with metadata as it is stored: with many users see
+    /// [`Self::list_users_after`].
     ///
     /// # Errors
     /// Those of a read.
     pub fn list_users(&self) -> Result<Vec<UserRecord>> {
-        let prefix = keyspace::user("");
-        let mut users = find_all(&self.view()?, &prefix, |_, bytes| UserRecord::from_bytes(bytes))?;
-        users.sort_unstable_by(|a, b| a.username.cmp(&b.username));
-        Ok(users)
+        let (view, mut users) = (self.view()?, Vec::new());
+        loop {
+            let last = users.last().map(|user: &UserRecord| user.username.as_str());
+            let page = users_after(&view, last, USERS_AT_ONCE)?;
+            if page.is_empty() {
+                return Ok(users);
+            }
+            users.extend(page);
+        }
+    }
+
+    /// At most `limit` users whose names stand behind `after`, by name: one page, each of its own
+    /// state. The next begins behind the last name of this one; an empty page is the end.
+    ///
+    /// # Errors
+    /// Those of a read.
+    pub fn list_users_after(&self, after: Option<&str>, limit: usize) -> Result<Vec<UserRecord>> {
+        users_after(&self.view()?, after, limit)
     }
 
     /// Gives a user another password, if the old one is right. Cost: two hashes.
@@ -132,8 +162,54 @@ impl<E: KvEngine, H: SecretHasher, C: EnvelopeEncryptor> AuthService<E, H, C> {
             change.commands.push(Command::delete(keyspace::failures(user_id)));
             Ok((Some(change), ()))
         })?;
-        self.shared.failures.succeeded(user_id);
+        self.shared.failures.forget(user_id);
         Ok(())
+    }
+
+    /// Ends a lock and forgets failed logins: for administrators. A node that has not told its last
+    /// four failures yet still counts those.
+    ///
+    /// # Errors
+    /// `NotFound`; those of a write.
+    pub fn unlock_user(&self, user_id: &str) -> Result<()> {
+        self.change(|view| {
+            let found = user_by_id(view, user_id)?.ok_or_else(no_such_user)?;
+            let key = keyspace::failures(user_id);
+            let Some(failures) = find(view, &key, |_| Ok(()))? else { return Ok((None, ())) };
+            let change = Change {
+                guards: vec![
+                    Guard::version_equals(key.clone(), failures.version),
+                    Guard::version_equals(keyspace::user(user_id), found.version),
+                ],
+                commands: vec![Command::delete(key)],
+                action: "user.unlock",
+                subject: user_id.to_owned(),
+                wraps: 0,
+            };
+            Ok((Some(change), ()))
+        })?;
+        self.shared.failures.forget(user_id);
+        Ok(())
+    }
+
+    /// Gives a user other metadata, at most 64 KiB, or none. Returns the record with it.
+    ///
+    /// # Errors
+    /// `NotFound`; `TooLarge`; `Crypto`; those of a write.
+    pub fn set_user_metadata(&self, user_id: &str, metadata: Option<&[u8]>) -> Result<UserRecord> {
+        let realm = self.realm()?;
+        let mut wraps = 0;
+        self.change(|view| {
+            let mut found = user_by_id(view, user_id)?.ok_or_else(no_such_user)?;
+            let record = &mut found.record;
+            record.metadata_version = record.metadata_version.saturating_add(1);
+            let place = realm.metadata_place(KIND, user_id, record.metadata_version);
+            record.metadata = self.seal(&place, metadata)?;
+            // One that is not written is counted with the next.
+            wraps += u64::from(record.metadata.is_some());
+            let change = Change { wraps, ..rewrite(&found, "user.set_metadata") };
+            Ok((Some(change), found.record))
+        })
     }
 
     /// Refuses a user's logins and API keys from now on, on every node.
@@ -174,6 +250,7 @@ impl<E: KvEngine, H: SecretHasher, C: EnvelopeEncryptor> AuthService<E, H, C> {
                 Command::delete(keyspace::user(user_id)),
                 Command::delete(keyspace::user_by_name(&found.record.username)),
                 Command::delete(keyspace::failures(user_id)),
+                Command::delete(keyspace::last_login(user_id)),
                 Command::delete_prefix(keyspace::api_key_by_user(user_id, "")),
             ];
             for key in api_key_ids(view, user_id)? {
@@ -182,11 +259,12 @@ impl<E: KvEngine, H: SecretHasher, C: EnvelopeEncryptor> AuthService<E, H, C> {
             }
             let guards = vec![Guard::version_equals(keyspace::user(user_id), found.version)];
             let subject = user_id.to_owned();
-            Ok((Some(Change { guards, commands, action: "user.delete", subject }), ()))
+            let (action, wraps) = ("user.delete", 0);
+            Ok((Some(Change { guards, commands, action, subject, wraps }), ()))
         })
     }
 
-    /// The metadata that the user was created with.
+    /// The metadata that was stored with this record.
     ///
     /// # Errors
     /// `UnknownKey`; `Crypto`: it was changed, or is another record's.

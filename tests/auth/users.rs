@@ -2,7 +2,7 @@
 
 use hightower_kv::{Error, KvEngine};
 
-use crate::support::{PASSWORD, simulated};
+use crate::support::{PASSWORD, simulated, simulated_fast};
 
 #[test]
 fn the_seeds_flow_does_what_it_says() {
@@ -36,7 +36,7 @@ fn a10_of_several_that_create_one_name_one_does() {
 
 #[test]
 fn plain_access_reaches_no_record_before_and_after_compaction() {
-    let (engine, auth, _) = simulated();
+    let (engine, auth, _) = simulated_fast();
     let user = auth.create_user("captain", PASSWORD).unwrap();
     let key = [&[0xff; 8][..], b"auth/user/", user.user_id.as_bytes()].concat();
     engine.put(b"plain".to_vec(), b"1".to_vec()).unwrap();
