@@ -3,6 +3,7 @@
 use bytes::Bytes;
 
 use super::keyspace;
+use super::record_codec::malformed;
 use super::records::UserRecord;
 use crate::engine::StateView;
 use crate::error::Result;
@@ -46,8 +47,14 @@ pub(super) fn find_all<T>(
     }
 }
 
+/// # Errors
+/// `Crypto` for what is no record, or one of another user.
 pub(super) fn user_by_id(view: &StateView, id: &str) -> Result<Option<Found<UserRecord>>> {
-    find(view, &keyspace::user(id), UserRecord::from_bytes)
+    let found = find(view, &keyspace::user(id), UserRecord::from_bytes)?;
+    if found.as_ref().is_some_and(|found| found.record.user_id != id) {
+        return Err(malformed());
+    }
+    Ok(found)
 }
 
 /// The user of a normalised name.

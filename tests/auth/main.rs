@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests")]
 
 mod keys;
+mod lockout;
 mod passwords;
 mod roles;
 mod secrets;

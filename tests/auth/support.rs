@@ -1,5 +1,6 @@
 //! A service to test.
 
+use std::ops::Deref;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -16,7 +17,20 @@ pub(crate) const MASTER: [u8; 32] = [7; 32];
 pub(crate) const PASSWORD: &str = "canary-password-1";
 
 pub(crate) type Auth = AuthService<Arc<SingleNodeEngine>, Argon2SecretHasher, AesGcmEncryptor>;
-pub(crate) type FastAuth = AuthService<Arc<SingleNodeEngine>, FastHasher, AesGcmEncryptor>;
+
+/// A service with hashes that cost nothing.
+pub(crate) struct FastAuth {
+    pub(crate) auth: AuthService<Arc<SingleNodeEngine>, FastHasher, AesGcmEncryptor>,
+    pub(crate) calls: Arc<Calls>,
+}
+
+impl Deref for FastAuth {
+    type Target = AuthService<Arc<SingleNodeEngine>, FastHasher, AesGcmEncryptor>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.auth
+    }
+}
 
 /// A hasher for tests of everything but hashing: it costs nothing, protects nothing, and counts its
 /// calls. Clones count together.
@@ -130,23 +144,34 @@ pub(crate) fn simulated_fast() -> (Arc<SingleNodeEngine>, FastAuth, ManualClock)
     (engine, auth, machine.clock)
 }
 
-/// As [`simulated_fast`], with the calls of its hasher.
-pub(crate) fn simulated_counting() -> (Arc<SingleNodeEngine>, FastAuth, Arc<Calls>) {
-    let machine = Env::simulated(1);
-    let engine = Arc::new(engine_on(machine.env.clone()));
-    let (hasher, encryptor) = (FastHasher::default(), AesGcmEncryptor::new(MASTER));
-    let calls = Arc::clone(&hasher.calls);
-    let auth = AuthService::with_env(Arc::clone(&engine), hasher, encryptor, machine.env);
-    (engine, auth, calls)
-}
-
 /// Another service on an engine, with hashes that cost nothing.
 pub(crate) fn fast_on(engine: &Arc<SingleNodeEngine>, env: Env) -> FastAuth {
-    let encryptor = AesGcmEncryptor::new(MASTER);
-    AuthService::with_env(Arc::clone(engine), FastHasher::default(), encryptor, env)
+    fast_with(engine, env, AesGcmEncryptor::new(MASTER), 1)
+}
+
+/// As [`fast_on`], with other master keys and hashes of some strength.
+pub(crate) fn fast_with(
+    engine: &Arc<SingleNodeEngine>,
+    env: Env,
+    encryptor: AesGcmEncryptor,
+    strength: u32,
+) -> FastAuth {
+    let hasher = FastHasher { strength, ..FastHasher::default() };
+    let calls = Arc::clone(&hasher.calls);
+    FastAuth { auth: AuthService::with_env(Arc::clone(engine), hasher, encryptor, env), calls }
 }
 
 pub(crate) fn open(directory: &Path, encryptor: AesGcmEncryptor) -> Auth {
     let engine = Arc::new(SingleNodeEngine::open(directory).unwrap());
     AuthService::new(engine, Argon2SecretHasher::default(), encryptor)
+}
+
+/// A key of the reserved keyspace.
+pub(crate) fn row_key(parts: &[&str]) -> Vec<u8> {
+    [&[0xff; 8][..], parts.concat().as_bytes()].concat()
+}
+
+/// What stands under a key of the reserved keyspace.
+pub(crate) fn value_of(engine: &SingleNodeEngine, key: &[u8]) -> Option<Vec<u8>> {
+    engine.read_with(|view| view.reserved().get(key).unwrap().map(|row| row.value.to_vec()))
 }
