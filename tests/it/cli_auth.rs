@@ -104,6 +104,8 @@ fn a_name_is_taken_once_and_an_unknown_one_is_said_to_be_so() {
         &["user", "passwd", "nobody"][..],
         &["user", "disable", "nobody"],
         &["user", "enable", "nobody"],
+        &["user", "unlock", "nobody"],
+        &["user", "metadata", "nobody", "--none"],
         &["user", "delete", "nobody"],
         &["user", "show", "nobody"],
         &["user", "roles", "nobody", "--none"],
@@ -131,6 +133,24 @@ fn a_password_is_replaced_and_what_it_must_be_like_is_said() {
 }
 
 #[test]
+fn a_login_is_shown_and_a_lock_is_ended() {
+    let ctl = Ctl::new();
+    ok(&ctl, &["user", "add", "captain"]);
+    assert!(ok(&ctl, &["user", "show", "captain"]).contains("login     never\n"));
+    let engine = SingleNodeEngine::open(ctl.directory()).unwrap();
+    let (engine, auth) = engine.into_argon2_hasher_aes_gcm_auth_service(KEY);
+    assert!(auth.verify_password("captain", PASSWORD).unwrap());
+    (0..10).for_each(|_| assert!(!auth.verify_password("captain", "wrong").unwrap()));
+    assert!(!auth.verify_password("captain", PASSWORD).unwrap(), "locked out");
+    drop(auth);
+    Arc::into_inner(engine).unwrap().close().unwrap();
+    assert!(ok(&ctl, &["user", "show", "captain"]).contains("login     20"));
+    assert!(!library(&ctl, &[(1, KEY)]).verify_password("captain", PASSWORD).unwrap());
+    ok(&ctl, &["user", "unlock", "captain"]);
+    assert!(library(&ctl, &[(1, KEY)]).verify_password("captain", PASSWORD).unwrap());
+}
+
+#[test]
 fn metadata_is_taken_from_a_file_and_shown_on_demand() {
     let ctl = Ctl::new();
     let file = ctl.file("metadata");
@@ -142,6 +162,11 @@ fn metadata_is_taken_from_a_file_and_shown_on_demand() {
     assert!(shown.contains("metadata  {\"role\":\"ops\"}\\x0a\n"), "{shown}");
     let shown = json(&ctl, &["user", "show", "captain", "--metadata", "--json"]);
     assert_eq!(shown["metadata"], "{\"role\":\"ops\"}\n");
+    write(&file, b"other");
+    ok(&ctl, &["user", "metadata", "captain", "--metadata-file", file.to_str().unwrap()]);
+    assert!(ok(&ctl, &["user", "show", "captain", "--metadata"]).contains("metadata  other\n"));
+    ok(&ctl, &["user", "metadata", "captain", "--none"]);
+    assert!(ok(&ctl, &["user", "show", "captain", "--metadata"]).contains("metadata  none\n"));
     let without = ran(&mut bare(&ctl, &["user", "show", "captain", "--metadata"]));
     assert_eq!(without.code, 64, "{without:?}");
     write(&file, &vec![b'x'; (64 << 10) + 1]);
@@ -214,10 +239,10 @@ fn the_trail_names_who_did_what_and_a_broken_one_exits_with_2() {
     let rows: Vec<Vec<&str>> = trail.out.lines().map(|row| row.split('\t').collect()).collect();
     assert_eq!(rows[0][3..5], ["htkvctl:operator", "user.create"], "{trail:?}");
     assert_eq!(rows[1][3..5], ["ops team", "user.disable"], "{trail:?}");
-    refused(&ctl, &["user", "enable", "captain", "--actor", "ops\u{7}"], "an actor");
     assert_eq!(ok(&ctl, &["audit", "--from", "2", "--to", "2"]).lines().count(), 1);
     assert_eq!(json(&ctl, &["audit", "--json", "--to", "1"])["number"], 1);
     assert!(ctl.bytes() == before, "looking changes nothing");
+    refused(&ctl, &["user", "enable", "captain", "--actor", "ops\u{7}"], "an actor");
 
     let engine = SingleNodeEngine::open(ctl.directory()).unwrap();
     let row = hightower_kv::command::reserved_key(b"auth/audit/00000000000000000001");

@@ -66,6 +66,22 @@ pub(crate) enum UserCommand {
         /// The name.
         name: String,
     },
+    /// End a lock after too many wrong passwords, and forget those.
+    Unlock {
+        /// The name.
+        name: String,
+    },
+    /// Store other bytes with a user, encrypted, or none.
+    Metadata {
+        /// The name.
+        name: String,
+        /// A file with the bytes. `-` is the rest of standard input.
+        #[arg(long, value_name = "FILE", required_unless_present = "none")]
+        metadata_file: Option<PathBuf>,
+        /// No metadata.
+        #[arg(long, conflicts_with = "metadata_file")]
+        none: bool,
+    },
     /// Remove a user and its API keys.
     Delete {
         /// The name.

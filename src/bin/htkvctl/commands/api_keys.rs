@@ -7,13 +7,12 @@ use hightower_kv::Timestamp;
 use hightower_kv::env::Env;
 use serde_json::json;
 
-use super::users::{METADATA_BYTES_MAX, named};
+use super::users::{named, read_metadata};
 use crate::args::Args;
 use crate::auth_args::{Authority, KeyCommand, Micros};
 use crate::authority::{Missing, change, look};
 use crate::console::output;
 use crate::failure::{Failure, Result};
-use crate::secrets::bytes_of;
 use crate::text::{Escaped, Utc};
 
 pub(crate) fn key(args: &Args, authority: &Authority, command: &KeyCommand) -> Result<()> {
@@ -34,8 +33,7 @@ fn issue(
     metadata_file: Option<&Path>,
 ) -> Result<()> {
     let key = authority.key.get()?;
-    let metadata =
-        metadata_file.map(|file| bytes_of(file, "the metadata", METADATA_BYTES_MAX)).transpose()?;
+    let metadata = read_metadata(metadata_file)?;
     let metadata = metadata.as_deref().map(Vec::as_slice);
     let now = Env::system().clock.now();
     let expires_at = expires_in.map(|Micros(micros)| Timestamp(now.0.saturating_add(micros)));

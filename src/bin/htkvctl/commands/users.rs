@@ -5,6 +5,7 @@ use std::path::Path;
 
 use hightower_kv::{KvEngine, UserRecord};
 use serde_json::json;
+use zeroize::Zeroizing;
 
 use crate::args::Args;
 use crate::auth_args::{Authority, PasswordSource, UserCommand};
@@ -15,7 +16,7 @@ use crate::secrets::{Secret, Unnamed, Wanted, bytes_of};
 use crate::text::{Escaped, Hex, Utc};
 
 /// What is read of metadata at most. The library has a limit of its own.
-pub(super) const METADATA_BYTES_MAX: usize = 1 << 20;
+const METADATA_BYTES_MAX: usize = 1 << 20;
 
 const NEW_PASSWORD: Wanted = Wanted {
     what: "the new password",
@@ -52,6 +53,17 @@ pub(crate) fn user(args: &Args, authority: &Authority, command: &UserCommand) ->
         UserCommand::Enable { name } => {
             simple(args, authority, "enable", name, |auth, id| Ok(auth.enable_user(id)?))
         }
+        UserCommand::Unlock { name } => {
+            simple(args, authority, "unlock", name, |auth, id| Ok(auth.unlock_user(id)?))
+        }
+        UserCommand::Metadata { name, metadata_file, .. } => {
+            let metadata = read_metadata(metadata_file.as_deref())?;
+            let metadata = metadata.as_deref().map(Vec::as_slice);
+            simple(args, authority, "metadata", name, |auth, id| {
+                auth.set_user_metadata(id, metadata)?;
+                Ok(())
+            })
+        }
         UserCommand::Delete { name } => {
             simple(args, authority, "delete", name, |auth, id| Ok(auth.delete_user(id)?))
         }
@@ -61,6 +73,11 @@ pub(crate) fn user(args: &Args, authority: &Authority, command: &UserCommand) ->
             simple(args, authority, "roles", name, |auth, id| Ok(auth.set_user_roles(id, &roles)?))
         }
     }
+}
+
+/// The bytes to store with a user or a key.
+pub(super) fn read_metadata(file: Option<&Path>) -> Result<Option<Zeroizing<Vec<u8>>>> {
+    file.map(|file| bytes_of(file, "the metadata", METADATA_BYTES_MAX)).transpose()
 }
 
 /// The user of a name.
@@ -79,8 +96,7 @@ fn add(
     metadata_file: Option<&Path>,
 ) -> Result<()> {
     let (key, password) = (authority.key.get()?, password.get()?);
-    let metadata =
-        metadata_file.map(|file| bytes_of(file, "the metadata", METADATA_BYTES_MAX)).transpose()?;
+    let metadata = read_metadata(metadata_file)?;
     let metadata = metadata.as_deref().map(Vec::as_slice);
     let user = change(args, authority, &key, Missing::Create, |auth| {
         Ok(auth.create_user_with_metadata(name, &password, metadata)?)
@@ -167,6 +183,7 @@ fn show(args: &Args, authority: &Authority, name: &str, with_metadata: bool) -> 
         if with_metadata { look_with_key(args, &authority.key.get()?)? } else { look(args)? };
     let user = named(&auth, name)?;
     let keys = auth.list_api_keys(&user.user_id)?.len();
+    let login = auth.last_login(&user.user_id)?;
     let metadata = if with_metadata {
         let id = user.metadata.as_ref().map_or(0, |envelope| envelope.key_id);
         let opened = auth.decrypt_user_metadata(&user);
@@ -179,6 +196,7 @@ fn show(args: &Args, authority: &Authority, name: &str, with_metadata: bool) -> 
         let mut line = as_json(&user);
         if let Some(fields) = line.as_object_mut() {
             fields.insert("api_keys".to_owned(), keys.into());
+            fields.insert("last_login_micros".to_owned(), login.map(|at| at.0).into());
             match metadata.as_deref().map(str::from_utf8) {
                 Some(Ok(text)) if !args.hex => fields.insert("metadata".to_owned(), text.into()),
                 Some(_) => {
@@ -196,6 +214,8 @@ fn show(args: &Args, authority: &Authority, name: &str, with_metadata: bool) -> 
     writeln!(out, "state     {}", state(&user))?;
     writeln!(out, "roles     {}", roles_of(&user))?;
     writeln!(out, "created   {}", Utc(user.created_at))?;
+    let login = login.map_or_else(|| "never".to_owned(), |at| Utc(at).to_string());
+    writeln!(out, "login     {login}")?;
     writeln!(out, "api keys  {keys}")?;
     match (&metadata, &user.metadata) {
         (Some(metadata), _) => writeln!(out, "metadata  {}", args.show(metadata))?,
