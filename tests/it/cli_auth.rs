@@ -1,6 +1,7 @@
 //! `htkvctl list-users`, `user`, `key`, `role`, `audit`, `master-key`, `rotate-master-key`.
 
 use std::fs;
+use std::ops::Deref;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
@@ -16,7 +17,19 @@ use crate::cli::{Ctl, Ran};
 pub(crate) const KEY: [u8; 32] = [0xab; 32];
 pub(crate) const PASSWORD: &str = "canary-password";
 
-type Auth = AuthService<Arc<ReadOnlyEngine>, Argon2SecretHasher, AesGcmEncryptor>;
+/// The service of the library, on a copy of a store.
+pub(crate) struct Library {
+    auth: AuthService<Arc<ReadOnlyEngine>, Argon2SecretHasher, AesGcmEncryptor>,
+    _copy: Ctl,
+}
+
+impl Deref for Library {
+    type Target = AuthService<Arc<ReadOnlyEngine>, Argon2SecretHasher, AesGcmEncryptor>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.auth
+    }
+}
 
 /// A file that nobody else can read.
 pub(crate) fn write(path: &Path, bytes: &[u8]) {
@@ -62,11 +75,13 @@ fn json(ctl: &Ctl, args: &[&str]) -> Json {
 }
 
 /// The service of the library on what the tool left behind.
-pub(crate) fn library(ctl: &Ctl, keys: &[(u32, [u8; 32])]) -> Auth {
-    let engine = Arc::new(ReadOnlyEngine::open(ctl.directory()).unwrap());
+pub(crate) fn library(ctl: &Ctl, keys: &[(u32, [u8; 32])]) -> Library {
+    let copy = ctl.copied();
+    let engine = Arc::new(ReadOnlyEngine::open(copy.directory()).unwrap());
     let current = keys.last().unwrap().0;
     let encryptor = AesGcmEncryptor::with_keyring(current, keys.iter().copied()).unwrap();
-    AuthService::new(engine, Argon2SecretHasher::default(), encryptor)
+    let auth = AuthService::new(engine, Argon2SecretHasher::default(), encryptor);
+    Library { auth, _copy: copy }
 }
 
 fn refused(ctl: &Ctl, args: &[&str], text: &str) {
@@ -144,6 +159,7 @@ fn a_login_is_shown_and_a_lock_is_ended() {
     assert!(!auth.verify_password("captain", PASSWORD).unwrap(), "locked out");
     drop(auth);
     Arc::into_inner(engine).unwrap().close().unwrap();
+    let ctl = ctl.copied();
     assert!(ok(&ctl, &["user", "show", "captain"]).contains("login     20"));
     assert!(!library(&ctl, &[(1, KEY)]).verify_password("captain", PASSWORD).unwrap());
     ok(&ctl, &["user", "unlock", "captain"]);
@@ -250,6 +266,7 @@ fn the_trail_names_who_did_what_and_a_broken_one_exits_with_2() {
         .submit(hightower_kv::Command::reserved([], [hightower_kv::Command::delete(row)]))
         .unwrap();
     engine.close().unwrap();
+    let ctl = ctl.copied();
     let broken = ran(&mut armed(&ctl, &["audit"]));
     assert_eq!((broken.code, broken.out.as_str()), (2, ""), "{broken:?}");
     assert!(broken.err.contains("row 1 of the audit trail"), "{broken:?}");

@@ -137,22 +137,26 @@ fn a_file_that_others_can_read_is_warned_of() {
     assert!(warned.err.contains("can be read by others (mode 0640): chmod 600"), "{warned:?}");
 }
 
-/// A run that waits for its password shows who looks at its command line nothing. Its environment
+/// A run that waits for its master key shows who looks at its command line nothing. Its environment
 /// can be read by the same user and by root, which is why files and standard input are there.
 #[cfg(target_os = "linux")]
 #[test]
 fn no_secret_is_in_the_command_line_of_the_process() {
     let ctl = Ctl::new();
     let file = ctl.file("key");
-    write(&file, hex(KEY).as_bytes());
+    assert!(Command::new("mkfifo").arg(&file).status().unwrap().success());
     let args = ["user", "add", "captain", "--master-key-file", file.to_str().unwrap()];
     let mut command = bare(&ctl, &args);
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();
+    // Returns when the tool has opened the other end: it runs, and waits for its key.
+    let mut key = fs::OpenOptions::new().write(true).open(&file).unwrap();
     let read = |name: &str| fs::read(format!("/proc/{}/{name}", child.id())).unwrap();
     let seen = [read("cmdline"), read("environ")].concat();
     let has = |secret: &str| seen.windows(secret.len()).any(|part| part == secret.as_bytes());
     assert!(has("captain") && !has(PASSWORD) && !has(&hex(KEY)));
+    key.write_all(hex(KEY).as_bytes()).unwrap();
+    drop(key);
     child.stdin.take().unwrap().write_all(PASSWORD.as_bytes()).unwrap();
     let added: Ran = child.wait_with_output().unwrap().into();
     assert_eq!(added.code, 0, "{added:?}");
@@ -189,7 +193,7 @@ fn reserved_rows_are_counted_and_never_printed() {
         text[text.find("$argon2id").unwrap()..].chars().take(90).collect::<String>()
     };
     drop(engine);
-    let before = ctl.bytes();
+    let ctl = ctl.copied();
     let everything: [&[&str]; 8] = [
         &["scan"],
         &["scan", "--reverse"],
@@ -235,7 +239,6 @@ fn reserved_rows_are_counted_and_never_printed() {
     }
     assert!(ctl.run(&["compact"]).code == 0);
     assert_eq!(ctl.run(&["scan"]).out.lines().count(), 2);
-    assert!(before.len() > 1);
 }
 
 #[test]
@@ -246,6 +249,7 @@ fn the_log_names_reserved_keys_without_their_values() {
     auth.create_user("captain", PASSWORD).unwrap();
     // The engine is not closed: what is in the log is not in tables yet.
     drop((auth, engine));
+    let ctl = ctl.copied();
     let log = ctl.ok(&["log"]);
     let created = log.lines().find(|line| line.contains("user_by_name/captain")).unwrap();
     assert!(

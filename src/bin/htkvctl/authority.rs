@@ -59,10 +59,24 @@ impl Authority {
     fn actor(&self) -> String {
         let of_machine = || {
             let name = ["USER", "LOGNAME"].iter().find_map(|name| std::env::var(name).ok());
+            let name = name.filter(|name| !name.is_empty()).or_else(user_number);
             format!("htkvctl:{}", name.unwrap_or_else(|| "unknown".to_owned()))
         };
         self.actor.clone().unwrap_or_else(of_machine)
     }
+}
+
+/// The number of the machine's user, where nothing tells the name.
+#[cfg(unix)]
+#[expect(clippy::disallowed_methods, reason = "the process, no part of any store")]
+fn user_number() -> Option<String> {
+    use std::os::unix::fs::MetadataExt;
+    std::fs::metadata("/proc/self").ok().map(|it| format!("uid {}", it.uid()))
+}
+
+#[cfg(not(unix))]
+fn user_number() -> Option<String> {
+    None
 }
 
 fn keyring(id: u32, key: &MasterKey) -> Result<AesGcmEncryptor> {
