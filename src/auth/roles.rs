@@ -5,7 +5,7 @@ use super::changes::{Change, rewrite};
 use super::envelope::EnvelopeEncryptor;
 use super::hasher::SecretHasher;
 use super::keyspace;
-use super::lookup::{find, user_by_id};
+use super::lookup::{find, find_all, user_by_id};
 use super::names::normalise;
 use super::records::{ApiKeyRecord, Grant, RoleRecord, UserRecord};
 use super::service::AuthService;
@@ -93,6 +93,14 @@ impl<E: KvEngine, H: SecretHasher, C: EnvelopeEncryptor> AuthService<E, H, C> {
             }
             Ok((Some(change), ()))
         })
+    }
+
+    /// Every role, by name.
+    ///
+    /// # Errors
+    /// Those of a read.
+    pub fn list_roles(&self) -> Result<Vec<RoleRecord>> {
+        find_all(&self.view()?, &keyspace::role(""), |_, bytes| RoleRecord::from_bytes(bytes))
     }
 
     /// Removes a role: what it permitted is refused from now on. False when there is none.

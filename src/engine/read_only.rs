@@ -3,15 +3,19 @@
 use std::fmt;
 use std::path::Path;
 
+use super::api::KvEngine;
 use super::budget::table_options;
 use super::log_record::LogRecord;
+use super::read_context::ReadContext;
 use super::replay::{ReadAhead, Replayed, replay};
 use super::stats::{EngineStats, TableStats};
+use super::submission::{Callback, Submission};
+use crate::command::Command;
 use crate::command::membership::Membership;
 use crate::config::StoreConfig;
 use crate::env::Env;
-use crate::error::Result;
-use crate::state::StateView;
+use crate::error::{Error, Result};
+use crate::state::{ApplyOutcome, StateView};
 use crate::storage::identity::Identity;
 use crate::storage::log_entry::Entry;
 use crate::storage::store::ReadOnlyStore;
@@ -19,6 +23,8 @@ use crate::types::{LogIndex, SegmentId};
 
 /// How much of the log is read at once.
 const READ_BYTES: usize = 1 << 20;
+/// Why a write is refused.
+const READ_ONLY: &str = "open for reading only";
 
 /// The state of a store that nobody has open for writing. Several may look at the same time.
 ///
@@ -148,5 +154,35 @@ impl ReadOnlyEngine {
                 }
             }
         })
+    }
+}
+
+/// What reads through [`KvEngine`] reads here too. Every read context gives the one state that
+/// there is; every write is refused with `Closed`, and changes nothing.
+impl KvEngine for ReadOnlyEngine {
+    fn submit(&self, _: Command) -> Result<ApplyOutcome> {
+        Err(Error::Closed(READ_ONLY))
+    }
+
+    fn submit_async(&self, command: Command) -> Submission {
+        Submission::done(self.submit(command))
+    }
+
+    fn submit_with(&self, command: Command, callback: Callback) {
+        callback(self.submit(command));
+    }
+
+    fn view(&self, context: ReadContext) -> Result<StateView> {
+        match context {
+            ReadContext::AtLeast(asked) if self.view.version() < Some(asked) => {
+                Err(Error::NotYet { asked, at: self.view.version() })
+            }
+            _ => Ok(self.view.clone()),
+        }
+    }
+
+    /// Everything that is shown is on the device already.
+    fn flush(&self) -> Result<()> {
+        Ok(())
     }
 }

@@ -78,6 +78,18 @@ impl Ctl {
         serde_json::from_str(&self.ok(args)).unwrap()
     }
 
+    /// The same store in another place. What this process opens there, it locks there: a process
+    /// that another thread begins meanwhile holds the lock for as long as it takes to begin.
+    pub(crate) fn copied(&self) -> Self {
+        let copy = Self::new();
+        for (path, bytes) in self.bytes() {
+            let to = copy.directory().join(path.strip_prefix(self.directory()).unwrap());
+            fs::create_dir_all(to.parent().unwrap()).unwrap();
+            fs::write(to, bytes).unwrap();
+        }
+        copy
+    }
+
     /// All bytes of the store.
     pub(crate) fn bytes(&self) -> BTreeMap<PathBuf, Vec<u8>> {
         let mut files = BTreeMap::new();

@@ -21,10 +21,14 @@ mod backup_crash;
 mod bad_input;
 #[cfg(feature = "cli")]
 mod cli;
+#[cfg(all(feature = "cli", feature = "auth", unix))]
+mod cli_auth;
 #[cfg(feature = "cli")]
 mod cli_backup;
 #[cfg(feature = "cli")]
 mod cli_import;
+#[cfg(all(feature = "cli", feature = "auth", unix))]
+mod cli_secrets;
 mod compaction_faults;
 mod concurrency;
 mod disk_full;

@@ -45,7 +45,8 @@ const BANS: &[Ban] = &[
     ban(Word::Path(&["Instant", "now"]), "src/", &["src/env/"], DOOR),
     ban(Word::Path(&["thread", "sleep"]), "src/", &["src/env/"], DOOR),
     ban(Word::Path(&["getrandom"]), "src/", &["src/env/"], DOOR),
-    ban(Word::Path(&["rustix"]), "src/", &["src/env/"], DOOR),
+    // The terminal is none of the store's business.
+    ban(Word::Path(&["rustix"]), "src/", &["src/env/", "src/bin/htkvctl/terminal.rs"], DOOR),
     ban(Word::Path(&["HashMap"]), "src/state", &[], PURE),
     ban(Word::Path(&["HashSet"]), "src/state", &[], PURE),
     ban(Word::Path(&["std", "thread"]), "src/state", &[], PURE),

@@ -5,14 +5,20 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 
+#[cfg(feature = "auth")]
+use crate::auth_args::{
+    Authority, KeyCommand, KeySource, MasterKeyCommand, RoleCommand, UserCommand,
+};
+
 /// Looks at, changes, checks and repairs a hightower-kv store.
 #[derive(Debug, Parser)]
 #[command(name = "htkvctl", version, arg_required_else_help = true)]
 #[command(
     after_help = "Keys and values are taken as they are written. Rows are printed with bytes \
 that are not UTF-8, control characters and backslashes escaped as \\xNN; --hex takes and prints \
-all of them as hexadecimal digits.\n\n\
-Exit codes: 0; 1 key not found, or an error; 2 the store is damaged; 64 usage."
+all of them as hexadecimal digits. Reserved rows, which the library keeps for itself, are counted \
+by `stats` and printed by none of the commands for keys and values.\n\n\
+Exit codes: 0; 1 key not found, or an error; 2 the store or its audit trail is damaged; 64 usage."
 )]
 pub(crate) struct Args {
     /// The directory of the store.
@@ -110,5 +116,62 @@ pub(crate) enum Command {
         /// bytes are kept in a file beside it.
         #[arg(long, required = true)]
         truncate_tail: bool,
+    },
+    /// List the users, by name: id, name, state, roles, when created. Needs no master key.
+    #[cfg(feature = "auth")]
+    ListUsers,
+    /// Create, change, show and remove users.
+    #[cfg(feature = "auth")]
+    User {
+        #[command(flatten)]
+        authority: Authority,
+        #[command(subcommand)]
+        command: UserCommand,
+    },
+    /// Issue, revoke and list API keys.
+    #[cfg(feature = "auth")]
+    Key {
+        #[command(flatten)]
+        authority: Authority,
+        #[command(subcommand)]
+        command: KeyCommand,
+    },
+    /// Create, list and remove roles.
+    #[cfg(feature = "auth")]
+    Role {
+        #[command(flatten)]
+        authority: Authority,
+        #[command(subcommand)]
+        command: RoleCommand,
+    },
+    /// Verify the audit trail, all of it, and print its rows: number, time, version, actor, action,
+    /// subject.
+    #[cfg(feature = "auth")]
+    Audit {
+        #[command(flatten)]
+        key: KeySource,
+        /// Print from this row on.
+        #[arg(long, value_name = "N", default_value_t = 1)]
+        from: u64,
+        /// Print up to this row.
+        #[arg(long, value_name = "N", default_value_t = u64::MAX, hide_default_value = true)]
+        to: u64,
+    },
+    /// Make master keys.
+    #[cfg(feature = "auth")]
+    MasterKey {
+        #[command(subcommand)]
+        command: MasterKeyCommand,
+    },
+    /// Wrap everything by another master key, which gets the next id. After an interruption: the
+    /// same again.
+    #[cfg(feature = "auth")]
+    RotateMasterKey {
+        #[command(flatten)]
+        authority: Authority,
+        /// The file with the master key until now. `-` is a line of standard input, the first one.
+        /// Without it: `HTKV_OLD_MASTER_KEY`, `HTKV_OLD_MASTER_KEY_FILE`.
+        #[arg(long, value_name = "FILE")]
+        old_key_file: Option<PathBuf>,
     },
 }

@@ -4,10 +4,11 @@ use std::ffi::OsStr;
 use std::io::{self, BufWriter, StdoutLock};
 use std::path::Path;
 
+use hightower_kv::command::is_reserved;
 use hightower_kv::env::Env;
 use hightower_kv::storage::error::StorageError;
 use hightower_kv::storage::format::IDENTITY_NAME;
-use hightower_kv::{ReadOnlyEngine, SingleNodeEngine, StoreConfig};
+use hightower_kv::{Error, ReadOnlyEngine, SingleNodeEngine, StoreConfig};
 
 use crate::args::Args;
 use crate::failure::{Failure, Result};
@@ -32,6 +33,16 @@ impl Args {
             let found = argument.to_string_lossy();
             Failure::Usage(format!("--hex: expected pairs of hexadecimal digits, found '{found}'"))
         })
+    }
+
+    /// A key or a prefix, as it was given, that commands for keys and values reach.
+    ///
+    /// # Errors
+    /// Those of [`Self::bytes`]; `ReservedKey`: what is there is the library's own, and is not
+    /// shown as if it were not there.
+    pub(crate) fn plain_key(&self, argument: &OsStr) -> Result<Vec<u8>> {
+        let key = self.bytes(argument)?;
+        if is_reserved(&key) { Err(Error::ReservedKey.into()) } else { Ok(key) }
     }
 
     /// A key or value as rows show it.

@@ -7,7 +7,7 @@ use hightower_kv::Error;
 
 /// A key that is not there, or an error.
 pub(crate) const EXIT_FAILED: u8 = 1;
-/// The store is damaged.
+/// The store, or its audit trail, is damaged.
 pub(crate) const EXIT_DAMAGED: u8 = 2;
 /// The command line cannot be understood.
 pub(crate) const EXIT_USAGE: u8 = 64;
@@ -43,7 +43,13 @@ impl Failure {
 }
 
 const fn is_damage(error: &Error) -> bool {
-    matches!(error, Error::Corrupt(_) | Error::TailAmbiguous(_) | Error::MissingSegment(_))
+    matches!(
+        error,
+        Error::Corrupt(_)
+            | Error::TailAmbiguous(_)
+            | Error::MissingSegment(_)
+            | Error::AuditBroken { .. }
+    )
 }
 
 impl fmt::Display for Failure {

@@ -1,9 +1,11 @@
 //! `htkvctl`: looks at, changes, checks and repairs a store from the command line.
 //!
-//! Exit codes: 0; 1 a key that is not there, or an error; 2 a store that is damaged; 64 a command
-//! line that cannot be understood. Answers go to standard output, everything else to standard
-//! error.
+//! Exit codes: 0; 1 a key that is not there, or an error; 2 a store or an audit trail that is
+//! damaged; 64 a command line that cannot be understood. Answers go to standard output, everything
+//! else to standard error.
 
+#[cfg(feature = "auth")]
+mod auth_args;
 mod args;
 mod failure;
 mod text;
@@ -11,6 +13,12 @@ mod rows;
 mod lines;
 mod console;
 mod progress;
+#[cfg(feature = "auth")]
+mod terminal;
+#[cfg(feature = "auth")]
+mod secrets;
+#[cfg(feature = "auth")]
+mod authority;
 mod commands;
 
 use std::io::Write;

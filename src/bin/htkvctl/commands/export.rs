@@ -13,7 +13,7 @@ use crate::progress;
 use crate::rows::JsonRow;
 
 pub(crate) fn export(args: &Args, prefix: Option<&OsStr>) -> Result<()> {
-    let prefix = prefix.map(|prefix| args.bytes(prefix)).transpose()?.unwrap_or_default();
+    let prefix = prefix.map(|prefix| args.plain_key(prefix)).transpose()?.unwrap_or_default();
     let clock = Env::system().clock;
     let started = clock.elapsed();
     let engine = args.look()?;
@@ -36,6 +36,12 @@ pub(crate) fn export(args: &Args, prefix: Option<&OsStr>) -> Result<()> {
     out.flush()?;
     bar.finish_and_clear();
     let seconds = clock.elapsed().saturating_sub(started).as_secs_f64();
-    drop(writeln!(std::io::stderr().lock(), "exported {rows} rows in {seconds:.2} s"));
+    // Whoever takes an export for a backup is told what is not in it.
+    let left_out = match view.keys_of_all().saturating_sub(view.len() as u64) {
+        0 => String::new(),
+        reserved => format!("; {reserved} reserved rows (users, keys, roles) are not exported"),
+    };
+    let line = format!("exported {rows} rows in {seconds:.2} s{left_out}");
+    drop(writeln!(std::io::stderr().lock(), "{line}"));
     Ok(())
 }

@@ -35,7 +35,7 @@ pub(crate) enum Order {
 }
 
 pub(crate) fn set(args: &Args, key: &OsStr, value: &OsStr) -> Result<()> {
-    let key = args.bytes(key)?;
+    let key = args.plain_key(key)?;
     let value = if value == "-" { read_value(args)? } else { args.bytes(value)? };
     let engine = args.open_or_create()?;
     let outcome = engine.put(key, value)?;
@@ -54,7 +54,7 @@ fn read_value(args: &Args) -> Result<Vec<u8>> {
 }
 
 pub(crate) fn get(args: &Args, key: &OsStr, form: Form) -> Result<()> {
-    let key = args.bytes(key)?;
+    let key = args.plain_key(key)?;
     let engine = args.look()?;
     let found = engine.view().get_versioned(&key)?.ok_or(Failure::NotFound)?;
     let mut out = output();
@@ -76,7 +76,7 @@ pub(crate) fn get(args: &Args, key: &OsStr, form: Form) -> Result<()> {
 }
 
 pub(crate) fn rm(args: &Args, key: &OsStr) -> Result<()> {
-    let key = args.bytes(key)?;
+    let key = args.plain_key(key)?;
     let engine = args.open()?;
     let outcome = engine.delete(key)?;
     engine.close()?;
@@ -106,7 +106,7 @@ pub(crate) fn scan(
     limit: Option<usize>,
     order: Order,
 ) -> Result<()> {
-    let prefix = prefix.map(|prefix| args.bytes(prefix)).transpose()?.unwrap_or_default();
+    let prefix = prefix.map(|prefix| args.plain_key(prefix)).transpose()?.unwrap_or_default();
     let engine = args.look()?;
     let rows = engine.view().prefix(&prefix);
     let limit = limit.unwrap_or(usize::MAX);

@@ -2,6 +2,8 @@
 
 use std::io::Write;
 
+use hightower_kv::Command;
+use hightower_kv::command::{RESERVED_PREFIX, ReservedBatch};
 use hightower_kv::engine::log_record::{LogContent, LogRecord};
 use hightower_kv::types::LogIndex;
 use serde_json::json;
@@ -9,7 +11,7 @@ use serde_json::json;
 use crate::args::Args;
 use crate::console::output;
 use crate::failure::Result;
-use crate::text::Utc;
+use crate::text::{Escaped, Utc};
 
 pub(crate) fn log(args: &Args, from: Option<u64>) -> Result<()> {
     let engine = args.look()?;
@@ -49,6 +51,39 @@ fn describe(content: &LogContent) -> (&'static str, String) {
             ("membership", format!("voters {voters:?}"))
         }
         // Escaped and shortened: keys and values may be megabytes.
-        LogContent::Command(command) => ("command", format!("{command:?}")),
+        LogContent::Command(command) => ("command", summary(command)),
     }
+}
+
+fn summary(command: &Command) -> String {
+    match command {
+        Command::Reserved(batch) => of_reserved(batch),
+        Command::InSession { session, request, command } => {
+            format!("InSession {{ session: {session}, request: {request}, {} }}", summary(command))
+        }
+        other => format!("{other:?}"),
+    }
+}
+
+/// Most changes of one entry that are shown before the rest is only counted.
+const CHANGES_SHOWN_MAX: usize = 8;
+
+/// Which reserved keys a command names, and nothing of their values or of what guards ask for.
+fn of_reserved(batch: &ReservedBatch) -> String {
+    let name = |key: &[u8]| Escaped(key.strip_prefix(RESERVED_PREFIX).unwrap_or(key)).to_string();
+    let mut shown: Vec<String> = Vec::new();
+    for command in batch.commands.iter().take(CHANGES_SHOWN_MAX) {
+        shown.push(match command {
+            Command::Set { key, .. } => format!("set {}", name(key)),
+            Command::Delete { key } => format!("delete {}", name(key)),
+            Command::DeletePrefix { prefix } => format!("delete all of {}", name(prefix)),
+            _ => "another command".to_owned(),
+        });
+    }
+    let rest = batch.commands.len().saturating_sub(shown.len());
+    if rest > 0 {
+        shown.push(format!("and {rest} more"));
+    }
+    let guards = batch.guards.len();
+    format!("Reserved {{ {guards} guards, {}; values are not shown }}", shown.join(", "))
 }

@@ -7,10 +7,22 @@ mod sizes;
 mod log;
 mod check;
 mod backup;
+#[cfg(feature = "auth")]
+mod users;
+#[cfg(feature = "auth")]
+mod api_keys;
+#[cfg(feature = "auth")]
+mod roles;
+#[cfg(feature = "auth")]
+mod trail;
+#[cfg(feature = "auth")]
+mod master_key;
 
 use hightower_kv::engine::backup::Links;
 
 use crate::args::{Args, Command};
+#[cfg(feature = "auth")]
+use crate::auth_args::MasterKeyCommand;
 use crate::failure::Result;
 
 /// Does what the command line asks for.
@@ -36,5 +48,21 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         Command::Restore { backup } => backup::restore(args, backup),
         // The only repair there is; clap has seen to it that it was asked for by name.
         Command::Repair { .. } => check::truncate_tail(args),
+        #[cfg(feature = "auth")]
+        Command::ListUsers => users::list(args),
+        #[cfg(feature = "auth")]
+        Command::User { authority, command } => users::user(args, authority, command),
+        #[cfg(feature = "auth")]
+        Command::Key { authority, command } => api_keys::key(args, authority, command),
+        #[cfg(feature = "auth")]
+        Command::Role { authority, command } => roles::role(args, authority, command),
+        #[cfg(feature = "auth")]
+        Command::Audit { key, from, to } => trail::audit(args, key, *from, *to),
+        #[cfg(feature = "auth")]
+        Command::MasterKey { command: MasterKeyCommand::New { file } } => master_key::new(file),
+        #[cfg(feature = "auth")]
+        Command::RotateMasterKey { authority, old_key_file } => {
+            master_key::rotate(args, authority, old_key_file.as_deref())
+        }
     }
 }

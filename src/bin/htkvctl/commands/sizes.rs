@@ -16,6 +16,8 @@ pub(crate) fn stats(args: &Args) -> Result<()> {
     let engine = args.look()?;
     let stats = engine.stats();
     let identity = engine.identity();
+    // What the library keeps for itself: counted, never shown.
+    let reserved = engine.view().keys_of_all().saturating_sub(stats.keys as u64);
     let voters = engine
         .membership()
         .map(|membership| membership.voters().iter().map(|voter| voter.0).collect::<Vec<_>>());
@@ -26,6 +28,7 @@ pub(crate) fn stats(args: &Args) -> Result<()> {
             "node": identity.node.0,
             "voters": voters,
             "keys": stats.keys,
+            "reserved_keys": reserved,
             "live_bytes": stats.live_bytes,
             "stale_bytes": stats.stale_bytes,
             "latest_version": stats.latest_version.0,
@@ -49,6 +52,7 @@ pub(crate) fn stats(args: &Args) -> Result<()> {
     writeln!(out, "node            {}", identity.node)?;
     writeln!(out, "voters          {:?}", voters.unwrap_or_default())?;
     writeln!(out, "keys            {}", stats.keys)?;
+    writeln!(out, "reserved keys   {reserved}")?;
     writeln!(out, "live bytes      {}", Size(stats.live_bytes))?;
     writeln!(out, "stale bytes     {}", Size(stats.stale_bytes))?;
     writeln!(out, "latest version  {}", stats.latest_version)?;

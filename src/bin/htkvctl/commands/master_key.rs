@@ -1,0 +1,80 @@
+//! `master-key new` and `rotate-master-key`.
+
+use std::io::{self, IoSlice, Write};
+use std::path::Path;
+use std::sync::Arc;
+
+use hightower_kv::AesGcmEncryptor;
+use hightower_kv::env::Env;
+use hightower_kv::env::fs::OpenHow;
+use serde_json::json;
+use zeroize::Zeroizing;
+
+use crate::args::Args;
+use crate::auth_args::Authority;
+use crate::authority::{change_with, id_in_force, no_records, old_key, opens};
+use crate::console::output;
+use crate::failure::{Failure, Result};
+use crate::secrets::MasterKey;
+use crate::text::Hex;
+
+pub(crate) fn new(file: &Path) -> Result<()> {
+    let env = Env::system();
+    let mut key = Zeroizing::new([0; MasterKey::BYTES]);
+    let failed = |error| Failure::Other(format!("no random bytes: {error}"));
+    env.rng.fill(key.as_mut()).map_err(failed)?;
+    let line = Zeroizing::new(format!("{}\n", Hex(key.as_ref())));
+    if file == "-" {
+        let mut out = io::stdout().lock();
+        out.write_all(line.as_bytes())?;
+        return Ok(out.flush()?);
+    }
+    write_new(&env, file, line.as_bytes())
+        .map_err(|error| Failure::Other(format!("cannot create {}: {error}", file.display())))
+}
+
+/// A file of mode 0600 that was not there, and that is there after a power cut.
+fn write_new(env: &Env, path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let file = env.fs.open(path, OpenHow::CreateNew)?;
+    let written = file.write_at(&[IoSlice::new(bytes)], 0)?;
+    if written != bytes.len() {
+        return Err(io::ErrorKind::WriteZero.into());
+    }
+    file.sync()?;
+    let above = path.parent().filter(|above| !above.as_os_str().is_empty());
+    env.fs.sync_dir(above.unwrap_or(Path::new(".")))
+}
+
+pub(crate) fn rotate(args: &Args, authority: &Authority, old_file: Option<&Path>) -> Result<()> {
+    let old = old_key(old_file)?;
+    let new = authority.key.get()?;
+    if old.is(&new) {
+        return Err(Failure::Other("the old and the new master key are the same".to_owned()));
+    }
+    let engine = Arc::new(args.look()?);
+    let in_force = id_in_force(&engine)?.ok_or_else(|| no_records(args))?;
+    // The first step of a rotation brings the new key into force. So where that is done already, a
+    // rotation that was interrupted goes on.
+    let ids = if opens(&engine, in_force, &old)? {
+        in_force.checked_add(1).map(|next| (in_force, next))
+    } else if opens(&engine, in_force, &new)? {
+        in_force.checked_sub(1).map(|before| (before, in_force))
+    } else {
+        return Err(Failure::Other(format!(
+            "neither key is the master key {in_force} of this store; nothing was changed"
+        )));
+    };
+    drop(engine);
+    let (before, next) = ids.ok_or_else(|| Failure::Other("no id is left".to_owned()))?;
+    let keys = [(before, old.expose()), (next, new.expose())];
+    let encryptor = AesGcmEncryptor::with_keyring(next, keys)?;
+    let rewrapped = change_with(args, authority, encryptor, |auth| Ok(auth.rotate_master_key()?))?;
+    let mut out = output();
+    if args.json {
+        writeln!(out, "{}", json!({"rewrapped": rewrapped, "master_key_id": next}))?;
+    } else {
+        writeln!(out, "rewrapped  {rewrapped}")?;
+        writeln!(out, "in force   master key {next}; {before} is needed no more")?;
+    }
+    Ok(out.flush()?)
+}
