@@ -86,12 +86,14 @@ impl Place<'_> {
             rustix::process::setpriority_process(None, NICE).unwrap_or_default();
             work()
         };
-        std::thread::scope(|scope| {
+        let result = std::thread::scope(|scope| {
             let thread = Builder::new().name("htkv-hash".to_owned());
             let started = thread.spawn_scoped(scope, politely);
             let started = started.map_err(|error| Error::Overloaded(error.to_string()))?;
             started.join().unwrap_or_else(|panic| resume_unwind(panic))
-        })
+        });
+        drop(self);
+        result
     }
 }
 
