@@ -187,3 +187,21 @@ fn a_second_compaction_with_nothing_new_writes_nothing() {
     assert_eq!((report.rows_written, report.merges, report.segments_removed), (0, 0, 0));
     assert!(files == fs.files());
 }
+
+#[test]
+fn an_engine_that_only_reads_refuses_writes_through_the_trait_and_shows_its_one_state() {
+    let directory = tempfile::tempdir().unwrap();
+    let engine = SingleNodeEngine::open(directory.path()).unwrap();
+    let version = engine.put(b"a".to_vec(), b"1".to_vec()).unwrap().version;
+    engine.close().unwrap();
+    let engine = hightower_kv::ReadOnlyEngine::open(directory.path()).unwrap();
+    let put = engine.put(b"a".to_vec(), b"2".to_vec());
+    assert!(matches!(put, Err(hightower_kv::Error::Closed(_))), "{put:?}");
+    let submitted = engine.submit_async(hightower_kv::Command::delete("a")).wait();
+    assert!(matches!(submitted, Err(hightower_kv::Error::Closed(_))), "{submitted:?}");
+    assert_eq!(engine.get(b"a").unwrap().unwrap(), "1");
+    assert!(KvEngine::view(&engine, hightower_kv::ReadContext::AtLeast(version)).is_ok());
+    let later = hightower_kv::Version(version.0 + 100);
+    let asked = KvEngine::view(&engine, hightower_kv::ReadContext::AtLeast(later));
+    assert!(matches!(asked, Err(hightower_kv::Error::NotYet { .. })), "{asked:?}");
+}

@@ -21,7 +21,7 @@ pub(crate) struct Authority {
     #[command(flatten)]
     pub(crate) key: KeySource,
 
-    /// Who makes the change, in the audit trail [default: htkvctl:<user of the machine>].
+    /// Who makes the change, in the audit trail [default: `htkvctl:` and the user of the machine].
     #[arg(long, global = true, value_name = "NAME")]
     pub(crate) actor: Option<String>,
 }
