@@ -366,7 +366,7 @@ mod tests {
         }
     }
 
-    fn check<'a>(here: &'a FailuresHere, count: u64) -> Option<Turn<'a>> {
+    fn check(here: &FailuresHere, count: u64) -> Option<Turn<'_>> {
         match here.begin("u", count, here.epoch(), Duration::ZERO) {
             Begun::Check(turn) => Some(turn),
             _ => None,
