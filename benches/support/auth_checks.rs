@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use hightower_kv::ApiToken;
 use hightower_kv::state::Durability;
+use hightower_kv::{ApiToken, KvEngine};
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
@@ -31,8 +31,9 @@ pub(crate) fn print() {
     let mut foreign = issue(&open(other_directory.path(), Durability::Buffered).1, KEYS / 10);
     let goal = format!("p99 at most {CHECK_P99} us");
     let is_reached = |_, p99| p99 <= CHECK_P99;
-    // The first use of each key is written down, which is not measured.
+    // The first use of each key is written down, which is not measured; the put is behind it.
     check(&auth, &mut tokens, 1, true);
+    engine.put(b"last".to_vec(), Vec::new()).unwrap();
     let before = engine.stats().latest_version;
     let (mut bare, mut checks) = (Vec::new(), Vec::new());
     let map = BareMap::new(&tokens);

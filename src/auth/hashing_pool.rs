@@ -5,6 +5,7 @@ use std::thread::Builder;
 
 use parking_lot::{Condvar, Mutex};
 
+use crate::env::priority::yield_to_others;
 use crate::error::{Error, Result};
 
 /// How many are hashed at once.
@@ -17,11 +18,6 @@ struct Load {
     working: usize,
     waiting: usize,
 }
-
-/// How much a hash yields to other threads: beside a busy one it has a tenth of a processor, so
-/// that logins go on, and whoever wakes up for a write need not wait for it.
-#[cfg(target_os = "linux")]
-const NICE: i32 = 10;
 
 /// Lets two callers at a time work, and 64 wait.
 #[derive(Debug, Default)]
@@ -80,10 +76,7 @@ impl Place<'_> {
     /// `Overloaded` when no thread can be started; those of `work`.
     pub(super) fn run<T: Send>(self, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
         let politely = || {
-            // Where that is refused the hash is only less polite. On other systems it would be the
-            // priority of the whole process.
-            #[cfg(target_os = "linux")]
-            rustix::process::setpriority_process(None, NICE).unwrap_or_default();
+            yield_to_others();
             work()
         };
         let result = std::thread::scope(|scope| {

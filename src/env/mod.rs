@@ -9,6 +9,8 @@
 pub mod clock;
 #[expect(clippy::disallowed_methods, reason = "this is the door")]
 pub mod rng;
+#[cfg(feature = "auth")]
+pub(crate) mod priority;
 pub mod fs;
 #[expect(clippy::disallowed_methods, reason = "this is the door")]
 pub mod fs_disk;
