@@ -72,6 +72,16 @@ pub(super) fn realm() -> Bytes {
     key(&["auth/realm"])
 }
 
+/// Whether this row is written when the realm is created, before any change.
+pub(super) fn is_before_any_change(key: &[u8]) -> bool {
+    key == realm() || key.starts_with(&self::key(&["auth/wraps/"]))
+}
+
+/// Where every record stands.
+pub(super) fn everything() -> Bytes {
+    key(&["auth/"])
+}
+
 /// Where every row of the audit trail stands.
 pub(super) fn audit_prefix() -> Bytes {
     key(&["auth/audit/"])

@@ -9,7 +9,7 @@ use super::realm::{Realm, read_realm, realm_place, write_realm};
 use super::service::AuthService;
 use super::{base62, keyspace, token, wraps};
 use crate::command::{Command, Guard};
-use crate::engine::KvEngine;
+use crate::engine::{KvEngine, StateView};
 use crate::error::{Error, Result};
 
 /// Most bytes of metadata of one record.
@@ -24,11 +24,7 @@ impl<E: KvEngine, H: SecretHasher, C: EnvelopeEncryptor> AuthService<E, H, C> {
             return Ok(realm.clone());
         }
         for _ in 0..ATTEMPTS_MAX {
-            if let Some(found) = find(&self.view()?, &keyspace::realm(), read_realm)? {
-                let (id, envelope) = found.record;
-                let root = self.shared.encryptor.open(&realm_place(&id), &envelope)?;
-                let realm = Realm::new(id, &root)?;
-                *self.shared.realm.lock() = Some(realm.clone());
+            if let Some(realm) = self.realm_of(&self.view()?)? {
                 return Ok(realm);
             }
             let (id, root) = (random::<16>(&*self.shared.env.rng)?, self.secret()?);
@@ -42,6 +38,19 @@ impl<E: KvEngine, H: SecretHasher, C: EnvelopeEncryptor> AuthService<E, H, C> {
             self.shared.engine.submit(Command::reserved([guard], [set, count]))?;
         }
         Err(Error::Conflict("the realm could not be created".to_owned()))
+    }
+
+    /// The realm of a state; `None` before the first change.
+    ///
+    /// # Errors
+    /// `UnknownKey`, `Crypto`: the master key is another one.
+    pub(super) fn realm_of(&self, view: &StateView) -> Result<Option<Realm>> {
+        let Some(found) = find(view, &keyspace::realm(), read_realm)? else { return Ok(None) };
+        let (id, envelope) = found.record;
+        let root = self.shared.encryptor.open(&realm_place(&id), &envelope)?;
+        let realm = Realm::new(id, &root)?;
+        *self.shared.realm.lock() = Some(realm.clone());
+        Ok(Some(realm))
     }
 
     /// Encrypts for a place.

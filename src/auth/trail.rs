@@ -5,18 +5,22 @@ use super::envelope::EnvelopeEncryptor;
 use super::hasher::SecretHasher;
 use super::keyspace;
 use super::service::AuthService;
-use crate::engine::KvEngine;
-use crate::error::Result;
+use crate::engine::{KvEngine, StateView};
+use crate::error::{Error, Result};
 
 /// Rows that the trail is read in.
 const ROWS_AT_ONCE: usize = 1024;
+/// Rows that are there before any change: the realm, and the count of what its master key wrapped.
+const BEFORE_ANY_CHANGE: usize = 2;
 
 impl<E: KvEngine, H: SecretHasher, C: EnvelopeEncryptor> AuthService<E, H, C> {
     /// The audit trail's rows with numbers from `from` to `to`, both included, oldest first, after
-    /// checking all of it. Cost: every row is read once; those that are given are in memory.
+    /// checking all of it. Cost: every row is read once; those that are given are in memory. Writes
+    /// nothing.
     ///
     /// # Errors
-    /// `AuditBroken` with the first row that is missing or not what was written. Those of a read.
+    /// `AuditBroken` with the first row that is missing or not what was written; a store with
+    /// records and no trail at all lacks its first. `UnknownKey`. Those of a read.
     pub fn audit(&self, from: u64, to: u64) -> Result<Vec<AuditRow>> {
         let mut found = Vec::new();
         self.audit_each(from, to, |row| {
@@ -38,9 +42,9 @@ impl<E: KvEngine, H: SecretHasher, C: EnvelopeEncryptor> AuthService<E, H, C> {
         to: u64,
         mut each: impl FnMut(AuditRow) -> Result<()>,
     ) -> Result<()> {
-        let key = self.realm()?.audit_key;
         let (view, prefix) = (self.view()?, keyspace::audit_prefix());
-        let mut chain = Chain::new(key.as_ref());
+        let Some(realm) = self.realm_of(&view)? else { return none_expected(&view) };
+        let mut chain = Chain::new(realm.audit_key.as_ref());
         let mut after = None;
         loop {
             let rows = view.reserved().rows(&prefix, after.as_deref(), ROWS_AT_ONCE)?;
@@ -55,6 +59,21 @@ impl<E: KvEngine, H: SecretHasher, C: EnvelopeEncryptor> AuthService<E, H, C> {
                 break;
             }
         }
-        chain.end(Head::read(&view)?)
+        let head = Head::read(&view)?;
+        if head.is_none() {
+            none_expected(&view)?;
+        }
+        chain.end(head)
     }
+}
+
+/// Checks that a state without a trail has no record that a change has made, since each change left
+/// a row.
+fn none_expected(view: &StateView) -> Result<()> {
+    let rows = view.reserved().rows(&keyspace::everything(), None, 1 + BEFORE_ANY_CHANGE)?;
+    let is_change = |key: &[u8]| !keyspace::is_before_any_change(key);
+    if rows.len() > BEFORE_ANY_CHANGE || rows.iter().any(|(key, _)| is_change(key)) {
+        return Err(Error::AuditBroken { number: 1 });
+    }
+    Ok(())
 }

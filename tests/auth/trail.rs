@@ -139,6 +139,19 @@ fn a17_a_trail_whose_end_was_cut_off_is_found() {
 }
 
 #[test]
+fn a17_a_trail_that_was_removed_as_a_whole_is_found() {
+    let (engine, auth, _) = simulated_fast();
+    assert_eq!(auth.audit(1, u64::MAX).unwrap(), []);
+    assert_eq!(value_of(&engine, &row_key(&["auth/realm"])), None, "reading writes nothing");
+    auth.create_user("captain", PASSWORD).unwrap();
+    let trail = [row(1), row_key(&["auth/audit_head"])];
+    submit(&engine, trail.map(Command::delete).to_vec());
+    assert!(is_broken(&auth));
+    submit(&engine, vec![Command::delete(row_key(&["auth/realm"]))]);
+    assert!(is_broken(&auth), "nor does it help to remove the realm");
+}
+
+#[test]
 fn a17_an_actor_cannot_forge_a_row() {
     let (_, auth, _) = simulated_fast();
     let user = auth.create_user("captain", PASSWORD).unwrap();
