@@ -29,7 +29,8 @@ fn start(disk: Disk, seed: u64) -> TestCluster {
     let mut config = ClusterConfig {
         election_timeout: (Duration::from_millis(200), Duration::from_millis(400)),
         heartbeat: Duration::from_millis(50),
-        deadline: Duration::from_secs(1),
+        // Long enough for a machine that is busy with other tests.
+        deadline: Duration::from_secs(3),
         ..ClusterConfig::default()
     };
     config.store.max_segment_size = 64 << 10;
@@ -142,7 +143,7 @@ fn a8_a_leader_that_is_cut_off_accepts_no_key_that_was_revoked_meanwhile() {
     let other = service(&cluster, others[0]);
     persist("the revoke", || other.revoke_api_key(&key.key_id));
     let mut refused = 0;
-    for _ in 0..3 {
+    for _ in 0..2 {
         match cut_off.authenticate_api_key(&token) {
             Err(error) => assert!(is_passing(&error), "{error}"),
             Ok(found) => panic!("the leader that is cut off has answered {found:?}"),
@@ -255,17 +256,17 @@ fn a14_no_secret_is_on_the_wire_or_on_a_disk_and_a_node_from_a_snapshot_knows_al
     }
     // Enough that the log is purged, and a new node gets a snapshot.
     for number in 0..400_u32 {
-        let value = vec![9; 1000];
-        cluster.node(follower).put(number.to_le_bytes().to_vec(), value).unwrap();
+        let row = || (number.to_le_bytes().to_vec(), vec![9; 1000]);
+        persist("a write", || cluster.node(follower).put(row().0, row().1));
     }
     for id in cluster.ids() {
-        block_on(cluster.node(id).snapshot_now()).unwrap();
+        persist("a snapshot", || block_on(cluster.node(id).snapshot_now()));
     }
     cluster.open(NodeId(4)).unwrap();
     tap(&cluster, &heard, NodeId(4));
     let led = cluster.node(cluster.leader().unwrap());
     let wait = hightower_kv::raft::Wait::CaughtUp;
-    block_on(led.add_learner(NodeId(4), "node-4".to_owned(), wait)).unwrap();
+    persist("a learner", || block_on(led.add_learner(NodeId(4), "node-4".to_owned(), wait)));
     cluster.settle().unwrap();
     let learner = service(&cluster, NodeId(4));
     assert!(tokens.iter().all(|token| accepts(&learner, token)), "a learner accepts the keys");
