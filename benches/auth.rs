@@ -40,7 +40,7 @@ fn main() {
         return;
     }
     let cores = std::thread::available_parallelism().map_or(0, usize::from);
-    println!("{cores} cores, one node, Argon2id with 19 MiB and two passes\n");
+    println!("{cores} cores, one node, Argon2id with 19 MiB and three passes\n");
     println!("| row | p50 | p99 | goal | |");
     println!("|---|--:|--:|---|---|");
     auth_logins::print();
