@@ -56,6 +56,40 @@ impl RowCursor for RunCursor {
     }
 }
 
+/// The first bytes of a key as a number, so that most keys are told apart without looking at them:
+/// in the order in which the rows come, except that different keys may have the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Head(u128);
+
+impl Head {
+    #[inline]
+    #[expect(
+        clippy::big_endian_bytes,
+        reason = "the first byte must weigh most for numbers to order as bytes do"
+    )]
+    fn of(key: &[u8], direction: Direction) -> Self {
+        let bytes = key.first_chunk().copied().unwrap_or_else(|| {
+            let mut padded = [0; size_of::<u128>()];
+            padded.iter_mut().zip(key).for_each(|(to, from)| *to = *from);
+            padded
+        });
+        let number = u128::from_be_bytes(bytes);
+        match direction {
+            Direction::Forward => Self(number),
+            Direction::Backward => Self(!number),
+        }
+    }
+}
+
+/// A source that is on a row.
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    /// Of the key of that row.
+    head: Head,
+    /// Which source it is; the newer of two has the smaller number.
+    source: usize,
+}
+
 /// The rows of several sources in key order: of a key that several have, the newest record, which
 /// may be a tombstone.
 ///
@@ -66,9 +100,9 @@ pub struct MergeCursor<C> {
     /// Newest first.
     sources: Vec<C>,
     direction: Direction,
-    /// Places in `sources`: those that are on a row, in the order of their rows, and of one key the
-    /// newest first.
-    order: Vec<usize>,
+    /// Those of `sources` that are on a row, in the order of their rows, and of one key the newest
+    /// first.
+    order: Vec<Place>,
 }
 
 impl<C: RowCursor> MergeCursor<C> {
@@ -77,22 +111,27 @@ impl<C: RowCursor> MergeCursor<C> {
     /// # Errors
     /// Those of [`RowCursor::advance`].
     pub fn new(sources: Vec<C>, direction: Direction) -> Result<Self, StorageError> {
-        let mut order: Vec<usize> = (0..sources.len()).collect();
-        order.retain(|&at| sources.get(at).is_some_and(|source| source.key().is_some()));
+        let place = |(source, cursor): (usize, &C)| {
+            cursor.key().map(|key| Place { head: Head::of(key, direction), source })
+        };
+        let mut order: Vec<Place> = sources.iter().enumerate().filter_map(place).collect();
         let mut merge = Self { sources, direction, order: Vec::new() };
-        // Stable: of one key the newest stays first.
-        order.sort_by(|&a, &b| merge.compare(a, b));
+        order.sort_by(|a, b| merge.compare(a, b));
         merge.order = order;
         Ok(merge)
     }
 
-    fn key_of(&self, source: usize) -> Option<&[u8]> {
-        self.sources.get(source)?.key()
+    fn key_of(&self, place: &Place) -> Option<&[u8]> {
+        self.sources.get(place.source)?.key()
     }
 
-    /// Which of two sources has the row that comes first.
+    /// Which of two rows comes first; of one key, that of the newer source.
     #[inline]
-    fn compare(&self, a: usize, b: usize) -> Ordering {
+    fn compare(&self, a: &Place, b: &Place) -> Ordering {
+        a.head.cmp(&b.head).then_with(|| self.compare_keys(a, b)).then(a.source.cmp(&b.source))
+    }
+
+    fn compare_keys(&self, a: &Place, b: &Place) -> Ordering {
         let (a, b) = (self.key_of(a), self.key_of(b));
         match self.direction {
             Direction::Forward => a.cmp(&b),
@@ -100,25 +139,24 @@ impl<C: RowCursor> MergeCursor<C> {
         }
     }
 
-    /// Moves the source at `place` of the order on, and to where it then belongs.
+    /// Moves the source at `at` of the order on, and to where it then belongs.
     #[inline]
-    fn step(&mut self, place: usize) -> Result<(), StorageError> {
-        let Some(&source) = self.order.get(place) else { return Ok(()) };
-        if let Some(cursor) = self.sources.get_mut(source) {
-            cursor.advance()?;
-        }
-        if self.key_of(source).is_none() {
-            self.order.remove(place);
+    fn step(&mut self, mut at: usize) -> Result<(), StorageError> {
+        let Some(place) = self.order.get_mut(at) else { return Ok(()) };
+        let Some(cursor) = self.sources.get_mut(place.source) else { return Ok(()) };
+        cursor.advance()?;
+        let Some(key) = cursor.key() else {
+            self.order.remove(at);
             return Ok(());
-        }
-        let mut place = place;
-        while let Some(&next) = self.order.get(place + 1) {
-            // Of one key the newer source, which has the smaller number, stays first.
-            if self.compare(source, next).then(source.cmp(&next)) == Ordering::Less {
+        };
+        place.head = Head::of(key, self.direction);
+        let moved = *place;
+        while let Some(next) = self.order.get(at + 1) {
+            if self.compare(&moved, next) == Ordering::Less {
                 break;
             }
-            self.order.swap(place, place + 1);
-            place += 1;
+            self.order.swap(at, at + 1);
+            at += 1;
         }
         Ok(())
     }
@@ -126,29 +164,29 @@ impl<C: RowCursor> MergeCursor<C> {
     /// Whether the second source is on the key of the first.
     #[inline]
     fn second_is_older_record(&self) -> bool {
-        let [first, second, ..] = *self.order else { return false };
-        self.key_of(first) == self.key_of(second)
+        let [first, second, ..] = &*self.order else { return false };
+        first.head == second.head && self.key_of(first) == self.key_of(second)
     }
 }
 
 impl<C: RowCursor> RowCursor for MergeCursor<C> {
     #[inline]
     fn row(&self) -> Option<RowRef<'_>> {
-        self.sources.get(*self.order.first()?)?.row()
+        self.sources.get(self.order.first()?.source)?.row()
     }
 
     #[inline]
     fn key(&self) -> Option<&[u8]> {
-        self.key_of(*self.order.first()?)
+        self.key_of(self.order.first()?)
     }
 
     #[inline]
     fn has_value(&self) -> Option<bool> {
-        self.sources.get(*self.order.first()?)?.has_value()
+        self.sources.get(self.order.first()?.source)?.has_value()
     }
 
     fn shared_row(&self) -> Option<(Bytes, Record)> {
-        self.sources.get(*self.order.first()?)?.shared_row()
+        self.sources.get(self.order.first()?.source)?.shared_row()
     }
 
     #[inline]
@@ -158,5 +196,110 @@ impl<C: RowCursor> RowCursor for MergeCursor<C> {
             self.step(1)?;
         }
         self.step(0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::collection::{btree_map, vec};
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::types::{Timestamp, Version};
+
+    /// Rows of one source, in the order in which they come.
+    struct Listed(std::vec::IntoIter<(Vec<u8>, Record)>, RowOf);
+
+    type RowOf = Option<(Bytes, Record)>;
+
+    impl Listed {
+        fn new(rows: &BTreeMap<Vec<u8>, Record>, direction: Direction) -> Self {
+            let mut rows: Vec<_> = rows.clone().into_iter().collect();
+            if direction == Direction::Backward {
+                rows.reverse();
+            }
+            let mut cursor = Self(rows.into_iter(), None);
+            cursor.advance().unwrap();
+            cursor
+        }
+    }
+
+    impl RowCursor for Listed {
+        fn row(&self) -> Option<RowRef<'_>> {
+            let (key, Record { value, version, timestamp }) = self.1.as_ref()?;
+            let (version, timestamp) = (*version, *timestamp);
+            Some(RowRef { key, value: value.as_deref(), version, timestamp })
+        }
+
+        fn key(&self) -> Option<&[u8]> {
+            self.1.as_ref().map(|(key, _)| key.as_ref())
+        }
+
+        fn has_value(&self) -> Option<bool> {
+            self.1.as_ref().map(|(_, record)| !record.is_tombstone())
+        }
+
+        fn shared_row(&self) -> RowOf {
+            self.1.clone()
+        }
+
+        fn advance(&mut self) -> Result<(), StorageError> {
+            self.1 = self.0.next().map(|(key, record)| (key.into(), record));
+            Ok(())
+        }
+    }
+
+    /// Keys of which many differ only behind what a head holds, or only in zeros at their end.
+    fn key() -> impl Strategy<Value = Vec<u8>> {
+        let same = prop_oneof![Just(0), Just(7), Just(14), Just(15), Just(16), Just(20)];
+        let byte = prop_oneof![Just(0_u8), Just(1), Just(0x7f), Just(0x80), Just(0xff)];
+        (same, vec(byte, 0..4)).prop_map(|(same, end)| [vec![b'k'; same], end].concat())
+    }
+
+    fn sources() -> impl Strategy<Value = Vec<BTreeMap<Vec<u8>, Record>>> {
+        let value = proptest::option::weighted(0.8, vec(any::<u8>(), 0..3));
+        vec(btree_map(key(), value, 0..40), 0..9).prop_map(|sources| {
+            let runs = sources.into_iter().enumerate();
+            let rows = runs.map(|(source, rows)| {
+                let record = |value: Option<Vec<u8>>| {
+                    let (version, timestamp) = (Version(100 - source as u64), Timestamp(1));
+                    Record { value: value.map(Bytes::from), version, timestamp }
+                };
+                rows.into_iter().map(|(key, value)| (key, record(value))).collect()
+            });
+            rows.collect()
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn every_key_comes_once_in_order_with_its_newest_record(
+            sources in sources(),
+            is_backward in any::<bool>(),
+        ) {
+            let direction = if is_backward { Direction::Backward } else { Direction::Forward };
+            let mut expected = BTreeMap::new();
+            for rows in sources.iter().rev() {
+                expected.extend(rows.clone());
+            }
+            let mut expected: Vec<_> =
+                expected.into_iter().map(|(key, record)| (Bytes::from(key), record)).collect();
+            if is_backward {
+                expected.reverse();
+            }
+            let cursors = sources.iter().map(|rows| Listed::new(rows, direction)).collect();
+            let mut merge = MergeCursor::new(cursors, direction).unwrap();
+            let mut seen = Vec::new();
+            while let Some(row) = merge.shared_row() {
+                prop_assert_eq!(merge.key(), Some(&*row.0));
+                prop_assert_eq!(merge.has_value(), Some(!row.1.is_tombstone()));
+                prop_assert_eq!(merge.row().map(|lent| lent.version), Some(row.1.version));
+                seen.push(row);
+                merge.advance().unwrap();
+            }
+            prop_assert_eq!(seen, expected);
+        }
     }
 }

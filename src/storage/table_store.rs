@@ -159,12 +159,31 @@ struct Written {
     tables: Vec<RunTable>,
 }
 
+impl Written {
+    /// Reads what was written, before readers are shown it: its rows were in memory until now, and
+    /// otherwise those who ask for them next, writers that overwrite them included, would have to
+    /// wait for the reading of each block.
+    fn read_into_spare_room(&self) {
+        for table in &self.tables {
+            table.table.read_into_spare_room();
+        }
+    }
+}
+
 /// The runs that a merge reads, as places in the newest-first order, and the output it has so far,
 /// which stands just before them.
 struct MergeJob {
     first: usize,
     last: usize,
     output: Option<usize>,
+    readers: Readers,
+}
+
+/// Whether anybody will look at what a merge writes before the store is closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Readers {
+    GoOn,
+    AreDone,
 }
 
 impl TableStore {
@@ -322,6 +341,7 @@ impl TableStore {
             while source.has_more() {
                 self.write(&mut names, &mut source, &mut written)?;
             }
+            written.read_into_spare_room();
             let mut runs = set.runs().to_vec();
             if !written.tables.is_empty() {
                 runs.insert(0, Arc::new(Run::new(written.tables.clone())));
@@ -372,6 +392,9 @@ impl TableStore {
         if source.has_more() {
             self.write(names, &mut source, written)?;
         }
+        if job.readers == Readers::GoOn {
+            written.read_into_spare_room();
+        }
         let output: Vec<RunTable> = output.iter().chain(&written.tables).cloned().collect();
         let mut next = newer.to_vec();
         let is_done = !source.has_more();
@@ -403,13 +426,17 @@ impl TableStore {
         let size =
             |run: &Arc<Run>| RunSize { data_bytes: run.data_bytes(), tombstones: run.tombstones() };
         let sizes: Vec<RunSize> = runs.iter().map(size).collect();
+        let readers = match goal {
+            MergeGoal::Due { .. } | MergeGoal::Everything => Readers::GoOn,
+            MergeGoal::Rest { .. } => Readers::AreDone,
+        };
         if let Some(first) = runs.iter().position(|run| run.is_being_merged()) {
             // It goes on at the next opening where it would take long now.
             if let MergeGoal::Rest { bytes: (least, most) } = goal {
                 rest(&sizes, least..=most)?;
             }
             let last = runs.iter().rposition(|run| run.is_being_merged())?;
-            return Some(MergeJob { first, last, output: first.checked_sub(1) });
+            return Some(MergeJob { first, last, output: first.checked_sub(1), readers });
         }
         let Merge { first, last } = match goal {
             MergeGoal::Due { compaction_threshold } => {
@@ -419,7 +446,7 @@ impl TableStore {
             MergeGoal::Rest { bytes: (least, most) } => rest(&sizes, least..=most)?,
             MergeGoal::Everything => everything(&sizes)?,
         };
-        Some(MergeJob { first, last, output: None })
+        Some(MergeJob { first, last, output: None, readers })
     }
 
     /// Writes one table and opens it.

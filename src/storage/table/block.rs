@@ -28,6 +28,10 @@ pub(super) const KIND_TOMBSTONE: u64 = 1;
 /// block count in one place in memory, for which readers on several processors would queue; and a
 /// small value that somebody keeps would keep the whole block.
 const COPIED_BYTES_MAX: usize = 256;
+/// Bytes that the processor gets from memory at once.
+const LINE_BYTES: usize = 64;
+/// A longer block has long values, which not everybody looks at.
+const ASKED_FOR_BYTES_MAX: usize = 8 << 10;
 /// What a block takes in memory beside its content and a large map: itself, its place in its table
 /// and in the queue of the cache, and what the allocator adds to three allocations.
 const FIXED_BYTES: usize = size_of::<Block>() + 96;
@@ -279,6 +283,16 @@ impl Block {
             }
         }
         start
+    }
+
+    /// Looks at each line of memory that a usual block stands in. For whoever goes through it: all
+    /// of them are asked for at the same time, instead of one after the other as the rows come.
+    #[inline]
+    pub(super) fn ask_for_all(&self) {
+        if self.content.len() <= ASKED_FOR_BYTES_MAX {
+            let lines = self.content.chunks(LINE_BYTES).filter_map(<[u8]>::first);
+            black_box(lines.fold(0_u8, |all, byte| all | byte));
+        }
     }
 
     /// Notes that somebody looked into it.

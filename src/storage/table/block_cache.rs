@@ -69,6 +69,11 @@ impl BlockCache {
         self.is_full.load(Ordering::Relaxed)
     }
 
+    /// Whether blocks of so many bytes fit without another one having to go.
+    pub(super) fn has_room(&self, bytes: u64) -> bool {
+        self.used() + bytes <= self.budget()
+    }
+
     /// Whether a block may be read in advance without another one having to go.
     pub(super) fn has_plenty_of_room(&self) -> bool {
         self.used() < self.budget() / 2

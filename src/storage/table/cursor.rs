@@ -242,6 +242,7 @@ impl TableCursor {
     fn enter(&mut self, number: usize) -> Result<(), StorageError> {
         self.block = None;
         let block = self.load(number)?;
+        block.ask_for_all();
         self.number = number;
         self.rows = self.rows_within(&block);
         let row = match self.direction {

@@ -162,12 +162,27 @@ impl Table {
     pub(in crate::storage) fn read_in_advance(&self) {
         let mut number = 0;
         while number < self.blocks() && self.slots.cache().has_plenty_of_room() {
-            let group = self.group_around(number);
+            let group = self.group_at(number);
             number = group.end;
-            let place = self.index.place(group.clone());
-            if let Ok(bytes) = self.file.read(place.start, length(&place)) {
-                self.keep_spare(group, &bytes, place.start);
-            }
+            self.read_group(group);
+        }
+    }
+
+    /// Reads blocks that nobody asked for.
+    fn read_group(&self, group: Range<usize>) {
+        let place = self.index.place(group.clone());
+        if let Ok(bytes) = self.file.read(place.start, length(&place)) {
+            self.keep_spare(group, &bytes, place.start);
+        }
+    }
+
+    /// Reads all blocks for which the cache has room without another one having to go.
+    pub(in crate::storage) fn read_into_spare_room(&self) {
+        let mut number = 0;
+        while number < self.blocks() && self.slots.cache().has_room(GROUP_BYTES_MAX) {
+            let group = self.group_at(number);
+            number = group.end;
+            self.read_group(group);
         }
     }
 
@@ -195,14 +210,19 @@ impl Table {
 
     /// The blocks that are read together with one.
     fn group_around(&self, number: usize) -> Range<usize> {
-        let alone = number..number + 1;
-        if !self.slots.cache().has_plenty_of_room() {
-            return alone;
+        if self.slots.cache().has_plenty_of_room() {
+            self.group_at(number)
+        } else {
+            number..number + 1
         }
+    }
+
+    /// Neighbours of a block that can be read at once.
+    fn group_at(&self, number: usize) -> Range<usize> {
         let first = number - number % GROUP_BLOCKS;
         let group = first..(first + GROUP_BLOCKS).min(self.index.blocks());
         let place = self.index.place(group.clone());
-        if place.end - place.start <= GROUP_BYTES_MAX { group } else { alone }
+        if place.end - place.start <= GROUP_BYTES_MAX { group } else { number..number + 1 }
     }
 
     /// The block `number`, of bytes that begin at `offset` of the file.

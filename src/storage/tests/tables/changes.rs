@@ -193,6 +193,9 @@ fn what_is_cached_is_told_without_the_disk() {
     use crate::storage::table::Cached;
     let fs = SimFs::new(1);
     let mut store = Modelled::new(&fs);
+    // Too little to read in advance.
+    let options = TableStoreOptions { memory_bytes: 64 << 10, ..table_options() };
+    store.tables = try_tables(&fs, options).unwrap();
     store.add(&rows([("a", put(1, "1")), ("b", put(1, "1"))]));
     let set = store.tables.set();
     let before = fs.operations();
@@ -203,6 +206,35 @@ fn what_is_cached_is_told_without_the_disk() {
     let before = fs.operations();
     assert_eq!(set.cached_value(b"a"), Cached::from(record.unwrap().value));
     assert_eq!(fs.operations(), before);
+}
+
+#[test]
+fn what_was_written_is_in_memory_but_what_is_merged_at_rest_is_not() {
+    use crate::storage::table::Cached;
+    let cached = |store: &Modelled| {
+        let set = store.tables.set();
+        let keys = store.state.iter();
+        keys.filter(|&(key, record)| {
+            let cached = set.cached_value(key);
+            assert!(matches!(cached, Cached::NeedsRead) || cached == record.value.clone().into());
+            cached != Cached::NeedsRead
+        })
+        .count()
+    };
+    for (goal, expected) in
+        [(DUE, 60), (MergeGoal::Everything, 60), (MergeGoal::Rest { bytes: (0, 1 << 30) }, 0)]
+    {
+        let fs = SimFs::new(1);
+        let mut store = Modelled::new(&fs);
+        for version in 1..=9 {
+            let row = |n: u64| (format!("k{n:03}").into_bytes(), put(version, &"x".repeat(40)));
+            store.add(&(0..60).map(row).collect());
+            assert_eq!(cached(&store), 60, "run {version}");
+        }
+        store.merge_all(goal);
+        assert_eq!(store.tables.set().runs().len(), 1);
+        assert_eq!(cached(&store), expected, "{goal:?}");
+    }
 }
 
 #[test]
