@@ -99,23 +99,28 @@ mod tests {
     #[test]
     fn two_work_sixty_four_wait_and_the_rest_is_refused() {
         let pool = HashingPool::default();
-        let (gate, open) = (Mutex::new(false), Condvar::new());
-        let (now, most, refused) = (AtomicUsize::new(0), AtomicUsize::new(0), AtomicUsize::new(0));
+        // How many work, and whether they may end.
+        let (gate, changed) = (Mutex::new((0, false)), Condvar::new());
+        let (most, refused) = (AtomicUsize::new(0), AtomicUsize::new(0));
         let work = || {
-            most.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
-            open.wait_while(&mut gate.lock(), |is_open| !*is_open);
-            now.fetch_sub(1, Ordering::SeqCst);
+            let mut gate = gate.lock();
+            gate.0 += 1;
+            most.fetch_max(gate.0, Ordering::SeqCst);
+            changed.notify_all();
+            changed.wait_while(&mut gate, |gate| !gate.1);
+            gate.0 -= 1;
             Ok(())
         };
         std::thread::scope(|scope| {
             for _ in 0..AT_ONCE + WAITING_MAX + 10 {
                 scope.spawn(|| {
-                    if matches!(pool.run(work), Err(Error::Overloaded(_))) {
-                        // When the tenth is refused, all others wait or work.
-                        if refused.fetch_add(1, Ordering::SeqCst) == 9 {
-                            *gate.lock() = true;
-                            open.notify_all();
-                        }
+                    let is_refused = matches!(pool.run(work), Err(Error::Overloaded(_)));
+                    // When the tenth is refused, all others wait, or work as soon as they run.
+                    if is_refused && refused.fetch_add(1, Ordering::SeqCst) == 9 {
+                        let mut gate = gate.lock();
+                        changed.wait_while(&mut gate, |gate| gate.0 < AT_ONCE);
+                        gate.1 = true;
+                        changed.notify_all();
                     }
                 });
             }
