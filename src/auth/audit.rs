@@ -32,6 +32,14 @@ pub struct AuditRow {
     pub timestamp: Timestamp,
 }
 
+/// Whether changes can be made as this actor: see `AuthService::acting_as`.
+///
+/// # Errors
+/// `Validation`, `TooLarge`: what it lacks, as every change as this actor would say.
+pub fn check_actor(actor: &str) -> Result<()> {
+    check_shown("an actor", actor)
+}
+
 /// The end of the chain.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Head {
@@ -92,7 +100,7 @@ pub(super) fn append(
     [actor, action, subject]: [&str; 3],
     nonce: [u8; 16],
 ) -> Result<Appended> {
-    check_shown("an actor", actor)?;
+    check_actor(actor)?;
     check_shown("a subject", subject)?;
     let guard = match &head {
         None => Guard::absent(keyspace::audit_head()),

@@ -25,9 +25,21 @@ impl<E: KvEngine, H: SecretHasher, C: EnvelopeEncryptor> AuthService<E, H, C> {
     /// Wraps every data key by the current master key that another one wraps, one command for each
     /// record. Returns how many. After a crash, or an error, do it again: what is done is kept.
     ///
-    /// When this has returned, the other master keys are needed no more, if every node's current
-    /// key was this one before it began: a node that still wraps by an older one makes records
-    /// that need it.
+    /// # On several nodes, one after the other
+    ///
+    /// First every node is restarted with **both** keys in its keyring and the old one current: then
+    /// all can open what any will wrap by the new one. When that is done everywhere, every node is
+    /// restarted with the new one current and the old one still there. When that is done
+    /// everywhere, one node calls this, until it returns 0. After that no node needs the old key.
+    /// The same holds for one node that is restarted: both keys until this has returned.
+    ///
+    /// Whoever leaves out the first round has nodes that cannot open what others write,
+    /// `UnknownKey`; whoever calls this before the second is over has nodes that still wrap by the
+    /// old key, and may have records that need it after this has returned.
+    ///
+    /// From then on services are made with `AesGcmEncryptor::with_keyring` and the new id:
+    /// `AesGcmEncryptor::new`, and with it `into_argon2_hasher_aes_gcm_auth_service`, gives its key
+    /// the id 1.
     ///
     /// # Errors
     /// `UnknownKey`: a record needs a key that is not in the keyring. `Crypto`: the current key

@@ -7,6 +7,7 @@ use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 
+use hightower_kv::auth::{Action, Principal};
 use hightower_kv::{
     AesGcmEncryptor, Argon2SecretHasher, AuthService, KvEngine, ReadOnlyEngine, SingleNodeEngine,
 };
@@ -205,7 +206,7 @@ fn a_token_is_alone_on_standard_output_is_accepted_and_is_revoked() {
     assert_eq!(accepted.key_id, id);
     let listed = ran(&mut bare(&ctl, &["key", "list", "captain"]));
     assert!(listed.out.starts_with(&format!("{id}\tvalid\tcreated 20")), "{listed:?}");
-    assert!(listed.out.ends_with("\tends never\tused never\n"), "{listed:?}");
+    assert!(listed.out.ends_with("\tends never\tused never\tlabel \tunrestricted\n"), "{listed:?}");
     // A token where an id is expected is not repeated.
     let confused = ran(&mut armed(&ctl, &["key", "revoke", token]));
     assert!(confused.code == 64 && !confused.err.contains(token), "{confused:?}");
@@ -227,6 +228,74 @@ fn a_key_ends_when_it_was_said_to() {
     assert!(issued["token"].as_str().unwrap().starts_with("htk_"));
     let wrong = ran(&mut armed(&ctl, &["key", "issue", "captain", "--expires-in", "soon"]));
     assert!(wrong.code == 64 && wrong.err.contains("such as 90d"), "{wrong:?}");
+}
+
+#[test]
+fn a_key_has_a_label_and_may_do_what_it_and_its_owner_may() {
+    let ctl = Ctl::new();
+    ok(&ctl, &["user", "add", "captain"]);
+    ok(&ctl, &["role", "put", "crew", "--read", "ship/", "--write", "ship/", "--read", "port/"]);
+    ok(&ctl, &["user", "roles", "captain", "crew"]);
+    let issue = ["key", "issue", "captain", "--label", "log\twriter", "--read", "ship/log/"];
+    let rest = ["--read", "", "--write", "ship/log/", "--json"];
+    let issued = json(&ctl, &[&issue[..], &rest].concat());
+    let id = issued["key_id"].as_str().unwrap();
+    assert_eq!(issued["label"], "log\twriter");
+    let listed = ran(&mut bare(&ctl, &["key", "list", "captain"]));
+    let ends = "\tends never\tused never\tlabel log\\x09writer\tread \tread,write ship/log/\n";
+    assert!(listed.out.starts_with(id) && listed.out.ends_with(ends), "{listed:?}");
+    let shown = json(&ctl, &["key", "list", "captain", "--json"]);
+    let grants = r#"[{"prefix_hex":"","read":true,"write":false},
+        {"prefix_hex":"736869702f6c6f672f","read":true,"write":true}]"#;
+    assert_eq!(shown["grants"], serde_json::from_str::<Json>(grants).unwrap());
+    assert_eq!((&shown["grants"], &shown["label"]), (&issued["grants"], &issued["label"]));
+    let auth = library(&ctl, &[(1, KEY)]);
+    let may = |action, key: &[u8]| auth.authorize(Principal::ApiKey(id), action, key).unwrap();
+    assert!(may(Action::Write, b"ship/log/1") && may(Action::Read, b"port/1"));
+    assert!(!may(Action::Write, b"ship/2"), "its owner may");
+    assert!(!may(Action::Read, b"sea"), "it may");
+}
+
+#[test]
+fn what_a_key_cannot_be_issued_with_is_refused() {
+    let ctl = Ctl::new();
+    ok(&ctl, &["user", "add", "captain"]);
+    let issue = ["key", "issue", "captain"];
+    let with = |more: &[&'static str]| [&issue[..], more].concat();
+    refused(&ctl, &with(&["--hex", "--read", "ffffffffffffffff61"]), "reserved");
+    let long = "x".repeat(257);
+    refused(&ctl, &[&issue[..], &["--label", &long]].concat(), "bytes of a label: 257");
+    let long = "x".repeat(1025);
+    refused(&ctl, &[&issue[..], &["--write", &long]].concat(), "bytes of a grant's prefix: 1025");
+    let wrong = ran(&mut armed(&ctl, &with(&["--hex", "--read", "0"])));
+    assert_eq!((wrong.code, wrong.out.as_str()), (64, ""), "{wrong:?}");
+    assert_eq!(ok(&ctl, &["key", "list", "captain"]), "");
+}
+
+#[test]
+fn an_actor_that_could_forge_a_row_is_refused_before_anything_is_opened() {
+    let ctl = Ctl::new();
+    let long = "x".repeat(257);
+    for actor in ["", "ops\u{7}", "ops\n2", "ops\tuser.delete", "\u{202e}spo", &long] {
+        for args in [
+            &["user", "add", "captain"][..],
+            &["user", "roles", "captain", "--none"],
+            &["key", "issue", "captain"],
+            &["role", "put", "crew"],
+            &["rotate-master-key"],
+        ] {
+            // Nor is a secret asked for, of which there is none.
+            let ran = ran(&mut bare(&ctl, &[args, &["--actor", actor]].concat()));
+            assert_eq!((ran.code, ran.out.as_str()), (64, ""), "{args:?}: {ran:?}");
+            assert!(ran.err.contains("--actor: "), "{args:?}: {ran:?}");
+            assert!(actor.is_empty() || !ran.err.contains(actor), "{args:?}: {ran:?}");
+        }
+    }
+    assert!(!ctl.directory().exists());
+    // What the environment says is not used where it could.
+    let added = ran(armed(&ctl, &["user", "add", "captain"]).env("USER", "a\nb"));
+    assert_eq!(added.code, 0, "{added:?}");
+    assert!(ok(&ctl, &["audit"]).contains("\thtkvctl:uid "));
 }
 
 #[test]
@@ -258,8 +327,6 @@ fn the_trail_names_who_did_what_and_a_broken_one_exits_with_2() {
     assert_eq!(ok(&ctl, &["audit", "--from", "2", "--to", "2"]).lines().count(), 1);
     assert_eq!(json(&ctl, &["audit", "--json", "--to", "1"])["number"], 1);
     assert!(ctl.bytes() == before, "looking changes nothing");
-    refused(&ctl, &["user", "enable", "captain", "--actor", "ops\u{7}"], "an actor");
-
     let engine = SingleNodeEngine::open(ctl.directory()).unwrap();
     let row = hightower_kv::command::reserved_key(b"auth/audit/00000000000000000001");
     engine

@@ -36,6 +36,17 @@ pub(crate) struct PasswordSource {
     pub(crate) password_file: Option<PathBuf>,
 }
 
+/// What is permitted for which keys.
+#[derive(Debug, Args)]
+pub(crate) struct Prefixes {
+    /// Keys with this prefix may be read; once for each prefix. Empty: every key.
+    #[arg(long, value_name = "PREFIX")]
+    pub(crate) read: Vec<OsString>,
+    /// Keys with this prefix may be written and removed; once for each prefix.
+    #[arg(long, value_name = "PREFIX")]
+    pub(crate) write: Vec<OsString>,
+}
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum UserCommand {
     /// Create a user and print its id. The directory is created where it is missing.
@@ -111,10 +122,16 @@ pub(crate) enum UserCommand {
 #[derive(Debug, Subcommand)]
 pub(crate) enum KeyCommand {
     /// Issue an API key to a user. Its token is printed on standard output, once: it is stored
-    /// nowhere.
+    /// nowhere. The key may do what its owner's roles permit; with --read or --write, of that only
+    /// what these permit as well.
     Issue {
         /// The name of the user.
         name: String,
+        /// What the key is called, for people; at most 256 bytes. Not encrypted.
+        #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
+        label: String,
+        #[command(flatten)]
+        prefixes: Prefixes,
         /// When the key ends: a number and s, m, h or d, such as 90d. Without it: never.
         #[arg(long, value_name = "TIME", value_parser = parse_duration)]
         expires_in: Option<Micros>,
@@ -141,12 +158,8 @@ pub(crate) enum RoleCommand {
     Put {
         /// The name of the role.
         role: String,
-        /// Keys with this prefix may be read; once for each prefix. Empty: every key.
-        #[arg(long, value_name = "PREFIX")]
-        read: Vec<OsString>,
-        /// Keys with this prefix may be written and removed; once for each prefix.
-        #[arg(long, value_name = "PREFIX")]
-        write: Vec<OsString>,
+        #[command(flatten)]
+        prefixes: Prefixes,
     },
     /// List the roles and what they permit. Needs no master key.
     List,

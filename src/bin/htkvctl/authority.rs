@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use hightower_kv::auth::audit::check_actor;
 use hightower_kv::{
     AesGcmEncryptor, Argon2SecretHasher, AuthService, Error, KvEngine, ReadOnlyEngine,
     SingleNodeEngine,
@@ -55,15 +56,29 @@ pub(crate) fn old_key(file: Option<&std::path::Path>) -> Result<MasterKey> {
 }
 
 impl Authority {
+    /// Refuses an actor that could look like something else in the audit trail, before anything is
+    /// asked for or opened.
+    ///
+    /// # Errors
+    /// `Usage`.
+    pub(crate) fn check(&self) -> Result<()> {
+        let Some(actor) = &self.actor else { return Ok(()) };
+        check_actor(actor).map_err(|error| Failure::Usage(format!("--actor: {error}")))
+    }
+
     /// Who the audit trail names.
     fn actor(&self) -> String {
-        let of_machine = || {
-            let name = ["USER", "LOGNAME"].iter().find_map(|name| std::env::var(name).ok());
-            let name = name.filter(|name| !name.is_empty()).or_else(user_number);
-            format!("htkvctl:{}", name.unwrap_or_else(|| "unknown".to_owned()))
-        };
-        self.actor.clone().unwrap_or_else(of_machine)
+        self.actor.clone().unwrap_or_else(actor_of_machine)
     }
+}
+
+/// The machine's user, by number where the environment has no name that may stand in the trail.
+fn actor_of_machine() -> String {
+    let actor = |name: String| format!("htkvctl:{name}");
+    let name = ["USER", "LOGNAME"].iter().find_map(|name| std::env::var(name).ok());
+    let named = name.filter(|name| !name.is_empty()).map(actor);
+    let named = named.filter(|actor| check_actor(actor).is_ok());
+    named.or_else(|| user_number().map(actor)).unwrap_or_else(|| actor("unknown".to_owned()))
 }
 
 /// The number of the machine's user, where nothing tells the name.

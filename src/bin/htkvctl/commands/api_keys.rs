@@ -4,48 +4,72 @@ use std::io::{self, Write};
 use std::path::Path;
 
 use hightower_kv::Timestamp;
+use hightower_kv::auth::{ApiKeyOptions, ApiKeyRecord};
 use hightower_kv::env::Env;
 use serde_json::json;
 
+use super::grants::{grants_as_json, grants_of, permits};
 use super::users::{named, read_metadata};
 use crate::args::Args;
-use crate::auth_args::{Authority, KeyCommand, Micros};
+use crate::auth_args::{Authority, KeyCommand, Micros, Prefixes};
 use crate::authority::{Missing, change, look};
 use crate::console::output;
 use crate::failure::{Failure, Result};
 use crate::text::{Escaped, Utc};
 
 pub(crate) fn key(args: &Args, authority: &Authority, command: &KeyCommand) -> Result<()> {
+    authority.check()?;
     match command {
-        KeyCommand::Issue { name, expires_in, metadata_file } => {
-            issue(args, authority, name, *expires_in, metadata_file.as_deref())
+        KeyCommand::Issue { name, label, prefixes, expires_in, metadata_file } => {
+            let options = options(args, label, prefixes, *expires_in)?;
+            issue(args, authority, name, options, metadata_file.as_deref())
         }
         KeyCommand::Revoke { key_id } => revoke(args, authority, key_id),
         KeyCommand::List { name } => list(args, name),
     }
 }
 
+fn options(
+    args: &Args,
+    label: &str,
+    prefixes: &Prefixes,
+    expires_in: Option<Micros>,
+) -> Result<ApiKeyOptions> {
+    let mut options = ApiKeyOptions::new().label(label);
+    let grants = grants_of(args, prefixes)?;
+    // None at all would be a key for nothing: what was left out is not restricted.
+    if !grants.is_empty() {
+        options = options.grants(grants);
+    }
+    let now = Env::system().clock.now();
+    Ok(match expires_in {
+        Some(Micros(micros)) => options.expires_at(Timestamp(now.0.saturating_add(micros))),
+        None => options,
+    })
+}
+
 fn issue(
     args: &Args,
     authority: &Authority,
     name: &str,
-    expires_in: Option<Micros>,
+    mut options: ApiKeyOptions,
     metadata_file: Option<&Path>,
 ) -> Result<()> {
     let key = authority.key.get()?;
-    let metadata = read_metadata(metadata_file)?;
-    let metadata = metadata.as_deref().map(Vec::as_slice);
-    let now = Env::system().clock.now();
-    let expires_at = expires_in.map(|Micros(micros)| Timestamp(now.0.saturating_add(micros)));
+    if let Some(metadata) = read_metadata(metadata_file)? {
+        options = options.metadata(&metadata);
+    }
     let (record, token) = change(args, authority, &key, Missing::Refuse, |auth| {
         let user = named(auth, name)?;
-        Ok(auth.create_api_key_with_metadata(&user.user_id, expires_at, metadata)?)
+        Ok(auth.create_api_key_with(&user.user_id, &options)?)
     })?;
     let mut out = output();
     if args.json {
         let line = json!({
             "key_id": record.key_id,
             "owner_id": record.owner_id,
+            "label": record.label,
+            "grants": record.grants.as_deref().map(grants_as_json),
             "expires_at_micros": record.expires_at.map(|end| end.0),
             "token": token.expose(),
         });
@@ -94,24 +118,36 @@ fn list(args: &Args, name: &str) -> Result<()> {
         let is_over = key.expires_at.is_some_and(|end| end <= now);
         let state = if is_over { "expired" } else { "valid" };
         if args.json {
-            let line = json!({
-                "key_id": key.key_id,
-                "owner_id": key.owner_id,
-                "state": state,
-                "created_at_micros": key.created_at.0,
-                "expires_at_micros": key.expires_at.map(|end| end.0),
-                "last_used_micros": used.map(|at| at.0),
-                "has_metadata": key.metadata.is_some(),
-            });
-            writeln!(out, "{line}")?;
-        } else {
-            let created = Utc(key.created_at);
-            let ends =
-                key.expires_at.map_or_else(|| "never".to_owned(), |end| Utc(end).to_string());
-            let used = used.map_or_else(|| "never".to_owned(), |at| Utc(at).to_string());
-            let id = &key.key_id;
-            writeln!(out, "{id}\t{state}\tcreated {created}\tends {ends}\tused {used}")?;
+            writeln!(out, "{}", as_json(&key, state, used))?;
+            continue;
         }
+        let or_never =
+            |at: Option<Timestamp>| at.map_or_else(|| "never".to_owned(), |at| Utc(at).to_string());
+        let (created, ends, used) = (Utc(key.created_at), or_never(key.expires_at), or_never(used));
+        let (id, label) = (&key.key_id, Escaped(key.label.as_bytes()));
+        write!(out, "{id}\t{state}\tcreated {created}\tends {ends}\tused {used}\tlabel {label}")?;
+        match key.grants.as_deref() {
+            None => write!(out, "\tunrestricted")?,
+            Some([]) => write!(out, "\tnothing")?,
+            Some(grants) => grants.iter().try_for_each(|grant| {
+                write!(out, "\t{} {}", permits(grant), args.show(&grant.prefix))
+            })?,
+        }
+        writeln!(out)?;
     }
     Ok(out.flush()?)
+}
+
+fn as_json(key: &ApiKeyRecord, state: &str, used: Option<Timestamp>) -> serde_json::Value {
+    json!({
+        "key_id": key.key_id,
+        "owner_id": key.owner_id,
+        "label": key.label,
+        "grants": key.grants.as_deref().map(grants_as_json),
+        "state": state,
+        "created_at_micros": key.created_at.0,
+        "expires_at_micros": key.expires_at.map(|end| end.0),
+        "last_used_micros": used.map(|at| at.0),
+        "has_metadata": key.metadata.is_some(),
+    })
 }

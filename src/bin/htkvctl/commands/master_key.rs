@@ -46,6 +46,7 @@ fn write_new(env: &Env, path: &Path, bytes: &[u8]) -> io::Result<()> {
 }
 
 pub(crate) fn rotate(args: &Args, authority: &Authority, old_file: Option<&Path>) -> Result<()> {
+    authority.check()?;
     let old = old_key(old_file)?;
     let new = authority.key.get()?;
     if old.is(&new) {

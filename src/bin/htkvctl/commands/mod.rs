@@ -10,6 +10,8 @@ mod backup;
 #[cfg(feature = "auth")]
 mod users;
 #[cfg(feature = "auth")]
+mod grants;
+#[cfg(feature = "auth")]
 mod api_keys;
 #[cfg(feature = "auth")]
 mod roles;

@@ -1,48 +1,32 @@
 //! `role`: what users may do with which keys.
 
-use std::collections::BTreeMap;
-use std::ffi::OsString;
 use std::io::Write;
 
-use hightower_kv::auth::{Grant, RoleRecord};
+use hightower_kv::auth::RoleRecord;
 use serde_json::json;
 
+use super::grants::{grants_as_json, grants_of, permits};
 use crate::args::Args;
-use crate::auth_args::{Authority, RoleCommand};
+use crate::auth_args::{Authority, Prefixes, RoleCommand};
 use crate::authority::{Missing, change, look};
 use crate::console::output;
 use crate::failure::{Failure, Result};
-use crate::text::{Escaped, Hex};
+use crate::text::Escaped;
 
 pub(crate) fn role(args: &Args, authority: &Authority, command: &RoleCommand) -> Result<()> {
+    authority.check()?;
     match command {
-        RoleCommand::Put { role, read, write } => put(args, authority, role, read, write),
+        RoleCommand::Put { role, prefixes } => put(args, authority, role, prefixes),
         RoleCommand::List => list(args),
         RoleCommand::Delete { role } => delete(args, authority, role),
     }
 }
 
-fn put(
-    args: &Args,
-    authority: &Authority,
-    role: &str,
-    read: &[OsString],
-    write: &[OsString],
-) -> Result<()> {
-    let mut grants: BTreeMap<Vec<u8>, Grant> = BTreeMap::new();
-    let none = |prefix: &Vec<u8>| Grant { prefix: prefix.clone(), read: false, write: false };
-    for prefix in read {
-        let prefix = args.bytes(prefix)?;
-        grants.entry(prefix.clone()).or_insert_with(|| none(&prefix)).read = true;
-    }
-    for prefix in write {
-        let prefix = args.bytes(prefix)?;
-        grants.entry(prefix.clone()).or_insert_with(|| none(&prefix)).write = true;
-    }
+fn put(args: &Args, authority: &Authority, role: &str, prefixes: &Prefixes) -> Result<()> {
+    let grants = grants_of(args, prefixes)?;
     let key = authority.key.get()?;
-    let record = change(args, authority, &key, Missing::Create, |auth| {
-        Ok(auth.put_role(role, grants.into_values().collect())?)
-    })?;
+    let record =
+        change(args, authority, &key, Missing::Create, |auth| Ok(auth.put_role(role, grants)?))?;
     tell(args, &record.name)
 }
 
@@ -84,23 +68,6 @@ fn list(args: &Args) -> Result<()> {
     Ok(out.flush()?)
 }
 
-const fn permits(grant: &Grant) -> &'static str {
-    match (grant.read, grant.write) {
-        (true, true) => "read,write",
-        (true, false) => "read",
-        (false, true) => "write",
-        (false, false) => "nothing",
-    }
-}
-
 fn as_json(role: &RoleRecord) -> serde_json::Value {
-    let grants: Vec<_> = role
-        .grants
-        .iter()
-        .map(|grant| {
-            let prefix = Hex(&grant.prefix).to_string();
-            json!({"prefix_hex": prefix, "read": grant.read, "write": grant.write})
-        })
-        .collect();
-    json!({"role": role.name, "grants": grants})
+    json!({"role": role.name, "grants": grants_as_json(&role.grants)})
 }

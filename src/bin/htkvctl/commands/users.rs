@@ -34,6 +34,7 @@ impl PasswordSource {
 }
 
 pub(crate) fn user(args: &Args, authority: &Authority, command: &UserCommand) -> Result<()> {
+    authority.check()?;
     match command {
         UserCommand::Add { name, password, metadata_file } => {
             add(args, authority, name, password, metadata_file.as_deref())
