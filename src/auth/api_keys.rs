@@ -226,14 +226,14 @@ impl<E: KvEngine, H: SecretHasher, C: EnvelopeEncryptor> AuthService<E, H, C> {
         })
     }
 
-    /// The keys of a user, by id, expired ones included.
+    /// The keys of a user, by id, expired ones included, of one state.
     ///
     /// # Errors
     /// Those of a read.
     pub fn list_api_keys(&self, user_id: &str) -> Result<Vec<ApiKeyRecord>> {
-        let mut found = Vec::new();
-        for id in api_key_ids(&self.view()?, user_id)? {
-            let record = find(&self.view()?, &keyspace::api_key(&id), ApiKeyRecord::from_bytes)?;
+        let (view, mut found) = (self.view()?, Vec::new());
+        for id in api_key_ids(&view, user_id)? {
+            let record = find(&view, &keyspace::api_key(&id), ApiKeyRecord::from_bytes)?;
             found.extend(record.map(|found| found.record));
         }
         Ok(found)
