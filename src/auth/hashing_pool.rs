@@ -111,8 +111,12 @@ mod tests {
             for _ in 0..AT_ONCE + WAITING_MAX + 10 {
                 scope.spawn(|| {
                     if matches!(pool.run(work), Err(Error::Overloaded(_))) {
-                        // When the tenth is refused, all others wait or work.
+                        // When the tenth is refused, all others wait or have a place, of which the
+                        // threads may yet have to begin.
                         if refused.fetch_add(1, Ordering::SeqCst) == 9 {
+                            while now.load(Ordering::SeqCst) < AT_ONCE {
+                                std::thread::yield_now();
+                            }
                             *gate.lock() = true;
                             open.notify_all();
                         }

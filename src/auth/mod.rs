@@ -7,8 +7,9 @@
 //! # From asynchronous code
 //!
 //! Every call blocks: on the disk, in a cluster on the other nodes, and where a password is hashed
-//! on some 25 ms of work, behind up to 64 others that wait for it. So call it on a thread that may
-//! block, of which there should be more than waiters, or they wait for each other. With `tokio`:
+//! on that work (15 to 60 ms are aimed at), behind up to 64 others that wait for it. So call it on
+//! a thread that may block, of which there should be more than waiters, or they wait for each
+//! other. With `tokio`:
 //!
 //! ```ignore
 //! let auth = auth.acting_as(&admin);

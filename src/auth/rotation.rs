@@ -27,9 +27,9 @@ impl<E: KvEngine, H: SecretHasher, C: EnvelopeEncryptor> AuthService<E, H, C> {
     ///
     /// # On several nodes, one after the other
     ///
-    /// First every node is restarted with **both** keys in its keyring and the old one current: then
-    /// all can open what any will wrap by the new one. When that is done everywhere, every node is
-    /// restarted with the new one current and the old one still there. When that is done
+    /// First every node is restarted with **both** keys in its keyring and the old one current:
+    /// then all can open what any will wrap by the new one. When that is done everywhere, every
+    /// node is restarted with the new one current and the old one still there. When that is done
     /// everywhere, one node calls this, until it returns 0. After that no node needs the old key.
     /// The same holds for one node that is restarted: both keys until this has returned.
     ///
