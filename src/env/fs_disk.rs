@@ -10,6 +10,7 @@ use std::io::{self, IoSlice};
 use std::os::unix::fs::{DirBuilderExt, FileExt};
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 use rustix::io::{Errno, retry_on_intr};
@@ -57,7 +58,7 @@ impl Fs for DiskFs {
             let what = "not a regular file";
             return Err(io::Error::new(io::ErrorKind::InvalidInput, what));
         }
-        Ok(Arc::new(DiskFile { file }))
+        Ok(Arc::new(DiskFile { file, is_locked: AtomicBool::new(false) }))
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
@@ -128,6 +129,20 @@ fn to_kind(file_type: fs::FileType) -> FileKind {
 #[derive(Debug)]
 struct DiskFile {
     file: File,
+    /// Whether a lock was taken with it.
+    is_locked: AtomicBool,
+}
+
+/// A process that another thread starts has every open file too until it runs its program, and a
+/// lock is held until the last of those is closed. Unlocked by name it is free at once, so that
+/// whoever closes a store can open it again.
+impl Drop for DiskFile {
+    fn drop(&mut self) {
+        if self.is_locked.load(Ordering::Relaxed) {
+            // Closing the file does the same, only later.
+            self.file.unlock().unwrap_or_default();
+        }
+    }
 }
 
 impl FsFile for DiskFile {
@@ -178,7 +193,10 @@ impl FsFile for DiskFile {
             LockKind::Exclusive => self.file.try_lock(),
         };
         match result {
-            Ok(()) => Ok(true),
+            Ok(()) => {
+                self.is_locked.store(true, Ordering::Relaxed);
+                Ok(true)
+            }
             Err(TryLockError::WouldBlock) => Ok(false),
             Err(TryLockError::Error(error)) => Err(error),
         }
@@ -230,6 +248,22 @@ mod tests {
             metadata.permissions().mode() & 0o777
         };
         assert_eq!((mode("d"), mode("f")), (0o700, 0o600));
+    }
+
+    #[test]
+    fn a_lock_ends_with_its_handle_though_a_starting_process_has_the_file_still() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("f");
+        let file = File::create(&path).unwrap();
+        // What a process has between being forked off and running its program.
+        let inherited = file.try_clone().unwrap();
+        let handle = DiskFile { file, is_locked: AtomicBool::new(false) };
+        assert!(handle.try_lock(LockKind::Exclusive).unwrap());
+        let another = DiskFs::new().open(&path, OpenHow::ReadWrite).unwrap();
+        assert!(!another.try_lock(LockKind::Exclusive).unwrap());
+        drop(handle);
+        assert!(another.try_lock(LockKind::Exclusive).unwrap());
+        drop(inherited);
     }
 
     #[test]
