@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::api_key_options::{ApiKeyOptions, KEYS_MAX};
 use super::changes::Change;
+use super::coalesced::{WRITTEN_EVERY, is_recent, write_down};
 use super::envelope::{EnvelopeEncryptor, derive};
 use super::hasher::SecretHasher;
 use super::key_cache::CheckedKey;
@@ -22,8 +23,6 @@ use crate::types::Timestamp;
 
 /// What keys are called where their metadata is bound to its place.
 pub(super) const KIND: &str = "api key";
-/// A use is written down at most once in so long.
-const NOTED_EVERY_MICROS: u64 = 60_000_000;
 const COUNT_VERSION: u8 = 1;
 
 /// How many keys a user has, and the guard that it is still so many.
@@ -265,31 +264,26 @@ impl<E: KvEngine, H: SecretHasher, C: EnvelopeEncryptor> AuthService<E, H, C> {
     /// Writes down that a key was used, unless any node did so within the last minute. Nothing is
     /// waited for, and what becomes of it is not asked: the next minute tells it again.
     fn note_use(&self, key: &CheckedKey, view: &StateView, now: Timestamp) {
-        if !key.use_told.is_taken(now, NOTED_EVERY_MICROS) {
+        if !key.use_told.is_taken(now, WRITTEN_EVERY) {
             return;
         }
         let id = &key.record.key_id;
         let at = keyspace::api_key_used(id);
         let Ok(before) = view.reserved().get(&at) else { return };
-        let as_before = match before {
-            Some(row) if now.0.saturating_sub(row.timestamp.0) < NOTED_EVERY_MICROS => {
-                key.use_told.count_from(row.timestamp);
-                return;
-            }
-            Some(row) => Guard::version_equals(at.clone(), row.version),
-            None => Guard::absent(at.clone()),
-        };
+        if let Some(row) = before.as_ref().filter(|row| is_recent(row.timestamp, now)) {
+            key.use_told.count_from(row.timestamp);
+            return;
+        }
         // A key that was revoked meanwhile gets no record.
-        let guards = [Guard::present(keyspace::api_key(id)), as_before];
-        let set = Command::set(at, now.0.to_le_bytes().to_vec());
-        drop(self.shared.engine.submit_async(Command::reserved(guards, [set])));
+        let command = write_down(at, before.as_ref(), keyspace::api_key(id));
+        drop(self.shared.engine.submit_async(command));
     }
 
     /// Lets the log tell that it is past the end of a key, so that no node accepts the key when it
     /// is restarted with a clock that went back. An entry that changes nothing does that.
     fn note_expiry(&self, key: &CheckedKey, view: &StateView, now: Timestamp) {
         let is_known = key.record.expires_at.is_some_and(|end| end <= view.timestamp());
-        if !is_known && key.end_told.is_taken(now, NOTED_EVERY_MICROS) {
+        if !is_known && key.end_told.is_taken(now, WRITTEN_EVERY) {
             let guard = Guard::present(keyspace::api_key(&key.record.key_id));
             drop(self.shared.engine.submit_async(Command::reserved([guard], [])));
         }

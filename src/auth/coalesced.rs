@@ -3,14 +3,36 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use bytes::Bytes;
 use parking_lot::Mutex;
 
+use crate::command::{Command, Guard};
+use crate::engine::Versioned;
 use crate::types::Timestamp;
 
 /// Least time between two writes of one record.
 pub(super) const WRITTEN_EVERY: Duration = Duration::from_mins(1);
 /// Records that are remembered, so that they are not written again too soon.
 const KEPT_MAX: usize = 100_000;
+
+/// Whether a record with the stamp `at` need not be written again yet.
+pub(super) fn is_recent(at: Timestamp, now: Timestamp) -> bool {
+    Duration::from_micros(now.0.saturating_sub(at.0)) < WRITTEN_EVERY
+}
+
+/// Writes the record at `at` anew, if it is as it was read, so that of several at once one writes;
+/// and if what it is about, at `of`, is still there. Its stamp is what counts: the value only has
+/// to be another one each time.
+pub(super) fn write_down(at: Bytes, before: Option<&Versioned>, of: Bytes) -> Command {
+    let as_before = match before {
+        None => Guard::absent(at.clone()),
+        Some(row) => Guard::version_equals(at.clone(), row.version),
+    };
+    let count = before.and_then(|row| <[u8; 8]>::try_from(row.value.as_bytes()).ok());
+    let count = count.map_or(0, u64::from_le_bytes).wrapping_add(1);
+    let set = Command::set(at, count.to_le_bytes().to_vec());
+    Command::reserved([Guard::present(of), as_before], [set])
+}
 
 /// When this node last wrote each record, by the clock that never goes back.
 #[derive(Debug, Default)]
@@ -25,8 +47,7 @@ impl Coalesced {
         now: Timestamp,
         written_at: Option<Timestamp>,
     ) -> bool {
-        let age = written_at.map(|at| Duration::from_micros(now.0.saturating_sub(at.0)));
-        if age.is_some_and(|age| age < WRITTEN_EVERY) {
+        if written_at.is_some_and(|at| is_recent(at, now)) {
             return false;
         }
         let mut written = self.0.lock();

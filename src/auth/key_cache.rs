@@ -9,6 +9,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -45,10 +46,10 @@ type IsDisabled = bool;
 pub(super) struct Turn(AtomicU64);
 
 impl Turn {
-    /// Whether it is this caller's turn: the last one was `every` microseconds ago.
-    pub(super) fn is_taken(&self, now: Timestamp, every: u64) -> bool {
+    /// Whether it is this caller's turn: the last one was `every` ago.
+    pub(super) fn is_taken(&self, now: Timestamp, every: Duration) -> bool {
         let (last, order) = (self.0.load(Ordering::Relaxed), Ordering::Relaxed);
-        now.0.saturating_sub(last) >= every
+        Duration::from_micros(now.0.saturating_sub(last)) >= every
             && self.0.compare_exchange(last, now.0, order, order).is_ok()
     }
 
@@ -232,8 +233,8 @@ mod tests {
 
     #[test]
     fn one_caller_in_so_long_has_the_turn() {
-        let turn = Turn::default();
-        let turns = |now| (0..3).filter(|_| turn.is_taken(Timestamp(now), 60)).count();
+        let (turn, every) = (Turn::default(), Duration::from_micros(60));
+        let turns = |now| (0..3).filter(|_| turn.is_taken(Timestamp(now), every)).count();
         assert_eq!([turns(1000), turns(1059), turns(1060), turns(900)], [1, 0, 1, 0]);
     }
 

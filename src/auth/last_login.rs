@@ -1,10 +1,10 @@
 //! When a user logged in last: a small record of its own, so that no login rewrites a user.
 
+use super::coalesced::write_down;
 use super::envelope::EnvelopeEncryptor;
 use super::hasher::SecretHasher;
 use super::keyspace;
 use super::service::AuthService;
-use crate::command::{Command, Guard};
 use crate::engine::KvEngine;
 use crate::error::Result;
 use crate::types::Timestamp;
@@ -31,21 +31,10 @@ impl<E: KvEngine, H: SecretHasher, C: EnvelopeEncryptor> AuthService<E, H, C> {
         if !self.shared.logins.is_due(user_id, elapsed, now, written_at) {
             return Ok(());
         }
-        let guards = [
-            // A user that was deleted meanwhile gets no record.
-            Guard::present(keyspace::user(user_id)),
-            // Of two nodes at once, one writes.
-            match &row {
-                None => Guard::absent(key.clone()),
-                Some(row) => Guard::version_equals(key.clone(), row.version),
-            },
-        ];
         drop(view);
-        // The stamp of the row is what is read; the value only has to be another one each time.
-        let count = row.and_then(|row| <[u8; 8]>::try_from(row.value.as_bytes()).ok());
-        let count = count.map_or(0, u64::from_le_bytes).wrapping_add(1);
-        let set = Command::set(key, count.to_le_bytes().to_vec());
-        drop(self.shared.engine.submit_async(Command::reserved(guards, [set])));
+        // A user that was deleted meanwhile gets no record.
+        let command = write_down(key, row.as_ref(), keyspace::user(user_id));
+        drop(self.shared.engine.submit_async(command));
         Ok(())
     }
 }
