@@ -191,6 +191,14 @@ pub enum Error {
         at: Option<Version>,
     },
 
+    /// Ask for a newer version, or keep more of the past: this one was given up. From `oldest` on
+    /// it can be read.
+    #[error("this was given up; what can be read begins with version {oldest}")]
+    Compacted {
+        /// The oldest version that can be read.
+        oldest: Version,
+    },
+
     /// Use the release that wrote it: an entry or a snapshot is whole and cannot be understood.
     #[error("entry {index} cannot be understood: {reason}")]
     Serialization {

@@ -172,12 +172,30 @@ fn write_frozen(
     drop(replaced);
     machine.load.stale.fetch_sub(stale, Ordering::Relaxed);
     machine.throttle.progress();
+    purge(machine, &head, keep_log, effort, report)?;
+    let purged = log.hard_state().purged;
+    let first = purged.map_or(LogIndex(0), |purged| purged.index.next());
+    let forgotten = machine.replica.write().effects.trim(head.last.index, first);
+    drop(forgotten);
+    Ok(())
+}
+
+/// Purges the log that tables cover, as far as the effort wants it.
+fn purge(
+    machine: &Machine,
+    head: &ManifestHead,
+    keep_log: KeepLog,
+    effort: Effort,
+    report: &mut CompactionReport,
+) -> Result<()> {
+    let log = machine.store.log();
     let stays = |most| log.stats().bytes <= most;
     match effort {
         _ if keep_log == KeepLog::Keep => Ok(()),
         Effort::Close { log_bytes_max } if stays(log_bytes_max) => Ok(()),
         Effort::Due { .. } => {
-            report.segments_removed += log.purge(head.last)?;
+            // Of a segment that stays the entries stay readable: whoever watches may want them.
+            report.segments_removed += log.purge_whole(head.last)?;
             Ok(())
         }
         Effort::All | Effort::Close { .. } => {

@@ -4,7 +4,7 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use super::pressure::Pressure;
-use super::replay::{NO_CLOCK, Replica, stale_bytes};
+use super::replay::{Replica, stale_bytes};
 use super::shared::Shared;
 use super::throttle::Throttle;
 use crate::command::Command;
@@ -114,14 +114,15 @@ impl Machine {
         #[cfg(any(test, feature = "testing"))]
         let command =
             if self.skip_next.swap(false, Ordering::AcqRel) { Command::batch([]) } else { command };
-        let applied = match replica.kv.apply(id.index, clock, command) {
-            Ok(applied) => applied,
+        let (applied, effects) = match replica.kv.apply_telling(id.index, clock, command) {
+            Ok(told) => told,
             Err(ApplyError::NotInOrder(_)) => {
                 unreachable!("whoever applies does so in the order of the log")
             }
             Err(ApplyError::Unreadable(error)) => return Err(self.halt(&error)),
         };
         replica.last = Some(id);
+        replica.effects.push(id.index, replica.kv.as_view().timestamp(), effects);
         let stale = stale_bytes(&applied, payload_len);
         if stale > 0 {
             self.load.stale.fetch_add(stale, Ordering::Relaxed);
@@ -142,7 +143,7 @@ impl Machine {
         id: LogId,
         membership: Option<Membership>,
     ) {
-        let Ok(_) = replica.kv.apply_blank(id.index, NO_CLOCK) else {
+        let Ok(()) = replica.apply_blank(id.index) else {
             unreachable!("whoever applies does so in the order of the log")
         };
         replica.last = Some(id);

@@ -52,7 +52,7 @@ use crate::types::{LogId, LogIndex, NodeId, SegmentId, Term, Version, Vote};
 /// # Ok::<(), hightower_kv::Error>(())
 /// ```
 pub struct SingleNodeEngine {
-    inner: Arc<Maintenance>,
+    pub(super) inner: Arc<Maintenance>,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
@@ -375,7 +375,7 @@ fn begin_term(store: &Store, replica: &mut Replica) -> Result<Term> {
     let append = |id, kind, payload: &[u8], replica: &mut Replica| {
         let entry = EntryRef { id, clock: NO_CLOCK, kind, payload: [payload, &[]] };
         log.append_one(&entry, Purpose::Relieve)?;
-        let Ok(_) = replica.kv.apply_blank(id.index, NO_CLOCK) else {
+        let Ok(()) = replica.apply_blank(id.index) else {
             unreachable!("the index follows the last one applied");
         };
         replica.last = Some(id);

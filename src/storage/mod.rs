@@ -38,6 +38,7 @@ pub mod log_entry;
 pub(crate) mod log_waiting;
 pub(crate) mod log_read;
 pub mod log;
+pub mod history;
 pub mod table;
 pub mod hot_map;
 pub mod manifest;

@@ -1,0 +1,3 @@
+//! The past: what each entry changed.
+
+pub mod change;
