@@ -79,7 +79,8 @@ pub use command::{Command, Condition, Guard};
 pub use config::{Compression, StoreConfig};
 pub use engine::backup::{BackupOptions, BackupReport, restore};
 pub use engine::{
-    KvEngine, ReadContext, ReadOnlyEngine, Session, SingleNodeEngine, SnapshotEngine, Submission,
+    Change, Changes, KvEngine, ReadContext, ReadOnlyEngine, Session, SingleNodeEngine,
+    SnapshotEngine, Submission, WatchEngine, WatchEvent, WatchOptions, Watcher,
 };
 pub use error::{Error, Result};
 pub use kv_store::KvStore;

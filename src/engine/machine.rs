@@ -1,12 +1,15 @@
 //! One node's store and the state that its log amounts to: what every engine is built on, whoever
 //! decides what is committed.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use super::pressure::Pressure;
 use super::replay::{Replica, stale_bytes};
 use super::shared::Shared;
 use super::throttle::Throttle;
+use super::watch::marking::mark;
+use super::watch::registry::Registry;
 use crate::command::Command;
 use crate::command::membership::Membership;
 use crate::env::Env;
@@ -15,7 +18,7 @@ use crate::state::{Applied, ApplyError};
 use crate::storage::error::StorageError;
 use crate::storage::frame::frame_len;
 use crate::storage::store::Store;
-use crate::types::{LogId, Timestamp};
+use crate::types::{LogId, LogIndex, Timestamp};
 
 /// What has gathered since the tail was last set aside, in bytes. Changed under the replica's lock;
 /// read without, by whoever wonders whether a compaction is due.
@@ -45,6 +48,8 @@ pub(crate) struct Machine {
     /// What has gathered since tables were last written.
     pub(crate) load: Load,
     pub(crate) throttle: Throttle,
+    /// Who follows what is applied.
+    pub(crate) watchers: Arc<Registry>,
     /// Set when a panic may have left a command half applied.
     torn: AtomicBool,
     /// A planted fault: the next command does nothing.
@@ -60,12 +65,16 @@ impl Machine {
             behind: AtomicU64::new(pressure.behind),
             tail: AtomicU64::new(pressure.tail),
         };
+        let watchers = Arc::<Registry>::default();
+        let told = Arc::clone(&watchers);
+        store.log().on_poison(Box::new(move || told.stop()));
         Self {
             env,
             store,
             replica: Shared::new(replica),
             load,
             throttle: Throttle::default(),
+            watchers,
             torn: AtomicBool::new(false),
             #[cfg(any(test, feature = "testing"))]
             skip_next: AtomicBool::new(false),
@@ -96,7 +105,8 @@ impl Machine {
         Ok(self.replica.read().kv.check(command)?)
     }
 
-    /// Applies a committed command, and counts what it leaves behind. `replica` is this machine's.
+    /// Applies a committed command, counts what it leaves behind, and marks the watchers that it
+    /// concerns: whoever applied it wakes them when the lock is gone. `replica` is this machine's.
     ///
     /// # Errors
     /// `OutcomeUnknown` when rows that it looks at cannot be read; then the store has stopped.
@@ -114,6 +124,8 @@ impl Machine {
         #[cfg(any(test, feature = "testing"))]
         let command =
             if self.skip_next.swap(false, Ordering::AcqRel) { Command::batch([]) } else { command };
+        // What it names is gone once it is applied.
+        let watched = (!self.watchers.is_empty()).then(|| command.clone());
         let (applied, effects) = match replica.kv.apply_telling(id.index, clock, command) {
             Ok(told) => told,
             Err(ApplyError::NotInOrder(_)) => {
@@ -122,6 +134,9 @@ impl Machine {
             Err(ApplyError::Unreadable(error)) => return Err(self.halt(&error)),
         };
         replica.last = Some(id);
+        if let Some(command) = &watched {
+            mark(&self.watchers, id.index, command, &effects);
+        }
         replica.effects.push(id.index, replica.kv.as_view().timestamp(), effects);
         let stale = stale_bytes(&applied, payload_len);
         if stale > 0 {
@@ -168,7 +183,12 @@ impl Machine {
         for load in [&self.load.stale, &self.load.behind, &self.load.tail] {
             load.store(0, Ordering::Relaxed);
         }
-        std::mem::replace(&mut current, replica)
+        // Nobody here knows what the entries in between have changed.
+        self.watchers.changed_unknown(current.last.map_or(LogIndex(0), |last| last.index.next()));
+        let before = std::mem::replace(&mut *current, replica);
+        drop(current);
+        self.watchers.wake();
+        before
     }
 
     /// Stops the store: an entry is in the log, and rows that it looks at, which could be read a

@@ -53,7 +53,7 @@ const SHUTDOWN_MAX: Duration = Duration::from_secs(10);
 /// directories. A directory must never be put back to an older copy of itself, and a wiped one
 /// never comes back under its old id: it is refused, and joins under a new one.
 pub struct ClusterEngine {
-    node: Arc<Node>,
+    pub(super) node: Arc<Node>,
     handler: Arc<dyn RequestHandler>,
     /// Taken when it is shut down.
     running: Mutex<Option<Running>>,
