@@ -3,6 +3,7 @@
 //! Buffered puts from one thread, in turn without watchers and with each kind of them, so that a
 //! machine that others use as well is as slow for all; and the memory of a thousand.
 #![expect(clippy::disallowed_methods, reason = "a bench reads the clock and looks at files")]
+#![expect(clippy::indexing_slicing, reason = "as many times as there are kinds")]
 #![expect(clippy::expect_used, reason = "a bench that cannot run says why and ends")]
 #![expect(clippy::print_stdout, reason = "that is what it is for")]
 

@@ -96,10 +96,8 @@ impl Agent {
     /// crash they still belong together; what was applied and not noted is told again.
     fn save(&self, watcher: &Watcher) -> Outcome<()> {
         let Some(position) = watcher.position() else { return Ok(()) };
-        let mut text = format!("{position}\n");
-        for (key, value) in &self.settings {
-            text += &format!("{key}={value}\n");
-        }
+        let rows = self.settings.iter().map(|(key, value)| format!("{key}={value}\n"));
+        let text = [format!("{position}\n")].into_iter().chain(rows).collect::<String>();
         let beside = self.file.with_extension("new");
         fs::write(&beside, text)?;
         Ok(fs::rename(beside, &self.file)?)

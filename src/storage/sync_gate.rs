@@ -51,8 +51,7 @@ impl SyncGate {
         if self.failed.set(Arc::clone(&text)).is_ok() {
             metrics::counter!(crate::metrics::POISONED_TOTAL).increment(1);
             tracing::error!(cause = &*text, "the store stopped: open it again to go on");
-            let told = std::mem::take(&mut *self.told.lock());
-            told.iter().for_each(|tell| tell());
+            self.tell();
         }
     }
 
@@ -61,8 +60,15 @@ impl SyncGate {
         self.told.lock().push(tell);
         // Closed in between: whoever takes them out tells them, here or there.
         if self.check().is_err() {
-            let told = std::mem::take(&mut *self.told.lock());
-            told.iter().for_each(|tell| tell());
+            self.tell();
+        }
+    }
+
+    fn tell(&self) {
+        // Called without the lock: whoever is told may look whether the latch is closed.
+        let told = std::mem::take(&mut *self.told.lock());
+        for tell in told {
+            tell();
         }
     }
 

@@ -5,8 +5,10 @@
 #![expect(
     clippy::unwrap_used,
     clippy::panic,
+    clippy::indexing_slicing,
     reason = "what helpers of tests cannot do fails the test"
 )]
+#![expect(clippy::disallowed_methods, reason = "it asks the system how much memory it has")]
 
 #[path = "../support/model.rs"]
 mod model;

@@ -104,7 +104,9 @@ fn a_state_that_is_followed_while_it_changes_ends_as_the_state() {
         let writers: Vec<_> = (0..WRITERS)
             .map(|writer| scope.spawn(move || (0..WRITES).for_each(|n| write(engine, writer, n))))
             .collect();
-        writers.into_iter().for_each(|writer| writer.join().unwrap());
+        for writer in writers {
+            writer.join().unwrap();
+        }
         engine.submit(Command::delete_prefix("w1/")).unwrap();
         // A compaction takes the log that a watcher may still need: only behind the last write.
         engine.put(b"w-end".to_vec(), b"1".to_vec()).unwrap();

@@ -69,7 +69,7 @@ enum Stage {
     /// It begins with a state, which was not asked for yet.
     Before,
     /// It tells the rows of a state.
-    Rows(StateRows),
+    Rows(Box<StateRows>),
     /// It tells changes.
     Following,
 }
@@ -111,6 +111,7 @@ impl Watcher {
     /// # Errors
     /// See [`Watcher`]. `Validation` in a callback of a submission: it would wait for what the
     /// thread that it blocks has to do.
+    #[expect(clippy::should_implement_trait, reason = "an Iterator would have to end at an error")]
     pub fn next(&mut self) -> Result<WatchEvent> {
         loop {
             match self.step()? {
@@ -248,7 +249,7 @@ impl Watcher {
     /// The next row of the state, or that there is none any more.
     fn step_state(&mut self, source: &dyn Source) -> Result<WatchEvent> {
         if matches!(self.stage, Stage::Before) {
-            self.stage = Stage::Rows(StateRows::new(source.view()?));
+            self.stage = Stage::Rows(Box::new(StateRows::new(source.view()?)));
         }
         let Stage::Rows(rows) = &mut self.stage else {
             unreachable!("it tells the rows of a state");

@@ -32,8 +32,8 @@ struct Applied {
     ended: Option<Error>,
 }
 
-/// What the node does while a watcher works.
-type Scheduled = VecDeque<(usize, fn(&Fake))>;
+/// What the node does while a watcher works, and at which point of the watcher's work.
+pub(super) type Happens = (usize, fn(&Fake));
 
 /// A node in memory.
 #[derive(Debug)]
@@ -44,7 +44,7 @@ pub(super) struct Fake {
     chunk: usize,
     /// How often the source was come to or left.
     points: AtomicUsize,
-    scheduled: Mutex<Scheduled>,
+    scheduled: Mutex<VecDeque<Happens>>,
     /// The ranges that were read.
     pub(super) read: Mutex<Vec<Range<u64>>>,
 }
@@ -153,7 +153,7 @@ impl Fake {
     }
 
     /// Has things done when the source has been come to or left so many times from now on.
-    pub(super) fn schedule(&self, steps: impl IntoIterator<Item = (usize, fn(&Self))>) {
+    pub(super) fn schedule(&self, steps: impl IntoIterator<Item = Happens>) {
         self.points.store(0, Ordering::Relaxed);
         *self.scheduled.lock() = steps.into_iter().collect();
     }
@@ -166,7 +166,8 @@ impl Fake {
 
     fn point(&self) {
         let point = self.points.fetch_add(1, Ordering::Relaxed);
-        let is_due = |scheduled: &Scheduled| scheduled.front().is_some_and(|&(at, _)| at <= point);
+        let is_due =
+            |scheduled: &VecDeque<Happens>| scheduled.front().is_some_and(|&(at, _)| at <= point);
         while is_due(&self.scheduled.lock()) {
             self.do_next();
         }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use crate::engine::watch::options::WatchOptions;
-use crate::engine::watch::tests::fake::{Fake, Woken, summary};
+use crate::engine::watch::tests::fake::{Fake, Happens, Woken, summary};
 use crate::engine::watch::watcher::Watcher;
 
 /// More points than any run has: steps that were not due by then are done when the task sleeps.
@@ -67,7 +67,7 @@ fn a_write_at_any_point_of_the_work_of_a_watcher_is_told_once() {
                     fake.apply(&[("a", Some("0"))]);
                     let mut watcher =
                         fake.watch(WatchOptions::new("a").from_version(crate::types::Version(0)));
-                    let steps: [(usize, fn(&Fake)); 4] =
+                    let steps: [Happens; 4] =
                         [(first, write), (first_wake, wake), (second, write), (second_wake, wake)];
                     fake.schedule(steps);
                     let told = run(&fake, &mut watcher);
@@ -87,7 +87,7 @@ fn writes_without_a_wake_up_between_them_are_both_told() {
             for second in elsewhere..POINTS {
                 let fake = Fake::with_chunk(1);
                 let mut watcher = fake.watch_prefix("a");
-                let steps: [(usize, fn(&Fake)); 4] =
+                let steps: [Happens; 4] =
                     [(first, write), (elsewhere, write_elsewhere), (second, write), (second, wake)];
                 fake.schedule(steps);
                 assert_eq!(run(&fake, &mut watcher), [0, 2], "{first} {elsewhere} {second}");
@@ -103,7 +103,7 @@ fn a_write_at_any_point_while_the_state_is_told_is_told_once() {
             let fake = Fake::with_chunk(1);
             fake.apply(&[("a", Some("0"))]);
             let mut watcher = fake.watch(WatchOptions::new("a").with_state());
-            let steps: [(usize, fn(&Fake)); 2] = [(at, write), (wakes, wake)];
+            let steps: [Happens; 2] = [(at, write), (wakes, wake)];
             fake.schedule(steps);
             let mut last_row = None;
             let mut changed = Vec::new();

@@ -143,7 +143,8 @@ fn what_does_not_concern_it_is_not_read() {
         fake.set("b", "x");
         assert_eq!(drain(&mut watcher), []);
     }
-    assert_eq!(*fake.read.lock(), [30..40]);
+    let read = fake.read.lock();
+    assert_eq!((read.len(), read.first()), (1, Some(&(30..40))));
 }
 
 #[test]
