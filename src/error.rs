@@ -13,7 +13,7 @@ use crate::command::codec::DecodeError;
 use crate::command::limits::{CommandError, LimitsError};
 use crate::config::ConfigError;
 use crate::storage::error::StorageError;
-use crate::types::{LogIndex, NodeId, Version};
+use crate::types::{LogIndex, NodeId, Timestamp, Version};
 
 /// What a fallible call of this crate returns.
 pub type Result<T> = std::result::Result<T, Error>;
@@ -199,6 +199,15 @@ pub enum Error {
         oldest: Version,
     },
 
+    /// Wait, or ask for an earlier time: entries that are still to come may belong to it.
+    #[error("the time {asked} is in the future, it is {now} (microseconds since 1970)")]
+    InFuture {
+        /// The time that was asked for.
+        asked: Timestamp,
+        /// What it is now.
+        now: Timestamp,
+    },
+
     /// Use the release that wrote it: an entry or a snapshot is whole and cannot be understood.
     #[error("entry {index} cannot be understood: {reason}")]
     Serialization {
@@ -240,6 +249,7 @@ impl Error {
             Self::Overloaded(_)
                 | Self::DiskFull(_)
                 | Self::NotYet { .. }
+                | Self::InFuture { .. }
                 | Self::Unavailable(_)
                 | Self::NotLeader { .. }
         )

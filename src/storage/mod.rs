@@ -38,7 +38,6 @@ pub mod log_entry;
 pub(crate) mod log_waiting;
 pub(crate) mod log_read;
 pub mod log;
-pub mod history;
 pub mod table;
 pub mod hot_map;
 pub mod manifest;
@@ -60,6 +59,7 @@ pub mod store;
 pub mod inspect;
 pub(crate) mod copy_target;
 pub mod backup;
+pub(crate) mod state_copy;
 
 #[cfg(test)]
 mod tests;

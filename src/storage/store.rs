@@ -277,6 +277,17 @@ impl ReadOnlyStore {
         &self.context.identity
     }
 
+    /// The machine that it is on.
+    pub(crate) const fn env(&self) -> &Env {
+        &self.context.env
+    }
+
+    /// The data directory.
+    #[must_use]
+    pub fn directory(&self) -> &Path {
+        &self.context.root
+    }
+
     /// Vote and ends of the log.
     #[must_use]
     pub const fn hard_state(&self) -> super::hard_state::HardState {

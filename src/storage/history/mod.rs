@@ -1,3 +1,5 @@
 //! The past: what each entry changed.
 
-pub mod change;
+mod change;
+
+pub use self::change::{EntryChanges, KeyChange};
