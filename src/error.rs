@@ -191,6 +191,13 @@ pub enum Error {
         at: Option<Version>,
     },
 
+    /// Ask for a later version: what led to this one was given up by the retention.
+    #[error("the past before version {oldest} is not kept any more")]
+    Compacted {
+        /// The oldest version that can still be had.
+        oldest: Version,
+    },
+
     /// Use the release that wrote it: an entry or a snapshot is whole and cannot be understood.
     #[error("entry {index} cannot be understood: {reason}")]
     Serialization {
@@ -247,17 +254,20 @@ impl From<StorageError> for Error {
         match error {
             StorageError::Corrupt { .. } => Self::Corrupt(error),
             StorageError::TailAmbiguous { .. } => Self::TailAmbiguous(error),
-            StorageError::MissingFile { .. } | StorageError::MissingSegment { .. } => {
-                Self::MissingSegment(error)
+            StorageError::MissingFile { .. }
+            | StorageError::MissingSegment { .. }
+            | StorageError::MissingChanges { .. } => Self::MissingSegment(error),
+            StorageError::Compacted { oldest: Some(oldest) } => {
+                Self::Compacted { oldest: oldest.into() }
             }
             StorageError::UnsupportedFormat { .. } | StorageError::MissingFeature { .. } => {
                 Self::UnsupportedFormat(error)
             }
             StorageError::Locked { .. } => Self::Locked(error),
             StorageError::NoStore { .. } => Self::NoStore(error),
-            StorageError::UnusableDirectory { .. } | StorageError::UnfinishedCopy { .. } => {
-                Self::UnusableDirectory(error)
-            }
+            StorageError::UnusableDirectory { .. }
+            | StorageError::UnfinishedCopy { .. }
+            | StorageError::ArchiveAhead { .. } => Self::UnusableDirectory(error),
             StorageError::DiskFull { .. } => Self::DiskFull(error),
             StorageError::Overloaded { .. } => Self::Overloaded(error.to_string()),
             StorageError::Poisoned { cause } => Self::Poisoned { cause },
@@ -270,6 +280,8 @@ impl From<StorageError> for Error {
             StorageError::Purged { .. }
             | StorageError::BeyondEnd { .. }
             | StorageError::BadSnapshot { .. }
+            | StorageError::Compacted { oldest: None }
+            | StorageError::NotNext { .. }
             | StorageError::Outdated { .. }
             | StorageError::SegmentsExhausted
             | StorageError::TablesExhausted => Self::Validation(error.to_string()),
