@@ -80,7 +80,8 @@ pub use command::{Command, Condition, Guard};
 pub use config::{Compression, StoreConfig};
 pub use engine::backup::{BackupOptions, BackupReport, restore};
 pub use engine::{
-    At, KeyHistory, KeyVersion, KvEngine, ReadContext, ReadOnlyEngine, Session, SingleNodeEngine, SnapshotEngine, Submission,
+    At, KeyHistory, KeyVersion, KvEngine, ReadContext, ReadOnlyEngine, Session, SingleNodeEngine,
+    SnapshotEngine, Submission,
 };
 pub use error::{Error, Result};
 pub use kv_store::KvStore;

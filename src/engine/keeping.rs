@@ -54,7 +54,8 @@ impl Keeping {
         let Retention { age_max, bytes_max, files_max } = self.retention.unwrap_or_default();
         era.content_bytes >= era_bytes.max(quarter)
             || bytes_max.is_some_and(|most| era.file_bytes() > most / u64::from(ERA_SHARE))
-            || files_max.is_some_and(|most| era.files.len() as u64 > most as u64 / u64::from(ERA_SHARE))
+            || files_max
+                .is_some_and(|most| era.files.len() as u64 > most as u64 / u64::from(ERA_SHARE))
             || age_max.is_some_and(|most| age > most / ERA_SHARE)
     }
 }

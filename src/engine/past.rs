@@ -260,7 +260,9 @@ impl Past<'_> {
     ) -> Result<Begin> {
         let last = self.archive.last();
         match error {
-            StorageError::BeyondEnd { .. } if last.map_or(LogIndex(0), LogIndex::next) >= live.start => {
+            StorageError::BeyondEnd { .. }
+                if last.map_or(LogIndex(0), LogIndex::next) >= live.start =>
+            {
                 match last {
                     Some(last) => {
                         let base = self.archive.base_for(last)?;
@@ -286,9 +288,7 @@ impl Past<'_> {
     /// The beginning of the era that follows the gap in which entry `at` is.
     fn era_behind(&self, at: LogIndex) -> Option<LogIndex> {
         let eras = self.archive.eras();
-        let is_gap = |pair: &&[EraInfo]| {
-            matches!(pair, [era, next] if era.last < Some(at) && next.base_last() > Some(at))
-        };
+        let is_gap = |pair: &&[EraInfo]| matches!(pair, [era, next] if era.last < Some(at) && next.base_last() > Some(at));
         let gap = eras.windows(2).find(is_gap)?;
         gap.last().and_then(EraInfo::base_last)
     }

@@ -130,8 +130,10 @@ fn compress(machine: &Machine, pace: &mut dyn FnMut(u64) -> bool) -> bool {
     match machine.store.compress_archive(ARCHIVE_COMPRESSION, pace) {
         Ok(Some(done)) => {
             tracing::info!(
-                files = done.files, bytes_before = done.bytes_before,
-                bytes_after = done.bytes_after, "a part of the past was compressed"
+                files = done.files,
+                bytes_before = done.bytes_before,
+                bytes_after = done.bytes_after,
+                "a part of the past was compressed"
             );
             true
         }

@@ -92,8 +92,7 @@ fn fill(
     let hard = HardState { purged: Some(last), last: Some(last), ..HardState::default() };
     let begin = SegmentState { hard, previous: None };
     target.expect(context.segment_path(SegmentId(1)));
-    let segment =
-        LogSegment::create(&context, SegmentId(1), begin, &[], SEGMENT_BYTES_FLOOR)?;
+    let segment = LogSegment::create(&context, SegmentId(1), begin, &[], SEGMENT_BYTES_FLOOR)?;
     let mark = watermark::encode(segment.position(), &identity);
     target.write(&Path::new(LOG_NAME).join(WATERMARK_NAME), &mark)?;
     target.identify(&identity)?;
@@ -109,9 +108,7 @@ fn fill(
 struct Borrowed<'a>(&'a mut dyn RowSource);
 
 impl RowSource for Borrowed<'_> {
-    fn next_row(
-        &mut self,
-    ) -> Result<Option<(bytes::Bytes, super::record::Record)>, StorageError> {
+    fn next_row(&mut self) -> Result<Option<(bytes::Bytes, super::record::Record)>, StorageError> {
         self.0.next_row()
     }
 }
