@@ -9,13 +9,33 @@ use crate::command::Command;
 use crate::error::{Error, Result};
 use crate::state::{Detail, Effect, Effects, named_row};
 use crate::storage::error::StorageError;
-use crate::storage::history::change::{EntryChanges, KeyChange};
+use crate::storage::history::{EntryChanges, KeyChange};
 use crate::storage::log_entry::Entry;
-use crate::types::{LogIndex, Timestamp, Version};
+use crate::storage::store::ReadOnlyStore;
+use crate::types::{LogId, LogIndex, Timestamp, Version};
 
-/// The changes of the entries that are in the log and whose effects are known. Reading them waits
-/// for nobody and holds up nobody: the lock of the replica is held for as long as it takes to copy
-/// eight bytes an entry.
+/// Where the changes of the newest entries are read: the log, with what applying it told.
+pub(crate) trait ChangeSource {
+    /// The entries that can be read: all that are applied from the first one on; an empty range
+    /// before the next one when there are none. The beginning may move on as soon as this returns.
+    fn range(&self) -> Range<LogIndex>;
+
+    /// The changes of the entries of `range` that are applied, in order, each entry once, also
+    /// those that changed nothing; as many as have `bytes_max` bytes in the log, and at least one
+    /// where there is one.
+    ///
+    /// # Errors
+    /// `Compacted` when the first of them cannot be read any more; `Corrupt`, `Io`;
+    /// `Serialization` for an entry that is whole and cannot be understood.
+    fn read(&self, range: Range<LogIndex>, bytes_max: usize) -> Result<Vec<EntryChanges>>;
+
+    /// The last entry whose stamp is not after `time`, with its stamp; `None` where it is before
+    /// those that are known here.
+    fn last_at(&self, time: Timestamp) -> Option<(LogIndex, Timestamp)>;
+}
+
+/// The changes that the log of an open store has. Reading them waits for nobody and holds up
+/// nobody: the lock of the replica is held for as long as it takes to copy eight bytes an entry.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct LiveChanges<'a> {
     machine: &'a Machine,
@@ -27,27 +47,18 @@ impl<'a> LiveChanges<'a> {
         Self { machine }
     }
 
-    /// The entries that can be read: all that are applied from the first one on; an empty range
-    /// when there are none. The beginning may move on as soon as this returns.
-    pub(crate) fn range(&self) -> Range<LogIndex> {
-        let Range { start, end } = self.machine.replica.read().effects.range();
-        let purged = self.machine.store.log().hard_state().purged;
-        let first = purged.map_or(LogIndex(0), |purged| purged.index.next());
-        start.max(first).min(end)..end
+    fn compacted(&self) -> Error {
+        Error::Compacted { oldest: Version::from(self.range().start) }
+    }
+}
+
+impl ChangeSource for LiveChanges<'_> {
+    fn range(&self) -> Range<LogIndex> {
+        let known = self.machine.replica.read().effects.range();
+        readable(&known, self.machine.store.log().hard_state().purged)
     }
 
-    /// The changes of the entries of `range` that are applied, in order, each entry once, also
-    /// those that changed nothing; as many as have `bytes_max` bytes in the log, and at least one
-    /// where there is one.
-    ///
-    /// # Errors
-    /// `Compacted` when the first of them cannot be read any more; `Corrupt`, `Io`;
-    /// `Serialization` for an entry that is whole and cannot be understood.
-    pub(crate) fn read(
-        &self,
-        range: Range<LogIndex>,
-        bytes_max: usize,
-    ) -> Result<Vec<EntryChanges>> {
+    fn read(&self, range: Range<LogIndex>, bytes_max: usize) -> Result<Vec<EntryChanges>> {
         let known = self.range();
         let range = range.start..range.end.min(known.end);
         if range.start >= range.end {
@@ -67,31 +78,54 @@ impl<'a> LiveChanges<'a> {
         join(&entries, effects.ok_or_else(|| self.compacted())?)
     }
 
-    /// The last applied entry whose stamp is not after `time`, with its stamp, where it can be read
-    /// here.
-    pub(crate) fn last_at(&self, time: Timestamp) -> Option<(LogIndex, Timestamp)> {
+    fn last_at(&self, time: Timestamp) -> Option<(LogIndex, Timestamp)> {
         self.machine.replica.read().effects.last_at(time)
-    }
-
-    fn compacted(&self) -> Error {
-        Error::Compacted { oldest: Version::from(self.range().start) }
     }
 }
 
-/// As [`LiveChanges::read`], where nobody purges: all of `range` must be there.
-///
-/// # Errors
-/// `Compacted` where effects are not known; those of `read`; `Serialization`.
-pub(crate) fn read_changes(
-    effects: &EffectLog,
-    range: Range<LogIndex>,
-    bytes_max: usize,
-    read: impl FnOnce(Range<LogIndex>, usize) -> std::result::Result<Vec<Entry>, StorageError>,
-) -> Result<Vec<EntryChanges>> {
-    let entries = read(range, bytes_max)?;
-    let known = span_of(&entries).and_then(|span| effects.read(span));
-    let oldest = Version::from(effects.range().start);
-    join(&entries, known.ok_or(Error::Compacted { oldest })?)
+/// The changes that the log of a store has which nobody writes to.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ClosedChanges<'a> {
+    store: &'a ReadOnlyStore,
+    effects: &'a EffectLog,
+}
+
+impl<'a> ClosedChanges<'a> {
+    /// Of a store, and what applying its log told.
+    pub(crate) const fn of(store: &'a ReadOnlyStore, effects: &'a EffectLog) -> Self {
+        Self { store, effects }
+    }
+}
+
+impl ChangeSource for ClosedChanges<'_> {
+    fn range(&self) -> Range<LogIndex> {
+        readable(&self.effects.range(), self.store.hard_state().purged)
+    }
+
+    fn read(&self, range: Range<LogIndex>, bytes_max: usize) -> Result<Vec<EntryChanges>> {
+        let known = self.range();
+        let range = range.start..range.end.min(known.end);
+        if range.start >= range.end {
+            return Ok(Vec::new());
+        }
+        let compacted = || Error::Compacted { oldest: known.start.into() };
+        if range.start < known.start {
+            return Err(compacted());
+        }
+        let entries = self.store.read_range(range, bytes_max)?;
+        let effects = span_of(&entries).and_then(|span| self.effects.read(span));
+        join(&entries, effects.ok_or_else(compacted)?)
+    }
+
+    fn last_at(&self, time: Timestamp) -> Option<(LogIndex, Timestamp)> {
+        self.effects.last_at(time)
+    }
+}
+
+/// The entries that are in the log, of those whose effects are known.
+fn readable(known: &Range<LogIndex>, purged: Option<LogId>) -> Range<LogIndex> {
+    let first = purged.map_or(LogIndex(0), |purged| purged.index.next());
+    known.start.max(first).min(known.end)..known.end
 }
 
 fn span_of(entries: &[Entry]) -> Option<Range<LogIndex>> {

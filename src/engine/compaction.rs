@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 
 use super::machine::Machine;
 use super::pressure::{Marks, is_due};
+use super::recording::{record, tidy_up};
 use super::replay::membership_bytes;
 use super::stats::CompactionReport;
 use crate::error::Result;
@@ -89,6 +90,7 @@ pub(crate) fn compact(
     write_tail(machine, frozen, rules.keep_log, effort, &mut report)?;
     merge(machine, frozen, rules, effort, &mut report)?;
     validate(machine, rules.keep_log);
+    tidy_up(machine);
     report.bytes_after = bytes_of(machine);
     report.elapsed = machine.env.clock.elapsed().saturating_sub(started);
     tell(machine, &mut report);
@@ -160,8 +162,9 @@ fn write_frozen(
 ) -> Result<()> {
     let Some(Frozen { head, stale }) = frozen.clone() else { return Ok(()) };
     let log = machine.store.log();
-    // The manifest must not be ahead of what a power cut leaves of the log.
+    // The manifest must not be ahead of what a power cut leaves of the log, nor the past.
     log.sync()?;
+    record(machine, &head)?;
     let rows = machine.replica.read().kv.frozen();
     let set = machine.store.add_run(&head, &rows)?;
     report.rows_written += rows.len() as u64;

@@ -206,11 +206,6 @@ impl EffectLog {
         let slot = *chunk.slots.get(count.checked_sub(1)?)?;
         Some((LogIndex(chunk.first.0 + count as u64 - 1), chunk.stamp_of(slot)))
     }
-
-    /// The stamp of an entry, where it is known.
-    pub(crate) fn stamp_of(&self, index: LogIndex) -> Option<Timestamp> {
-        self.read(index..index.next())?.pop().map(|entry| entry.timestamp)
-    }
 }
 
 /// The effects of entries that are applied in another order than that of the log.
@@ -296,7 +291,6 @@ mod tests {
             let cut = cut.index(expected.len());
             let from = LogIndex(first + cut as u64);
             prop_assert_eq!(log.read(from..end).unwrap(), &expected[cut..]);
-            prop_assert_eq!(log.stamp_of(from), Some(expected[cut].timestamp));
             let time = expected[cut].timestamp;
             let last = expected.iter().rposition(|it| it.timestamp <= time).unwrap();
             prop_assert_eq!(log.last_at(time), Some((LogIndex(first + last as u64), time)));

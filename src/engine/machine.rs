@@ -4,6 +4,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use super::archiver::Archiver;
+use super::keeping::Keeping;
 use super::pressure::Pressure;
 use super::replay::{Replica, stale_bytes};
 use super::shared::Shared;
@@ -50,6 +52,10 @@ pub(crate) struct Machine {
     pub(crate) throttle: Throttle,
     /// Who follows what is applied.
     pub(crate) watchers: Arc<Registry>,
+    /// How much of the past is kept.
+    pub(crate) keeping: Keeping,
+    /// Who compresses it.
+    pub(crate) archiver: Archiver,
     /// Set when a panic may have left a command half applied.
     torn: AtomicBool,
     /// A planted fault: the next command does nothing.
@@ -59,7 +65,13 @@ pub(crate) struct Machine {
 
 impl Machine {
     /// `replica` has applied what it was given of the log in `store`; `pressure` is what that left.
-    pub(crate) fn new(env: Env, store: Store, replica: Replica, pressure: Pressure) -> Self {
+    pub(crate) fn new(
+        env: Env,
+        store: Store,
+        replica: Replica,
+        pressure: Pressure,
+        keeping: Keeping,
+    ) -> Self {
         let load = Load {
             stale: AtomicU64::new(pressure.stale),
             behind: AtomicU64::new(pressure.behind),
@@ -75,6 +87,8 @@ impl Machine {
             load,
             throttle: Throttle::default(),
             watchers,
+            keeping,
+            archiver: Archiver::default(),
             torn: AtomicBool::new(false),
             #[cfg(any(test, feature = "testing"))]
             skip_next: AtomicBool::new(false),

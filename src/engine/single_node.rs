@@ -13,9 +13,11 @@ use super::budget::marks_of;
 use super::commit_queue::CommitRules;
 use super::committer::Committer;
 use super::compaction::KeepLog;
+use super::keeping::Keeping;
 use super::machine::Machine;
 use super::maintenance::{Maintenance, Schedule};
 use super::open::open_replayed;
+use super::past::At;
 use super::pressure::Pressure;
 use super::read_context::ReadContext;
 use super::replay::{NO_CLOCK, Replayed, Replica};
@@ -118,7 +120,7 @@ impl SingleNodeEngine {
         let elapsed = env.clock.elapsed().saturating_sub(started);
         let tail = replica.kv.tail_bytes();
         let pressure = Pressure { behind: log_bytes, tail, stale: stale_bytes };
-        let machine = Machine::new(env, store, replica, pressure);
+        let machine = Machine::new(env, store, replica, pressure, Keeping::new(config));
         let committer = Committer::new(machine, term, rules);
         let inner = Maintenance::new(committer, schedule_of(config), marks_of(config));
         metrics::histogram!(crate::metrics::OPEN_SECONDS).record(elapsed);
@@ -327,6 +329,7 @@ impl KvEngine for SingleNodeEngine {
             ReadContext::Linearizable | ReadContext::Lease | ReadContext::Local => Ok(view),
             ReadContext::AtLeast(asked) if view.version() >= Some(asked) => Ok(view),
             ReadContext::AtLeast(asked) => Err(Error::NotYet { asked, at: view.version() }),
+            ReadContext::At(version) => committer.machine.state_at(At::Version(version)),
         }
     }
 

@@ -25,6 +25,7 @@ use crate::command::Command;
 use crate::command::membership::Peer;
 use crate::engine::api::{KvEngine, SnapshotEngine};
 use crate::engine::commit_queue::Answering;
+use crate::engine::past::At;
 use crate::engine::read_context::ReadContext;
 use crate::engine::session::Session;
 use crate::engine::submission::{Callback, Reply, Slot, Submission};
@@ -304,6 +305,14 @@ impl ClusterEngine {
             ReadContext::Linearizable => node.gate.pass(Freshness::Quorum, node.deadline()).await?,
             ReadContext::Lease => node.gate.pass(Freshness::Lease, node.deadline()).await?,
             ReadContext::AtLeast(asked) => self.await_version(asked).await?,
+            ReadContext::At(asked) => {
+                self.await_version(asked).await?;
+                let node = Arc::clone(node);
+                // It may read megabytes.
+                let read = tokio::task::spawn_blocking;
+                let read = async move { read(move || node.state_at(At::Version(asked))).await };
+                return self.run(async { read.await.map_err(|_| Error::Closed("closed"))? }).await;
+            }
         }
         node.view()
     }

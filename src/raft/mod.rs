@@ -44,6 +44,7 @@ pub(crate) mod checks;
 pub(crate) mod open;
 pub mod cluster_engine;
 pub(crate) mod watching;
+pub mod history;
 #[cfg(any(test, feature = "testing"))]
 pub mod test_cluster;
 

@@ -38,7 +38,6 @@ pub mod log_entry;
 pub(crate) mod log_waiting;
 pub(crate) mod log_read;
 pub mod log;
-pub mod history;
 pub mod table;
 pub mod hot_map;
 pub mod manifest;
@@ -56,10 +55,12 @@ pub mod snapshot_held;
 pub(crate) mod incoming_part;
 pub mod snapshot_incoming;
 pub(crate) mod snapshot_install;
+pub mod history;
 pub mod store;
 pub mod inspect;
 pub(crate) mod copy_target;
 pub mod backup;
+pub(crate) mod state_copy;
 
 #[cfg(test)]
 mod tests;

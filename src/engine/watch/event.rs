@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use super::shown::Shown;
 use crate::state::Value;
-use crate::storage::history::change::EntryChanges;
+use crate::storage::history::EntryChanges;
 use crate::types::{Timestamp, Version};
 
 /// The next thing that a watcher has to tell.
@@ -78,7 +78,7 @@ impl Changes {
 mod tests {
     use super::*;
     use crate::command::reserved_key;
-    use crate::storage::history::change::KeyChange;
+    use crate::storage::history::KeyChange;
     use crate::types::LogIndex;
 
     fn entry(keys: &[Bytes]) -> EntryChanges {

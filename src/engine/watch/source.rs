@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use crate::error::Result;
 use crate::state::StateView;
-use crate::storage::history::change::EntryChanges;
+use crate::storage::history::EntryChanges;
 use crate::types::LogIndex;
 
 /// Changes that were read together.

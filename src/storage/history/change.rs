@@ -1,27 +1,29 @@
-//! What one entry did to the rows.
+//! What an entry of the log changed.
 
 use bytes::Bytes;
 
 use crate::types::{LogIndex, Timestamp};
 
-/// What an entry made of one key.
+/// One key as an entry left it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyChange {
-    /// The key, of either keyspace.
+    /// The key; at least one byte.
     pub key: Bytes,
-    /// Its value after the entry; `None`: it was removed.
+    /// The value that the entry gave it; `None`: the entry removed it.
     pub value: Option<Bytes>,
-    /// Bytes of the value that it had before the entry; `None`: it was not there.
+    /// Length of the value it had before; `None`: it was not there.
     pub before: Option<u32>,
 }
 
-/// What one entry changed.
+/// What one entry changed; each key once. Entries that changed nothing are not written.
+///
+/// What is read shares the buffer of its block, about 64 KiB: whoever keeps little of much copies.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EntryChanges {
     /// The entry.
     pub index: LogIndex,
     /// Its stamp.
     pub timestamp: Timestamp,
-    /// Each key once, in ascending order; none where it changed nothing.
+    /// Its changes, at least one.
     pub changes: Vec<KeyChange>,
 }

@@ -18,7 +18,7 @@ use crate::engine::watch::watcher::Watcher;
 use crate::env::Env;
 use crate::error::{Error, Result};
 use crate::state::{KvState, StateView};
-use crate::storage::history::change::{EntryChanges, KeyChange};
+use crate::storage::history::{EntryChanges, KeyChange};
 use crate::types::{LogIndex, Timestamp, Version};
 
 /// What was applied.
