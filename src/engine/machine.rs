@@ -1,8 +1,11 @@
 //! One node's store and the state that its log amounts to: what every engine is built on, whoever
 //! decides what is committed.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use super::deadlines::Deadlines;
+use super::log_clock::LogClock;
 use super::pressure::Pressure;
 use super::replay::{NO_CLOCK, Replica, stale_bytes};
 use super::shared::Shared;
@@ -45,6 +48,9 @@ pub(crate) struct Machine {
     /// What has gathered since tables were last written.
     pub(crate) load: Load,
     pub(crate) throttle: Throttle,
+    /// What entries are stamped with.
+    pub(crate) log_clock: LogClock,
+    pub(crate) deadlines: Deadlines,
     /// Set when a panic may have left a command half applied.
     torn: AtomicBool,
     /// A planted fault: the next command does nothing.
@@ -60,12 +66,15 @@ impl Machine {
             behind: AtomicU64::new(pressure.behind),
             tail: AtomicU64::new(pressure.tail),
         };
+        let last = replica.kv.as_view().timestamp();
         Self {
+            log_clock: LogClock::new(Arc::clone(&env.clock), last),
             env,
             store,
             replica: Shared::new(replica),
             load,
             throttle: Throttle::default(),
+            deadlines: Deadlines::new(),
             torn: AtomicBool::new(false),
             #[cfg(any(test, feature = "testing"))]
             skip_next: AtomicBool::new(false),
@@ -114,6 +123,7 @@ impl Machine {
         #[cfg(any(test, feature = "testing"))]
         let command =
             if self.skip_next.swap(false, Ordering::AcqRel) { Command::batch([]) } else { command };
+        let ttl = command.ttl();
         let applied = match replica.kv.apply(id.index, clock, command) {
             Ok(applied) => applied,
             Err(ApplyError::NotInOrder(_)) => {
@@ -122,6 +132,9 @@ impl Machine {
             Err(ApplyError::Unreadable(error)) => return Err(self.halt(&error)),
         };
         replica.last = Some(id);
+        let stamp = replica.kv.as_view().timestamp();
+        self.log_clock.saw(stamp);
+        self.deadlines.applied(stamp, ttl);
         let stale = stale_bytes(&applied, payload_len);
         if stale > 0 {
             self.load.stale.fetch_add(stale, Ordering::Relaxed);
@@ -167,6 +180,8 @@ impl Machine {
         for load in [&self.load.stale, &self.load.behind, &self.load.tail] {
             load.store(0, Ordering::Relaxed);
         }
+        self.log_clock.saw(replica.kv.as_view().timestamp());
+        self.deadlines.ask();
         std::mem::replace(&mut current, replica)
     }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::changes::{Changes, check, tail_bytes_of};
 use super::check::{Sum, Tracker};
 use super::digest::StateDigest;
+use super::leases;
 use super::outcome::{Applied, CheckResult, Outcome};
 use super::reserved::EVERYTHING;
 use super::run::{Logged, NotInOrder, Order, Run};
@@ -101,6 +102,7 @@ impl KvState {
             Some(reserved) => reserved,
             None => now.reserved().count()?,
         };
+        now.has_times = now.any_time()?;
         Ok(Self { now, tracker: sum.map(Tracker::new), ..Self::default() })
     }
 
@@ -262,6 +264,7 @@ impl KvState {
                 return self.in_session(session, request, *command, at);
             }
             Command::Check { index, digest } => Outcome::Checked(self.compare(index, digest)),
+            timed if timed.is_about_time() => return leases::apply(self.changes(at), timed),
             change => return self.changes(at).all(change),
         };
         Ok(Applied { outcome, version: Version::from(index), timestamp, stale_bytes: 0 })
@@ -311,6 +314,9 @@ impl KvState {
     /// # Errors
     /// `Corrupt`, `Io`.
     pub fn check(&self, command: &Command) -> Result<(), StorageError> {
+        if command.is_about_time() {
+            return leases::check(&self.now, command);
+        }
         check(&self.now, command)
     }
 
@@ -424,6 +430,7 @@ impl KvState {
         assert_eq!(now.live_bytes, live_bytes, "live bytes");
         let sizes = now.tail.iter().map(|(key, record)| tail_bytes_of(key, record));
         assert_eq!(self.tail_bytes, sizes.sum::<u64>(), "bytes of the tail");
+        now.validate_times()?;
         now.sessions.validate();
         for (id, session) in now.sessions.iter() {
             assert!(Some(session.used) <= now.last_applied, "{id} was used in the future");

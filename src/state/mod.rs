@@ -13,9 +13,12 @@ pub mod cursor;
 pub mod view;
 pub mod reserved;
 pub mod scan;
+pub mod times;
+pub mod scoped;
 pub mod digest;
 pub mod run;
 mod changes;
+mod leases;
 pub mod kv_state;
 
 pub use self::check::{CHECK_INTERVAL, CHECKS_KEPT, Sum};
@@ -26,7 +29,9 @@ pub use self::outcome::{Applied, ApplyOutcome, CheckResult, Durability, Outcome}
 pub use self::reserved::Reserved;
 pub use self::run::{Logged, NotInOrder, Run};
 pub use self::scan::OwnedScan;
+pub use self::scoped::{ScopedCursor, ScopedRows, ScopedScan, ScopedView};
 pub use self::sessions::{SESSION_IDLE_MICROS, SESSIONS_MAX, Session, SessionAnswer, Sessions};
+pub use self::times::LeaseTerms;
 pub use self::value::{Value, Versioned};
 pub use self::view::{Resident, Rows, StateView};
 
