@@ -4,10 +4,12 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use super::archiver::Archiver;
 use super::deadlines::Deadlines;
+use super::keeping::Keeping;
 use super::log_clock::LogClock;
 use super::pressure::Pressure;
-use super::replay::{NO_CLOCK, Replica, stale_bytes};
+use super::replay::{Replica, stale_bytes};
 use super::shared::Shared;
 use super::throttle::Throttle;
 use crate::command::Command;
@@ -51,6 +53,10 @@ pub(crate) struct Machine {
     /// What entries are stamped with.
     pub(crate) log_clock: LogClock,
     pub(crate) deadlines: Deadlines,
+    /// How much of the past is kept.
+    pub(crate) keeping: Keeping,
+    /// Who compresses it.
+    pub(crate) archiver: Archiver,
     /// Set when a panic may have left a command half applied.
     torn: AtomicBool,
     /// A planted fault: the next command does nothing.
@@ -60,7 +66,13 @@ pub(crate) struct Machine {
 
 impl Machine {
     /// `replica` has applied what it was given of the log in `store`; `pressure` is what that left.
-    pub(crate) fn new(env: Env, store: Store, replica: Replica, pressure: Pressure) -> Self {
+    pub(crate) fn new(
+        env: Env,
+        store: Store,
+        replica: Replica,
+        pressure: Pressure,
+        keeping: Keeping,
+    ) -> Self {
         let load = Load {
             stale: AtomicU64::new(pressure.stale),
             behind: AtomicU64::new(pressure.behind),
@@ -75,6 +87,8 @@ impl Machine {
             load,
             throttle: Throttle::default(),
             deadlines: Deadlines::new(),
+            keeping,
+            archiver: Archiver::default(),
             torn: AtomicBool::new(false),
             #[cfg(any(test, feature = "testing"))]
             skip_next: AtomicBool::new(false),
@@ -124,8 +138,8 @@ impl Machine {
         let command =
             if self.skip_next.swap(false, Ordering::AcqRel) { Command::batch([]) } else { command };
         let ttl = command.ttl();
-        let applied = match replica.kv.apply(id.index, clock, command) {
-            Ok(applied) => applied,
+        let (applied, effects) = match replica.kv.apply_telling(id.index, clock, command) {
+            Ok(told) => told,
             Err(ApplyError::NotInOrder(_)) => {
                 unreachable!("whoever applies does so in the order of the log")
             }
@@ -135,6 +149,7 @@ impl Machine {
         let stamp = replica.kv.as_view().timestamp();
         self.log_clock.saw(stamp);
         self.deadlines.applied(stamp, ttl);
+        replica.effects.push(id.index, stamp, effects);
         let stale = stale_bytes(&applied, payload_len);
         if stale > 0 {
             self.load.stale.fetch_add(stale, Ordering::Relaxed);
@@ -155,7 +170,7 @@ impl Machine {
         id: LogId,
         membership: Option<Membership>,
     ) {
-        let Ok(_) = replica.kv.apply_blank(id.index, NO_CLOCK) else {
+        let Ok(()) = replica.apply_blank(id.index) else {
             unreachable!("whoever applies does so in the order of the log")
         };
         replica.last = Some(id);

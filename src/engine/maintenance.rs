@@ -13,6 +13,7 @@ use super::committer::Committer;
 use super::compaction::{Effort, Frozen, KeepLog, Rules, compact};
 use super::expiry::expire;
 use super::pressure::{Marks, is_due, is_far_behind};
+use super::recording::compress_in_background;
 use super::stats::CompactionReport;
 use crate::error::{Error, Result};
 
@@ -134,6 +135,8 @@ impl Maintenance {
             }
         });
         spawn("htkv-expire", Self::expire_in_background)?;
+        self.committer.machine.archiver.expect();
+        spawn("htkv-archive", |this| compress_in_background(&this.committer.machine))?;
         if !self.schedule.fsync_interval.is_zero() {
             spawn("htkv-sync", Self::sync_in_background)?;
         }
@@ -143,6 +146,7 @@ impl Maintenance {
     /// Tells all threads to end.
     pub(crate) fn stop(&self) {
         *self.stop.lock() = true;
+        self.committer.machine.archiver.stop();
         self.wake_sync.notify_all();
         self.wake_compact.notify_all();
         self.wake_expire.notify_all();

@@ -3,6 +3,7 @@
 use bytes::Bytes;
 
 use super::check::Sum;
+use super::effects::{Effects, Recorder, Source};
 use super::outcome::{Applied, Outcome};
 use super::times::{Attachment, attachment_row};
 use super::view::StateView;
@@ -27,6 +28,15 @@ pub(super) fn tail_bytes_of(key: &[u8], record: &Record) -> u64 {
 fn row_bytes(key: &[u8], record: &Record) -> u64 {
     // A length in memory fits.
     (key.len() + record.value_bytes()) as u64
+}
+
+/// Bytes of a value, which are less than 2^30.
+fn value_len(record: &Record) -> u32 {
+    len_of(record.value_bytes())
+}
+
+fn len_of(bytes: usize) -> u32 {
+    u32::try_from(bytes).unwrap_or(u32::MAX)
 }
 
 /// What a row adds to the digest; nothing where there is none.
@@ -89,6 +99,8 @@ pub(super) struct Changes<'a> {
     reserved: bool,
     /// The sum over all rows, where it is kept.
     sum: Option<&'a mut Sum>,
+    /// Notes what is changed.
+    recorder: Recorder,
 }
 
 impl<'a> Changes<'a> {
@@ -98,11 +110,12 @@ impl<'a> Changes<'a> {
         (version, timestamp): (Version, Timestamp),
         sum: Option<&'a mut Sum>,
     ) -> Self {
-        Self { now, tail_bytes, version, timestamp, stale_bytes: 0, reserved: false, sum }
+        let recorder = Recorder::default();
+        Self { now, tail_bytes, version, timestamp, stale_bytes: 0, reserved: false, sum, recorder }
     }
 
     /// Makes a change. A set that changed nothing tells which version and stamp the key keeps.
-    pub(super) fn all(mut self, command: Command) -> Result<Applied, StorageError> {
+    pub(super) fn all(mut self, command: Command) -> Result<(Applied, Effects), StorageError> {
         let (outcome, kept) = match command {
             Command::Reserved(batch) if is_within_reserved(&batch) => {
                 self.reserved = true;
@@ -125,10 +138,11 @@ impl<'a> Changes<'a> {
     }
 
     /// What was done; `kept` is the row of a set that found its own value.
-    pub(super) fn told(self, outcome: Outcome, kept: Option<&Record>) -> Applied {
+    pub(super) fn told(self, outcome: Outcome, kept: Option<&Record>) -> (Applied, Effects) {
         let own = (self.version, self.timestamp);
         let (version, timestamp) = kept.map_or(own, |kept| (kept.version, kept.timestamp));
-        Applied { outcome, version, timestamp, stale_bytes: self.stale_bytes }
+        let applied = Applied { outcome, version, timestamp, stale_bytes: self.stale_bytes };
+        (applied, self.recorder.finish())
     }
 
     /// A change that is the only one, with what a set found that had its value already.
@@ -152,7 +166,8 @@ impl<'a> Changes<'a> {
             }
         }
         let mut changed = false;
-        for command in commands {
+        for (at, command) in (0..).zip(commands) {
+            self.recorder.begin(Source::At(at));
             changed |= self.single(command)?.changed();
         }
         Ok(if changed { Outcome::Applied } else { Outcome::Unchanged })
@@ -178,6 +193,7 @@ impl<'a> Changes<'a> {
         let key_bytes = key.len() as u64;
         let bytes = row_bytes(&key, &record);
         let summed = self.sum.is_some().then(|| (key.clone(), record_sum(&key, &record)));
+        let told = self.recorder.wants_rows().then(|| (key.clone(), record.value.clone()));
         // One search finds the old record and puts the new one in. Only if the tail has none is
         // there something to look up below, under the key that is then still needed.
         let below = (!self.now.is_tail_only()).then(|| (key.clone(), record.value.clone()));
@@ -226,6 +242,7 @@ impl<'a> Changes<'a> {
                 sum.take_away(record_sum(&key, old));
             }
         }
+        self.recorder.changed(old.as_ref().map(value_len), told);
         match old {
             None => self.count_up(),
             Some(old) => self.retire(key_bytes + old.value_bytes() as u64),
@@ -308,6 +325,7 @@ impl<'a> Changes<'a> {
         }
         self.now.live_bytes += row_bytes(&key, &record);
         self.count_up();
+        self.recorder.changed(None, Some((key.clone(), record.value.clone())));
         *self.tail_bytes += tail_bytes_of(&key, &record);
         let key_bytes = key.len() as u64;
         // There may be a tombstone.
@@ -319,7 +337,9 @@ impl<'a> Changes<'a> {
     /// Works on a row that no command names, of whichever keyspace.
     fn unnamed<T>(&mut self, key: &[u8], work: impl FnOnce(&mut Self) -> T) -> T {
         let before = std::mem::replace(&mut self.reserved, is_reserved(key));
+        let source = self.recorder.begin(Source::Unnamed);
         let done = work(self);
+        self.recorder.begin(source);
         self.reserved = before;
         done
     }
@@ -331,6 +351,8 @@ impl<'a> Changes<'a> {
         if let Some(sum) = &mut self.sum {
             sum.take_away(record_sum(&key, &old));
         }
+        let told = self.recorder.wants_rows().then(|| (key.clone(), None));
+        self.recorder.changed(Some(value_len(&old)), told);
         self.retire(row_bytes(&key, &old));
         self.count_down(1);
         self.remove(key);
@@ -354,7 +376,7 @@ impl<'a> Changes<'a> {
                 removed.add(Sum::of_row(row.key, row.value, row.version, row.timestamp));
             }
             bytes += (row.key.len() + row.value.len()) as u64;
-            keys.push(Bytes::copy_from_slice(row.key));
+            keys.push((Bytes::copy_from_slice(row.key), len_of(row.value.len())));
         }
         if keys.is_empty() {
             return Ok(Outcome::NotFound);
@@ -365,11 +387,16 @@ impl<'a> Changes<'a> {
         let removed = keys.len() as u64;
         self.retire(bytes);
         self.count_down(removed);
+        let named = self.recorder.begin(Source::Unnamed);
+        for (key, before) in &keys {
+            self.recorder.changed(Some(*before), Some((key.clone(), None)));
+        }
+        self.recorder.begin(named);
         if removed > 0 && self.now.keys == 0 && self.now.is_tail_only() {
             self.now.tail = Index::default();
             *self.tail_bytes = 0;
         } else {
-            for key in keys {
+            for (key, _) in keys {
                 self.remove(key);
             }
         }

@@ -6,6 +6,7 @@
 use bytes::Bytes;
 
 use super::changes::Changes;
+use super::effects::Effects;
 use super::outcome::{Applied, Outcome};
 use super::times::{Attachment, Due, End, LeaseTerms, attachment_row, lease_row};
 use super::view::StateView;
@@ -78,7 +79,10 @@ fn look_at_members(view: &StateView, lease: LeaseId) -> Result<u64, StorageError
 }
 
 /// Does what a command of times and leases says.
-pub(super) fn apply(changes: Changes<'_>, command: Command) -> Result<Applied, StorageError> {
+pub(super) fn apply(
+    changes: Changes<'_>,
+    command: Command,
+) -> Result<(Applied, Effects), StorageError> {
     let mut at_work = Times { changes };
     let (outcome, kept) = match command {
         Command::SetExpiring { key, value, until } => at_work.set(&key, value, until)?,

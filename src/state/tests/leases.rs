@@ -244,7 +244,7 @@ proptest! {
             log.push(Logged { index, clock, command, payload_bytes: 0 });
         }
         for run in log.chunks(len) {
-            in_runs.apply_run(Run::new(run.to_vec()).unwrap(), |_, _| ()).unwrap();
+            in_runs.apply_run(Run::new(run.to_vec()).unwrap(), |_| ()).unwrap();
         }
         one_by_one.validate().unwrap();
         in_runs.validate().unwrap();
