@@ -317,10 +317,8 @@ impl Maintenance {
         loop {
             let time = match expire(&self.committer) {
                 Ok(time) => time,
+                Err(Error::Closed(_) | Error::Poisoned { .. }) => return,
                 Err(error) => {
-                    if self.committer.machine.store.log().check().is_err() {
-                        return;
-                    }
                     tracing::warn!(%error, "what is due is not removed yet");
                     Some(BACK_OFF_MIN)
                 }

@@ -80,11 +80,11 @@ pub(super) async fn forget_removed_nodes(node: Weak<Node>) {
     let mut again = false;
     loop {
         let Some(here) = node.upgrade() else { return };
-        let newest: BTreeSet<NodeId> = {
+        let (is_leader, newest): (_, BTreeSet<NodeId>) = {
             let seen = metrics.borrow_watched();
-            seen.membership_config.nodes().map(|(&id, _)| NodeId(id)).collect()
+            let nodes = seen.committed_membership_config.nodes();
+            (seen.state.is_leader(), nodes.map(|(&id, _)| NodeId(id)).collect())
         };
-        let is_leader = here.raft.is_leader();
         let is_new = done.as_ref() != Some(&newest);
         let mut wait = None;
         if !is_leader {
@@ -92,7 +92,7 @@ pub(super) async fn forget_removed_nodes(node: Weak<Node>) {
         } else if is_new || again {
             wait = Some(TRY_AGAIN);
             match here.remove_all_of(Gone::Strangers).await {
-                // Members that are not committed yet are nobody's to go by.
+                // Others were committed meanwhile: then those are told next.
                 Ok(members) if members == newest => {
                     // Once more, when nothing can be on its way any more.
                     again = is_new;

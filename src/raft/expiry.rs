@@ -31,7 +31,9 @@ pub(super) async fn run(node: Weak<Node>) {
     };
     loop {
         let Some(here) = node.upgrade() else { return };
-        let time = if here.raft.is_leader() { step(&here).await } else { None };
+        // Asked of what is waited for: nothing else is sure to be as new.
+        let leads = metrics.borrow_watched().state.is_leader();
+        let time = if leads { step(&here).await } else { None };
         drop(here);
         let wait = async {
             match time {

@@ -83,7 +83,7 @@ impl KvState {
     }
 
     /// The state that a checkpoint holds. O(1), but that reserved rows are read where nobody has
-    /// counted them.
+    /// counted them, and where there are any it is looked whether one is the time of a key.
     ///
     /// # Errors
     /// `Corrupt`, `Io` when a table with reserved rows cannot be read.

@@ -229,6 +229,23 @@ proptest! {
     }
 
     #[test]
+    fn what_is_told_of_each_entry_makes_up_all_rows(entries in entries()) {
+        let (mut state, mut rows) = (KvState::new(), BTreeMap::new());
+        for (index, (clock, command)) in (1..).zip(entries) {
+            let (index, clock) = (LogIndex(index), Timestamp(clock));
+            let (_, effects) = state.apply_telling(index, clock, command.clone()).unwrap();
+            take_in(&mut rows, &command, &effects);
+            let mut found = rows_of(state.as_view());
+            let reserved = state.as_view().reserved();
+            let reserved = reserved.rows(&reserved_key(b""), None, usize::MAX).unwrap();
+            found.extend(reserved.into_iter().map(|(key, row)| (key, row.value)));
+            let found: BTreeMap<_, _> =
+                found.into_iter().map(|(key, value)| (key, value.into_bytes())).collect();
+            prop_assert_eq!(&rows, &found, "{:?}", command);
+        }
+    }
+
+    #[test]
     fn runs_equal_single_entries_and_freezing_changes_nothing(
         entries in entries(),
         len in 1..20_usize,
@@ -249,6 +266,33 @@ proptest! {
         one_by_one.validate().unwrap();
         in_runs.validate().unwrap();
         prop_assert_eq!(in_runs.digest().unwrap(), one_by_one.digest().unwrap());
+    }
+}
+
+/// Makes the changes that an entry told, and holds what it told of them against what was there.
+fn take_in(rows: &mut BTreeMap<Bytes, Bytes>, command: &Command, effects: &Effects) {
+    let own = |at, before| {
+        let (key, value) = named_row(command, at).unwrap();
+        (key.clone(), value.cloned(), before)
+    };
+    let changes: Vec<(Bytes, Option<Bytes>, Option<u32>)> = match effects {
+        Effects::One(Effect::Nothing) => Vec::new(),
+        Effects::One(Effect::Created) => vec![own(0, None)],
+        Effects::One(Effect::Had(bytes)) => vec![own(0, Some(*bytes))],
+        Effects::Several(details) => {
+            let change = |detail: &Detail| match detail {
+                Detail::Own { at, before } => own(*at, *before),
+                Detail::Explicit { key, value, before } => (key.clone(), value.clone(), *before),
+            };
+            details.iter().map(change).collect()
+        }
+    };
+    for (key, value, before) in changes {
+        let old = match value {
+            Some(value) => rows.insert(key, value),
+            None => rows.remove(&key),
+        };
+        assert_eq!(old.map(|old| old.len()), before.map(|bytes| bytes as usize));
     }
 }
 
