@@ -89,7 +89,10 @@ fn puts(engine: &SingleNodeEngine, round: usize, mut after: impl FnMut()) -> Dur
 
 fn time(engine: &SingleNodeEngine, who: Who, round: usize) -> Duration {
     let mut watchers = watchers(engine, who);
-    let is_last = |event: &WatchEvent| matches!(event, WatchEvent::Changed(entry) if entry.changes[0].key == "key/end");
+    let is_last = |event: &WatchEvent| match event {
+        WatchEvent::Changed(entry) => entry.changes[0].key == "key/end",
+        _ => false,
+    };
     match who {
         Who::OneReads => std::thread::scope(|scope| {
             let mut watcher = watchers.remove(0);

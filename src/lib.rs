@@ -76,17 +76,18 @@ pub use auth::{
     AesGcmEncryptor, ApiKeyRecord, ApiToken, Argon2SecretHasher, AuthService, BcryptSecretHasher,
     EnvelopeEncryptor, SecretHasher, UserRecord,
 };
-pub use command::{Command, Condition, Guard};
+pub use command::{Command, Condition, Guard, LeaseId, Scope, ScopeName, Until};
 pub use config::{Compression, StoreConfig};
 pub use engine::backup::{BackupOptions, BackupReport, restore};
 pub use engine::{
-    At, Change, Changes, KeyHistory, KeyVersion, KvEngine, ReadContext, ReadOnlyEngine, Session,
-    SingleNodeEngine, SnapshotEngine, Submission, WatchEngine, WatchEvent, WatchOptions, Watcher,
+    At, Change, Changes, KeyHistory, KeyVersion, KvEngine, Lease, ReadContext, ReadOnlyEngine,
+    Scoped, Scopes, Session, SingleNodeEngine, SnapshotEngine, Submission, WatchEngine, WatchEvent,
+    WatchOptions, Watcher,
 };
 pub use error::{Error, Result};
 pub use kv_store::KvStore;
 pub use retention::{Retention, RetentionHandle, RetentionRegistry};
-pub use state::{ApplyOutcome, Durability, Outcome, StateView, Value, Versioned};
+pub use state::{ApplyOutcome, Durability, Outcome, ScopedView, StateView, Value, Versioned};
 pub use types::{Timestamp, Version};
 
 // Flat names from the design document.

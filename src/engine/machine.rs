@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use super::archiver::Archiver;
+use super::deadlines::Deadlines;
 use super::keeping::Keeping;
+use super::log_clock::LogClock;
 use super::pressure::Pressure;
 use super::replay::{Replica, stale_bytes};
 use super::shared::Shared;
@@ -52,6 +54,9 @@ pub(crate) struct Machine {
     pub(crate) throttle: Throttle,
     /// Who follows what is applied.
     pub(crate) watchers: Arc<Registry>,
+    /// What entries are stamped with.
+    pub(crate) log_clock: LogClock,
+    pub(crate) deadlines: Deadlines,
     /// How much of the past is kept.
     pub(crate) keeping: Keeping,
     /// Who compresses it.
@@ -80,13 +85,16 @@ impl Machine {
         let watchers = Arc::<Registry>::default();
         let told = Arc::clone(&watchers);
         store.log().on_poison(Box::new(move || told.stop()));
+        let last = replica.kv.as_view().timestamp();
         Self {
+            log_clock: LogClock::new(Arc::clone(&env.clock), last),
             env,
             store,
             replica: Shared::new(replica),
             load,
             throttle: Throttle::default(),
             watchers,
+            deadlines: Deadlines::new(),
             keeping,
             archiver: Archiver::default(),
             torn: AtomicBool::new(false),
@@ -140,6 +148,7 @@ impl Machine {
             if self.skip_next.swap(false, Ordering::AcqRel) { Command::batch([]) } else { command };
         // What it names is gone once it is applied.
         let watched = (!self.watchers.is_empty()).then(|| command.clone());
+        let ttl = command.ttl();
         let (applied, effects) = match replica.kv.apply_telling(id.index, clock, command) {
             Ok(told) => told,
             Err(ApplyError::NotInOrder(_)) => {
@@ -151,7 +160,10 @@ impl Machine {
         if let Some(command) = &watched {
             mark(&self.watchers, id.index, command, &effects);
         }
-        replica.effects.push(id.index, replica.kv.as_view().timestamp(), effects);
+        let stamp = replica.kv.as_view().timestamp();
+        self.log_clock.saw(stamp);
+        self.deadlines.applied(stamp, ttl);
+        replica.effects.push(id.index, stamp, effects);
         let stale = stale_bytes(&applied, payload_len);
         if stale > 0 {
             self.load.stale.fetch_add(stale, Ordering::Relaxed);
@@ -197,6 +209,8 @@ impl Machine {
         for load in [&self.load.stale, &self.load.behind, &self.load.tail] {
             load.store(0, Ordering::Relaxed);
         }
+        self.log_clock.saw(replica.kv.as_view().timestamp());
+        self.deadlines.ask();
         // Nobody here knows what the entries in between have changed.
         self.watchers.changed_unknown(current.last.map_or(LogIndex(0), |last| last.index.next()));
         let before = std::mem::replace(&mut *current, replica);

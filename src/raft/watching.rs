@@ -50,6 +50,6 @@ impl WatchEngine for ClusterEngine {
         let source: Arc<dyn Source> = Arc::clone(&self.node) as _;
         let machine = &self.node.machine;
         let clock = Arc::clone(&machine.env.clock);
-        Watcher::new(Arc::downgrade(&source), &*source, &machine.watchers, clock, options)
+        Watcher::new(Arc::downgrade(&source), &*source, &machine.watchers, clock, &options)
     }
 }

@@ -29,3 +29,4 @@ mod r16_power_cuts;
 mod r17_snapshots;
 mod r18_restarts;
 mod watching;
+mod scopes;

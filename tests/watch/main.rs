@@ -20,6 +20,7 @@ mod support;
 mod follower;
 mod random_work;
 mod closing;
+mod scopes;
 mod slow;
 mod tasks;
 mod threads;

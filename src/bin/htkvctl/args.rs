@@ -46,6 +46,13 @@ pub(crate) enum Command {
         /// The value; `-` reads it from standard input, all bytes of it as they are.
         #[arg(allow_hyphen_values = true)]
         value: OsString,
+        /// Remove the key when so much time has passed: a number and `ms`, `s`, `m`, `h` or `d`.
+        #[arg(long, value_name = "TIME")]
+        ttl: Option<String>,
+        /// The scope of the key; `ephemeral` is the one whose keys live until the store is opened
+        /// to be written to again.
+        #[arg(long, value_name = "NAME")]
+        scope: Option<String>,
     },
     /// Print the value of a key.
     Get {
@@ -54,11 +61,19 @@ pub(crate) enum Command {
         /// Print the bytes as they are, and no newline behind them.
         #[arg(long, conflicts_with_all = ["json", "hex"])]
         raw: bool,
+        /// The scope of the key; `ephemeral` is the one whose keys live until the store is opened
+        /// to be written to again.
+        #[arg(long, value_name = "NAME")]
+        scope: Option<String>,
     },
     /// Remove a key.
     Rm {
         /// The key.
         key: OsString,
+        /// The scope of the key; `ephemeral` is the one whose keys live until the store is opened
+        /// to be written to again.
+        #[arg(long, value_name = "NAME")]
+        scope: Option<String>,
     },
     /// Print `key<TAB>value`, a row a line, in key order.
     Scan {
@@ -70,6 +85,10 @@ pub(crate) enum Command {
         /// Begin with the last key.
         #[arg(long)]
         reverse: bool,
+        /// The scope to look at; `ephemeral` is the one whose keys live until the store is opened
+        /// to be written to again.
+        #[arg(long, value_name = "NAME")]
+        scope: Option<String>,
     },
     /// Set the rows of a file of JSON lines: `{"key": "..", "value": ".."}`, or `key_hex` and
     /// `value_hex` for bytes that are not UTF-8. Rows that are there already are left as they are.

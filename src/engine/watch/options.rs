@@ -1,6 +1,10 @@
 //! What is watched, and from where on.
 
+use bytes::Bytes;
+
 use super::shown::Shown;
+use crate::command::Scope;
+use crate::command::scope::OWNER_BYTES;
 use crate::engine::api::refuse_reserved;
 use crate::engine::read_context::ReadContext;
 use crate::error::Result;
@@ -20,14 +24,24 @@ pub(crate) enum Begin {
 /// What a watcher tells: the keys by their prefix, and where it begins.
 #[derive(Clone, Debug)]
 pub struct WatchOptions {
-    pub(crate) shown: Shown,
+    scope: Scope,
+    prefix: Bytes,
     pub(crate) begin: Begin,
 }
 
 impl WatchOptions {
     /// What is committed from now on under `prefix`; an empty one is every key there is.
     pub fn new(prefix: impl AsRef<[u8]>) -> Self {
-        Self { shown: Shown::whole(prefix.as_ref()), begin: Begin::Now }
+        let prefix = Bytes::copy_from_slice(prefix.as_ref());
+        Self { scope: Scope::Permanent, prefix, begin: Begin::Now }
+    }
+
+    /// Watches this scope in place of the permanent one: prefix and keys are the scope's own. A key
+    /// of the ephemeral one that gets the value it has from another opening of a store has changed
+    /// hands, which is an event.
+    #[must_use]
+    pub fn scope(self, scope: Scope) -> Self {
+        Self { scope, ..self }
     }
 
     /// Begins with what `version` changed: everything with this version or a greater one is told,
@@ -64,6 +78,19 @@ impl WatchOptions {
     /// # Errors
     /// `ReservedKey`.
     pub(crate) fn validate(&self) -> Result<()> {
-        refuse_reserved(self.shown.prefix())
+        match self.scope {
+            Scope::Permanent => refuse_reserved(&self.prefix),
+            Scope::Ephemeral | Scope::Named(_) => Ok(()),
+        }
+    }
+
+    /// The rows, where they stand.
+    pub(crate) fn shown(&self) -> Shown {
+        let value_head = match self.scope {
+            Scope::Permanent => return Shown::whole(&self.prefix),
+            Scope::Named(_) => 0,
+            Scope::Ephemeral => OWNER_BYTES,
+        };
+        Shown::within(&self.scope.prefix(), &self.prefix, value_head)
     }
 }

@@ -25,7 +25,6 @@ impl Shown {
 
     /// Rows of a part of the keyspace: all their keys begin with `head`, which is not shown, and
     /// all their values with `value_head` bytes that are not shown either.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for scopes"))]
     pub(crate) fn within(head: &[u8], prefix: &[u8], value_head: usize) -> Self {
         Self { prefix: Bytes::from([head, prefix].concat()), key_head: head.len(), value_head }
     }

@@ -90,14 +90,14 @@ impl Watcher {
         held: &dyn Source,
         registry: &Arc<Registry>,
         clock: Arc<dyn Clock>,
-        options: WatchOptions,
+        options: &WatchOptions,
     ) -> Result<Self> {
         held.check()?;
-        let WatchOptions { shown, begin } = options;
+        let shown = options.shown();
         let mut seat = None;
         held.hold(&mut |next| seat = Some((registry.enter(shown.prefix()), next)));
         let Some((seat, end)) = seat else { return Err(Error::Closed("closed")) };
-        let (at, stage) = match begin {
+        let (at, stage) = match options.begin {
             Begin::Now => (end, Stage::Following),
             Begin::At(version) => (LogIndex::from(version), Stage::Following),
             Begin::State(_) => (end, Stage::Before),

@@ -30,12 +30,14 @@ use crate::failure::Result;
 /// Does what the command line asks for.
 pub(crate) fn run(args: &Args) -> Result<()> {
     match &args.command {
-        Command::Set { key, value } => keys::set(args, key, value),
-        Command::Get { key, raw } => keys::get(args, key, (*raw).into()),
-        Command::Rm { key } => keys::rm(args, key),
-        Command::Scan { prefix, limit, reverse } => {
+        Command::Set { key, value, ttl, scope } => {
+            keys::set(args, scope.as_deref(), key, value, ttl.as_deref())
+        }
+        Command::Get { key, raw, scope } => keys::get(args, scope.as_deref(), key, (*raw).into()),
+        Command::Rm { key, scope } => keys::rm(args, scope.as_deref(), key),
+        Command::Scan { prefix, limit, reverse, scope } => {
             let order = if *reverse { keys::Order::Reverse } else { keys::Order::Forward };
-            keys::scan(args, prefix.as_deref(), *limit, order)
+            keys::scan(args, scope.as_deref(), prefix.as_deref(), *limit, order)
         }
         Command::Import { file } => import::import(args, file),
         Command::Export { prefix } => export::export(args, prefix.as_deref()),

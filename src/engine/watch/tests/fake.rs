@@ -68,7 +68,7 @@ impl Fake {
     pub(super) fn watch(self: &Arc<Self>, options: WatchOptions) -> Watcher {
         let source: Arc<dyn Source> = Arc::clone(self) as _;
         let clock = Env::simulated(1).env.clock;
-        Watcher::new(Arc::downgrade(&source), &**self, &self.registry, clock, options).unwrap()
+        Watcher::new(Arc::downgrade(&source), &**self, &self.registry, clock, &options).unwrap()
     }
 
     pub(super) fn watch_prefix(self: &Arc<Self>, prefix: &str) -> Watcher {
