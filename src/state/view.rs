@@ -132,6 +132,14 @@ impl StateView {
         }
     }
 
+    /// As [`Self::record`], for whoever only wants to know that it can be read.
+    pub(super) fn look_at(&self, key: &[u8]) -> Result<(), StorageError> {
+        if self.in_memory(key).is_none() {
+            self.base.get(key)?;
+        }
+        Ok(())
+    }
+
     fn layers(&self) -> Layers<'_> {
         Layers { tail: &self.tail, frozen: &self.frozen, base: &self.base }
     }
