@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use thiserror::Error;
 
+use crate::retention::{Retention, RetentionRegistry};
 use crate::types::NodeId;
 
 /// Smallest [`StoreConfig::max_segment_size`].
@@ -122,6 +123,15 @@ pub struct StoreConfig {
     /// Bytes kept back on the device, so that deletes and compaction go on when it is full. Default
     /// 1 MiB; zero: none.
     pub disk_reserve: u64,
+
+    /// How much of the past is kept. Default `None`: what handles ask for, see `retention_registry`.
+    /// With `Some` every compaction writes down what changed before it lets the log go, and gives up
+    /// what is beyond the limits. It takes room on the device: about half of what is written.
+    pub retention: Option<Retention>,
+
+    /// Who wants the past to be kept. Default `None`: the store makes a registry, which the engine
+    /// hands out.
+    pub retention_registry: Option<RetentionRegistry>,
 }
 
 impl Default for StoreConfig {
@@ -146,6 +156,8 @@ impl Default for StoreConfig {
             memory_budget: 512 << 20,
             compression: Compression::Off,
             disk_reserve: 1 << 20,
+            retention: None,
+            retention_registry: None,
         }
     }
 }

@@ -13,7 +13,7 @@ use crate::command::codec::DecodeError;
 use crate::command::limits::{CommandError, LimitsError};
 use crate::config::ConfigError;
 use crate::storage::error::StorageError;
-use crate::types::{LogIndex, NodeId, Version};
+use crate::types::{LogIndex, NodeId, Timestamp, Version};
 
 /// What a fallible call of this crate returns.
 pub type Result<T> = std::result::Result<T, Error>;
@@ -191,6 +191,22 @@ pub enum Error {
         at: Option<Version>,
     },
 
+    /// Wait, or ask for an earlier time: entries that are still to come may belong to it.
+    #[error("the time {asked} is in the future, it is {now} (microseconds since 1970)")]
+    InFuture {
+        /// The time that was asked for.
+        asked: Timestamp,
+        /// What it is now.
+        now: Timestamp,
+    },
+
+    /// Ask for a later version: what led to this one was given up by the retention.
+    #[error("the past before version {oldest} is not kept any more")]
+    Compacted {
+        /// The oldest version that can still be had.
+        oldest: Version,
+    },
+
     /// Use the release that wrote it: an entry or a snapshot is whole and cannot be understood.
     #[error("entry {index} cannot be understood: {reason}")]
     Serialization {
@@ -232,6 +248,7 @@ impl Error {
             Self::Overloaded(_)
                 | Self::DiskFull(_)
                 | Self::NotYet { .. }
+                | Self::InFuture { .. }
                 | Self::Unavailable(_)
                 | Self::NotLeader { .. }
         )
@@ -247,17 +264,20 @@ impl From<StorageError> for Error {
         match error {
             StorageError::Corrupt { .. } => Self::Corrupt(error),
             StorageError::TailAmbiguous { .. } => Self::TailAmbiguous(error),
-            StorageError::MissingFile { .. } | StorageError::MissingSegment { .. } => {
-                Self::MissingSegment(error)
+            StorageError::MissingFile { .. }
+            | StorageError::MissingSegment { .. }
+            | StorageError::MissingChanges { .. } => Self::MissingSegment(error),
+            StorageError::Compacted { oldest: Some(oldest) } => {
+                Self::Compacted { oldest: oldest.into() }
             }
             StorageError::UnsupportedFormat { .. } | StorageError::MissingFeature { .. } => {
                 Self::UnsupportedFormat(error)
             }
             StorageError::Locked { .. } => Self::Locked(error),
             StorageError::NoStore { .. } => Self::NoStore(error),
-            StorageError::UnusableDirectory { .. } | StorageError::UnfinishedCopy { .. } => {
-                Self::UnusableDirectory(error)
-            }
+            StorageError::UnusableDirectory { .. }
+            | StorageError::UnfinishedCopy { .. }
+            | StorageError::ArchiveAhead { .. } => Self::UnusableDirectory(error),
             StorageError::DiskFull { .. } => Self::DiskFull(error),
             StorageError::Overloaded { .. } => Self::Overloaded(error.to_string()),
             StorageError::Poisoned { cause } => Self::Poisoned { cause },
@@ -270,6 +290,8 @@ impl From<StorageError> for Error {
             StorageError::Purged { .. }
             | StorageError::BeyondEnd { .. }
             | StorageError::BadSnapshot { .. }
+            | StorageError::Compacted { oldest: None }
+            | StorageError::NotNext { .. }
             | StorageError::Outdated { .. }
             | StorageError::SegmentsExhausted
             | StorageError::TablesExhausted => Self::Validation(error.to_string()),

@@ -57,6 +57,7 @@
 pub mod types;
 pub mod env;
 pub mod metrics;
+pub mod retention;
 pub mod config;
 pub mod command;
 pub mod storage;
@@ -79,10 +80,12 @@ pub use command::{Command, Condition, Guard};
 pub use config::{Compression, StoreConfig};
 pub use engine::backup::{BackupOptions, BackupReport, restore};
 pub use engine::{
-    KvEngine, ReadContext, ReadOnlyEngine, Session, SingleNodeEngine, SnapshotEngine, Submission,
+    At, KeyHistory, KeyVersion, KvEngine, ReadContext, ReadOnlyEngine, Session, SingleNodeEngine,
+    SnapshotEngine, Submission,
 };
 pub use error::{Error, Result};
 pub use kv_store::KvStore;
+pub use retention::{Retention, RetentionHandle, RetentionRegistry};
 pub use state::{ApplyOutcome, Durability, Outcome, StateView, Value, Versioned};
 pub use types::{Timestamp, Version};
 

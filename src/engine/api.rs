@@ -163,7 +163,7 @@ pub trait KvEngine: Send + Sync {
 
 /// Refuses a key, or a prefix, of the reserved keyspace.
 #[inline]
-pub(super) fn refuse_reserved(key: &[u8]) -> Result<()> {
+pub(crate) fn refuse_reserved(key: &[u8]) -> Result<()> {
     if is_reserved(key) { Err(Error::ReservedKey) } else { Ok(()) }
 }
 

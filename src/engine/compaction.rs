@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 
 use super::machine::Machine;
 use super::pressure::{Marks, is_due};
+use super::recording::{record, tidy_up};
 use super::replay::membership_bytes;
 use super::stats::CompactionReport;
 use crate::error::Result;
@@ -89,6 +90,7 @@ pub(crate) fn compact(
     write_tail(machine, frozen, rules.keep_log, effort, &mut report)?;
     merge(machine, frozen, rules, effort, &mut report)?;
     validate(machine, rules.keep_log);
+    tidy_up(machine);
     report.bytes_after = bytes_of(machine);
     report.elapsed = machine.env.clock.elapsed().saturating_sub(started);
     tell(machine, &mut report);
@@ -160,8 +162,9 @@ fn write_frozen(
 ) -> Result<()> {
     let Some(Frozen { head, stale }) = frozen.clone() else { return Ok(()) };
     let log = machine.store.log();
-    // The manifest must not be ahead of what a power cut leaves of the log.
+    // The manifest must not be ahead of what a power cut leaves of the log, nor the past.
     log.sync()?;
+    record(machine, &head)?;
     let rows = machine.replica.read().kv.frozen();
     let set = machine.store.add_run(&head, &rows)?;
     report.rows_written += rows.len() as u64;
@@ -172,12 +175,30 @@ fn write_frozen(
     drop(replaced);
     machine.load.stale.fetch_sub(stale, Ordering::Relaxed);
     machine.throttle.progress();
+    purge(machine, &head, keep_log, effort, report)?;
+    let purged = log.hard_state().purged;
+    let first = purged.map_or(LogIndex(0), |purged| purged.index.next());
+    let forgotten = machine.replica.write().effects.trim(head.last.index, first);
+    drop(forgotten);
+    Ok(())
+}
+
+/// Purges the log that tables cover, as far as the effort wants it.
+fn purge(
+    machine: &Machine,
+    head: &ManifestHead,
+    keep_log: KeepLog,
+    effort: Effort,
+    report: &mut CompactionReport,
+) -> Result<()> {
+    let log = machine.store.log();
     let stays = |most| log.stats().bytes <= most;
     match effort {
         _ if keep_log == KeepLog::Keep => Ok(()),
         Effort::Close { log_bytes_max } if stays(log_bytes_max) => Ok(()),
         Effort::Due { .. } => {
-            report.segments_removed += log.purge(head.last)?;
+            // Of a segment that stays the entries stay readable: whoever watches may want them.
+            report.segments_removed += log.purge_whole(head.last)?;
             Ok(())
         }
         Effort::All | Effort::Close { .. } => {

@@ -4,8 +4,10 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use super::archiver::Archiver;
+use super::keeping::Keeping;
 use super::pressure::Pressure;
-use super::replay::{NO_CLOCK, Replica, stale_bytes};
+use super::replay::{Replica, stale_bytes};
 use super::shared::Shared;
 use super::throttle::Throttle;
 use crate::command::Command;
@@ -53,6 +55,10 @@ pub(crate) struct Machine {
     /// What has gathered since tables were last written.
     pub(crate) load: Load,
     pub(crate) throttle: Throttle,
+    /// How much of the past is kept.
+    pub(crate) keeping: Keeping,
+    /// Who compresses it.
+    pub(crate) archiver: Archiver,
     /// Set when a panic may have left a command half applied.
     torn: AtomicBool,
     /// A planted fault: the next command does nothing.
@@ -62,7 +68,13 @@ pub(crate) struct Machine {
 
 impl Machine {
     /// `replica` has applied what it was given of the log in `store`; `pressure` is what that left.
-    pub(crate) fn new(env: Env, store: Store, replica: Replica, pressure: Pressure) -> Self {
+    pub(crate) fn new(
+        env: Env,
+        store: Store,
+        replica: Replica,
+        pressure: Pressure,
+        keeping: Keeping,
+    ) -> Self {
         let load = Load {
             stale: AtomicU64::new(pressure.stale),
             behind: AtomicU64::new(pressure.behind),
@@ -76,6 +88,8 @@ impl Machine {
             replica: Shared::new(replica),
             load,
             throttle: Throttle::default(),
+            keeping,
+            archiver: Archiver::default(),
             torn: AtomicBool::new(false),
             #[cfg(any(test, feature = "testing"))]
             skip_next: AtomicBool::new(false),
@@ -154,14 +168,15 @@ impl Machine {
         #[cfg(any(test, feature = "testing"))]
         let command =
             if self.skip_next.swap(false, Ordering::AcqRel) { Command::batch([]) } else { command };
-        let applied = match replica.kv.apply(id.index, clock, command) {
-            Ok(applied) => applied,
+        let (applied, effects) = match replica.kv.apply_telling(id.index, clock, command) {
+            Ok(told) => told,
             Err(ApplyError::NotInOrder(_)) => {
                 unreachable!("whoever applies does so in the order of the log")
             }
             Err(ApplyError::Unreadable(error)) => return Err(self.halt(&error)),
         };
         replica.last = Some(id);
+        replica.effects.push(id.index, replica.kv.as_view().timestamp(), effects);
         // Looked at first: a line that is only read stays in the caches of all processors.
         if !self.has_tail.load(Ordering::Relaxed) {
             self.has_tail.store(replica.kv.has_tail(), Ordering::Release);
@@ -186,7 +201,7 @@ impl Machine {
         id: LogId,
         membership: Option<Membership>,
     ) {
-        let Ok(_) = replica.kv.apply_blank(id.index, NO_CLOCK) else {
+        let Ok(()) = replica.apply_blank(id.index) else {
             unreachable!("whoever applies does so in the order of the log")
         };
         replica.last = Some(id);

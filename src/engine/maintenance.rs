@@ -12,6 +12,7 @@ use parking_lot::{Condvar, Mutex};
 use super::committer::Committer;
 use super::compaction::{Effort, Frozen, KeepLog, Rules, compact};
 use super::pressure::{Marks, is_due, is_far_behind};
+use super::recording::compress_in_background;
 use super::stats::CompactionReport;
 use crate::error::{Error, Result};
 
@@ -121,6 +122,8 @@ impl Maintenance {
             let _closing = ClosesThrottle(this);
             this.compact_in_background();
         })?;
+        self.committer.machine.archiver.expect();
+        spawn("htkv-archive", |this| compress_in_background(&this.committer.machine))?;
         if !self.schedule.fsync_interval.is_zero() {
             spawn("htkv-sync", Self::sync_in_background)?;
         }
@@ -130,6 +133,7 @@ impl Maintenance {
     /// Tells all threads to end.
     pub(crate) fn stop(&self) {
         *self.stop.lock() = true;
+        self.committer.machine.archiver.stop();
         self.wake_sync.notify_all();
         self.wake_compact.notify_all();
         self.committer.close();

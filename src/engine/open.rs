@@ -1,6 +1,7 @@
 //! From a directory to a store and what it holds: what all engines that write begin with.
 
 use super::budget::table_options;
+use super::keeping::Keeping;
 use super::machine::Machine;
 use super::pressure::Pressure;
 use super::replay::{ReadAhead, Replayed, checkpoint, replay};
@@ -48,7 +49,7 @@ pub(crate) fn open_machine(
     let tables = store.tables();
     let mut replica = checkpoint(tables.manifest_head().as_ref(), tables.set())?;
     replica.kv.track_digest()?;
-    Ok(Machine::new(env, store, replica, Pressure::default()))
+    Ok(Machine::new(env, store, replica, Pressure::default(), Keeping::new(config)))
 }
 
 /// Refuses the directory of somebody else.

@@ -20,4 +20,7 @@ pub enum ReadContext {
     Local,
     /// At least this version: what a caller that wrote it needs to see its own write.
     AtLeast(Version),
+    /// Exactly this version, of the past: what the state was after that entry. Reading the past
+    /// takes as long as `SingleNodeEngine::snapshot_at` says.
+    At(Version),
 }

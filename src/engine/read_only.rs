@@ -3,11 +3,15 @@
 use std::fmt;
 use std::path::Path;
 
-use super::api::KvEngine;
+use super::api::{KvEngine, refuse_reserved};
+use super::backup::BackupReport;
 use super::budget::table_options;
+use super::changes::ClosedChanges;
 use super::log_record::LogRecord;
+use super::past::{At, KeyHistory, Past};
 use super::read_context::ReadContext;
 use super::replay::{ReadAhead, Replayed, replay};
+use super::restore_at::restore_view;
 use super::stats::{EngineStats, TableStats};
 use super::submission::{Callback, Submission};
 use crate::command::Command;
@@ -16,10 +20,11 @@ use crate::config::StoreConfig;
 use crate::env::Env;
 use crate::error::{Error, Result};
 use crate::state::{ApplyOutcome, StateView};
+use crate::storage::history::EraInfo;
 use crate::storage::identity::Identity;
 use crate::storage::log_entry::Entry;
 use crate::storage::store::ReadOnlyStore;
-use crate::types::{LogIndex, SegmentId};
+use crate::types::{LogIndex, SegmentId, Timestamp};
 
 /// How much of the log is read at once.
 const READ_BYTES: usize = 1 << 20;
@@ -126,6 +131,55 @@ impl ReadOnlyEngine {
         self.store.entries_in(segment)
     }
 
+    /// As [`SingleNodeEngine::snapshot_at`](crate::SingleNodeEngine::snapshot_at). What comes behind the last entry is not in the
+    /// future: it never came.
+    ///
+    /// # Errors
+    /// Those of [`SingleNodeEngine::snapshot_at`](crate::SingleNodeEngine::snapshot_at).
+    pub fn snapshot_at(&self, at: impl Into<At>) -> Result<StateView> {
+        self.with_past(|past| past.state_at(at.into(), Timestamp(u64::MAX)))
+    }
+
+    /// As [`SingleNodeEngine::history`](crate::SingleNodeEngine::history).
+    ///
+    /// # Errors
+    /// Those of [`SingleNodeEngine::history`](crate::SingleNodeEngine::history).
+    pub fn history(&self, key: &[u8]) -> Result<KeyHistory> {
+        refuse_reserved(key)?;
+        self.with_past(|past| past.history(key))
+    }
+
+    /// As [`SingleNodeEngine::restore_at`](crate::SingleNodeEngine::restore_at).
+    ///
+    /// # Errors
+    /// Those of [`SingleNodeEngine::restore_at`](crate::SingleNodeEngine::restore_at).
+    pub fn restore_at(
+        &self,
+        at: impl Into<At>,
+        directory: impl AsRef<Path>,
+    ) -> Result<BackupReport> {
+        let view = self.snapshot_at(at)?;
+        let store = &self.store;
+        let who = (store.identity().node, store.tables().options());
+        restore_view(store.env(), store.directory(), directory.as_ref(), who, &view)
+    }
+
+    /// The pieces in which the past is kept, oldest first. Reads no file.
+    #[must_use]
+    pub fn eras(&self) -> Vec<EraInfo> {
+        self.store.archive().eras()
+    }
+
+    fn with_past<T>(&self, read: impl FnOnce(&Past<'_>) -> Result<T>) -> Result<T> {
+        let live = ClosedChanges::of(&self.store, &self.replayed.replica.effects);
+        read(&Past {
+            archive: self.store.archive(),
+            tables: self.store.tables(),
+            live: &live,
+            now: self.view.clone(),
+        })
+    }
+
     /// The entries that the log still holds, from `from` on or from the first, in order and in
     /// bounded memory.
     pub fn entries(&self, from: Option<LogIndex>) -> impl Iterator<Item = Result<LogRecord>> + '_ {
@@ -177,6 +231,7 @@ impl KvEngine for ReadOnlyEngine {
             ReadContext::AtLeast(asked) if self.view.version() < Some(asked) => {
                 Err(Error::NotYet { asked, at: self.view.version() })
             }
+            ReadContext::At(version) => self.snapshot_at(version),
             _ => Ok(self.view.clone()),
         }
     }

@@ -8,12 +8,15 @@ use std::thread::Builder;
 
 use bytes::Bytes;
 
+use super::effect_log::{EffectLog, RunEffects};
 use super::log_record::{LogContent, LogRecord};
 use super::rest::Rest;
 use crate::command::codec::{self, DecodeError};
 use crate::command::membership::Membership;
 use crate::error::{Error, Result};
-use crate::state::{Applied, ApplyError, Checkpoint, KvState, Logged, NotInOrder, Outcome, Run};
+use crate::state::{
+    Applied, ApplyError, Checkpoint, Effects, KvState, Logged, NotInOrder, Outcome, Run, Told,
+};
 use crate::storage::error::StorageError;
 use crate::storage::frame::frame_len;
 use crate::storage::hard_state::HardState;
@@ -39,6 +42,8 @@ pub(crate) struct Replica {
     pub(crate) membership: Option<Membership>,
     /// The entry that it came in.
     pub(crate) membership_id: Option<LogId>,
+    /// What the newest entries changed.
+    pub(crate) effects: EffectLog,
 }
 
 impl Replica {
@@ -50,6 +55,16 @@ impl Replica {
             reserved_keys: NonZeroU64::new(self.kv.as_view().reserved_keys()),
             sessions: self.kv.as_view().sessions().clone(),
         }
+    }
+
+    /// Applies an entry without a command. The caller says which one is the last.
+    ///
+    /// # Errors
+    /// That it is not behind the last entry applied.
+    pub(crate) fn apply_blank(&mut self, index: LogIndex) -> std::result::Result<(), NotInOrder> {
+        let timestamp = self.kv.apply_blank(index, NO_CLOCK)?;
+        self.effects.push(index, timestamp, Effects::default());
+        Ok(())
     }
 }
 
@@ -225,7 +240,8 @@ pub(crate) fn checkpoint(head: Option<&ManifestHead>, tables: Arc<TableSet>) -> 
         [] => None,
         payload => Some(codec::decode_membership(payload).map_err(undecodable)?),
     };
-    let mut replica = Replica { kv, last: Some(head.last), membership, membership_id };
+    let effects = EffectLog::behind(index);
+    let mut replica = Replica { kv, last: Some(head.last), membership, membership_id, effects };
     if replica.membership.is_some() && replica.membership_id.is_none() {
         // An older release did not write it down. It is not behind this entry.
         replica.membership_id = replica.last;
@@ -237,17 +253,7 @@ impl Replayed {
     fn apply(&mut self, batch: Batch) -> Result<()> {
         for step in batch.steps {
             match step {
-                Step::Run(run) => {
-                    let (stale, log) = (&mut self.stale_bytes, &mut self.log_bytes);
-                    let told = |applied: &_, bytes| {
-                        *stale += stale_bytes(applied, bytes);
-                        *log += frame_len(bytes) as u64;
-                    };
-                    self.replica.kv.apply_run(run, told).map_err(|error| match error {
-                        ApplyError::NotInOrder(error) => out_of_order(&error),
-                        ApplyError::Unreadable(error) => error.into(),
-                    })?;
-                }
+                Step::Run(run) => self.apply_run(run)?,
                 Step::Blank(index) => self.apply_blank(index)?,
                 Step::Membership(id, membership) => {
                     self.apply_blank(id.index)?;
@@ -261,9 +267,25 @@ impl Replayed {
         Ok(())
     }
 
+    fn apply_run(&mut self, run: Run) -> Result<()> {
+        let Some(span) = run.span() else { return Ok(()) };
+        let mut effects = RunEffects::new(span, run.len());
+        let (stale, log) = (&mut self.stale_bytes, &mut self.log_bytes);
+        let told = |told: Told<'_>| {
+            *stale += stale_bytes(told.applied, told.payload_bytes);
+            *log += frame_len(told.payload_bytes) as u64;
+            effects.tell(told.index, told.timestamp, told.effects);
+        };
+        self.replica.kv.apply_run(run, told).map_err(|error| match error {
+            ApplyError::NotInOrder(error) => out_of_order(&error),
+            ApplyError::Unreadable(error) => error.into(),
+        })?;
+        self.replica.effects.take_run(effects);
+        Ok(())
+    }
+
     fn apply_blank(&mut self, index: LogIndex) -> Result<()> {
-        let applied = self.replica.kv.apply_blank(index, NO_CLOCK);
-        applied.map(drop).map_err(|error| out_of_order(&error))
+        self.replica.apply_blank(index).map_err(|error| out_of_order(&error))
     }
 }
 

@@ -13,9 +13,11 @@ use super::budget::marks_of;
 use super::commit_queue::CommitRules;
 use super::committer::Committer;
 use super::compaction::KeepLog;
+use super::keeping::Keeping;
 use super::machine::Machine;
 use super::maintenance::{Maintenance, Schedule};
 use super::open::open_replayed;
+use super::past::At;
 use super::pressure::Pressure;
 use super::read_context::ReadContext;
 use super::replay::{NO_CLOCK, Replayed, Replica};
@@ -52,7 +54,7 @@ use crate::types::{LogId, LogIndex, NodeId, SegmentId, Term, Version, Vote};
 /// # Ok::<(), hightower_kv::Error>(())
 /// ```
 pub struct SingleNodeEngine {
-    inner: Arc<Maintenance>,
+    pub(super) inner: Arc<Maintenance>,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
@@ -114,7 +116,7 @@ impl SingleNodeEngine {
         let elapsed = env.clock.elapsed().saturating_sub(started);
         let tail = replica.kv.tail_bytes();
         let pressure = Pressure { behind: log_bytes, tail, stale: stale_bytes };
-        let machine = Machine::new(env, store, replica, pressure);
+        let machine = Machine::new(env, store, replica, pressure, Keeping::new(config));
         let committer = Committer::new(machine, term, rules);
         let inner = Maintenance::new(committer, schedule_of(config), marks_of(config));
         metrics::histogram!(crate::metrics::OPEN_SECONDS).record(elapsed);
@@ -319,6 +321,7 @@ impl KvEngine for SingleNodeEngine {
             ReadContext::Linearizable | ReadContext::Lease | ReadContext::Local => Ok(view),
             ReadContext::AtLeast(asked) if view.version() >= Some(asked) => Ok(view),
             ReadContext::AtLeast(asked) => Err(Error::NotYet { asked, at: view.version() }),
+            ReadContext::At(version) => committer.machine.state_at(At::Version(version)),
         }
     }
 
@@ -374,7 +377,7 @@ fn begin_term(store: &Store, replica: &mut Replica) -> Result<Term> {
     let append = |id, kind, payload: &[u8], replica: &mut Replica| {
         let entry = EntryRef { id, clock: NO_CLOCK, kind, payload: [payload, &[]] };
         log.append_one(&entry, Purpose::Relieve)?;
-        let Ok(_) = replica.kv.apply_blank(id.index, NO_CLOCK) else {
+        let Ok(()) = replica.apply_blank(id.index) else {
             unreachable!("the index follows the last one applied");
         };
         replica.last = Some(id);

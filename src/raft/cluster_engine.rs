@@ -25,6 +25,7 @@ use crate::command::Command;
 use crate::command::membership::Peer;
 use crate::engine::api::{KvEngine, SnapshotEngine};
 use crate::engine::commit_queue::Answering;
+use crate::engine::past::At;
 use crate::engine::read_context::ReadContext;
 use crate::engine::session::Session;
 use crate::engine::submission::{Callback, Reply, Slot, Submission};
@@ -53,7 +54,7 @@ const SHUTDOWN_MAX: Duration = Duration::from_secs(10);
 /// directories. A directory must never be put back to an older copy of itself, and a wiped one
 /// never comes back under its old id: it is refused, and joins under a new one.
 pub struct ClusterEngine {
-    node: Arc<Node>,
+    pub(super) node: Arc<Node>,
     handler: Arc<dyn RequestHandler>,
     /// Taken when it is shut down.
     running: Mutex<Option<Running>>,
@@ -304,6 +305,14 @@ impl ClusterEngine {
             ReadContext::Linearizable => node.gate.pass(Freshness::Quorum, node.deadline()).await?,
             ReadContext::Lease => node.gate.pass(Freshness::Lease, node.deadline()).await?,
             ReadContext::AtLeast(asked) => self.await_version(asked).await?,
+            ReadContext::At(asked) => {
+                self.await_version(asked).await?;
+                let node = Arc::clone(node);
+                // It may read megabytes.
+                let read = tokio::task::spawn_blocking;
+                let read = async move { read(move || node.state_at(At::Version(asked))).await };
+                return self.run(async { read.await.map_err(|_| Error::Closed("closed"))? }).await;
+            }
         }
         node.view()
     }

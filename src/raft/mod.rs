@@ -43,6 +43,7 @@ pub(crate) mod peerside;
 pub(crate) mod checks;
 pub(crate) mod open;
 pub mod cluster_engine;
+pub mod history;
 #[cfg(any(test, feature = "testing"))]
 pub mod test_cluster;
 

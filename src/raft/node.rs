@@ -24,6 +24,7 @@ use super::within::within;
 use crate::command::Command;
 use crate::command::limits::{Limits, validate_command};
 use crate::engine::machine::Machine;
+use crate::engine::past::At;
 use crate::engine::submission::Reply;
 use crate::error::{Error, Result};
 use crate::state::{Durability, StateView};
@@ -285,6 +286,16 @@ impl Node {
         let mut applied = self.applied.clone();
         let reached = within(self.until(deadline), &what, applied.wait_for(index)).await?;
         reached.map(drop).ok_or(Error::Closed("closed"))
+    }
+
+    /// A state of the past, as this node has it.
+    ///
+    /// # Errors
+    /// `Diverged`, `Poisoned`; those of `SingleNodeEngine::snapshot_at`.
+    pub(super) fn state_at(&self, at: At) -> Result<StateView> {
+        self.check()?;
+        self.machine.check_readable()?;
+        self.machine.state_at(at)
     }
 
     /// The state as it is applied here.

@@ -3,6 +3,7 @@
 use bytes::Bytes;
 
 use super::check::Sum;
+use super::effects::{Effects, Recorder, Source};
 use super::outcome::{Applied, Outcome};
 use super::view::StateView;
 use crate::command::keyspace::{is_within_reserved, touches_reserved};
@@ -26,6 +27,15 @@ pub(super) fn tail_bytes_of(key: &[u8], record: &Record) -> u64 {
 fn row_bytes(key: &[u8], record: &Record) -> u64 {
     // A length in memory fits.
     (key.len() + record.value_bytes()) as u64
+}
+
+/// Bytes of a value, which are less than 2^30.
+fn value_len(record: &Record) -> u32 {
+    len_of(record.value_bytes())
+}
+
+fn len_of(bytes: usize) -> u32 {
+    u32::try_from(bytes).unwrap_or(u32::MAX)
 }
 
 /// What a row adds to the digest; nothing where there is none.
@@ -78,6 +88,8 @@ pub(super) struct Changes<'a> {
     reserved: bool,
     /// The sum over all rows, where it is kept.
     sum: Option<&'a mut Sum>,
+    /// Notes what is changed.
+    recorder: Recorder,
 }
 
 impl<'a> Changes<'a> {
@@ -87,11 +99,12 @@ impl<'a> Changes<'a> {
         (version, timestamp): (Version, Timestamp),
         sum: Option<&'a mut Sum>,
     ) -> Self {
-        Self { now, tail_bytes, version, timestamp, stale_bytes: 0, reserved: false, sum }
+        let recorder = Recorder::default();
+        Self { now, tail_bytes, version, timestamp, stale_bytes: 0, reserved: false, sum, recorder }
     }
 
     /// Makes a change. A set that changed nothing tells which version and stamp the key keeps.
-    pub(super) fn all(mut self, command: Command) -> Result<Applied, StorageError> {
+    pub(super) fn all(mut self, command: Command) -> Result<(Applied, Effects), StorageError> {
         let (mut version, mut timestamp) = (self.version, self.timestamp);
         let outcome = match command {
             Command::Reserved(batch) if is_within_reserved(&batch) => {
@@ -111,7 +124,8 @@ impl<'a> Changes<'a> {
             },
             single => self.single(single)?,
         };
-        Ok(Applied { outcome, version, timestamp, stale_bytes: self.stale_bytes })
+        let applied = Applied { outcome, version, timestamp, stale_bytes: self.stale_bytes };
+        Ok((applied, self.recorder.finish()))
     }
 
     /// All commands if every guard holds. Guards are looked at before anything is changed.
@@ -124,7 +138,8 @@ impl<'a> Changes<'a> {
             }
         }
         let mut changed = false;
-        for command in commands {
+        for (at, command) in (0..).zip(commands) {
+            self.recorder.begin(Source::At(at));
             changed |= self.single(command)?.changed();
         }
         Ok(if changed { Outcome::Applied } else { Outcome::Unchanged })
@@ -159,6 +174,7 @@ impl<'a> Changes<'a> {
             return Ok(below);
         }
         let summed = self.sum.is_some().then(|| (key.clone(), record_sum(&key, &record)));
+        let told = self.recorder.wants_rows().then(|| (key.clone(), record.value.clone()));
         // One search finds the old record and puts the new one in.
         let same = |old: &Record, new: &Record| old.value == new.value;
         let old = match self.now.tail.insert_unless(key, record, same) {
@@ -181,6 +197,7 @@ impl<'a> Changes<'a> {
                 sum.take_away(record_sum(&key, old));
             }
         }
+        self.recorder.changed(old.as_ref().map(value_len), told);
         match old {
             None => self.count_up(),
             Some(old) => self.retire(key_bytes + old.value_bytes() as u64),
@@ -195,6 +212,8 @@ impl<'a> Changes<'a> {
         if let Some(sum) = &mut self.sum {
             sum.take_away(record_sum(&key, &old));
         }
+        let told = self.recorder.wants_rows().then(|| (key.clone(), None));
+        self.recorder.changed(Some(value_len(&old)), told);
         self.retire(row_bytes(&key, &old));
         self.count_down(1);
         self.remove(key);
@@ -218,7 +237,7 @@ impl<'a> Changes<'a> {
                 removed.add(Sum::of_row(row.key, row.value, row.version, row.timestamp));
             }
             bytes += (row.key.len() + row.value.len()) as u64;
-            keys.push(Bytes::copy_from_slice(row.key));
+            keys.push((Bytes::copy_from_slice(row.key), len_of(row.value.len())));
         }
         if keys.is_empty() {
             return Ok(Outcome::NotFound);
@@ -229,11 +248,16 @@ impl<'a> Changes<'a> {
         let removed = keys.len() as u64;
         self.retire(bytes);
         self.count_down(removed);
+        let named = self.recorder.begin(Source::Unnamed);
+        for (key, before) in &keys {
+            self.recorder.changed(Some(*before), Some((key.clone(), None)));
+        }
+        self.recorder.begin(named);
         if removed > 0 && self.now.keys == 0 && self.now.is_tail_only() {
             self.now.tail = Index::default();
             *self.tail_bytes = 0;
         } else {
-            for key in keys {
+            for (key, _) in keys {
                 self.remove(key);
             }
         }

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use super::changes::{Changes, check, tail_bytes_of};
 use super::check::{Sum, Tracker};
 use super::digest::StateDigest;
+use super::effects::Effects;
 use super::outcome::{Applied, CheckResult, Outcome};
 use super::reserved::EVERYTHING;
-use super::run::{Logged, NotInOrder, Order, Run};
+use super::run::{Logged, NotInOrder, Order, Run, Told};
 use super::sessions::{Admission, Place, Sessions};
 use super::view::StateView;
 use crate::command::{Command, SessionId, StateCheck, is_reserved};
@@ -240,10 +241,28 @@ impl KvState {
         clock: Timestamp,
         command: Command,
     ) -> Result<Applied, ApplyError> {
+        self.apply_telling(index, clock, command).map(|(applied, _)| applied)
+    }
+
+    /// As [`Self::apply`]; tells what was changed, too.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::apply`].
+    ///
+    /// # Panics
+    ///
+    /// As [`Self::apply`].
+    pub fn apply_telling(
+        &mut self,
+        index: LogIndex,
+        clock: Timestamp,
+        command: Command,
+    ) -> Result<(Applied, Effects), ApplyError> {
         let timestamp = self.advance(index, clock)?;
-        let applied = self.step(index, timestamp, command)?;
+        let told = self.step(index, timestamp, command)?;
         self.note(index);
-        Ok(applied)
+        Ok(told)
     }
 
     /// Does what the command of an entry with this stamp says.
@@ -252,7 +271,7 @@ impl KvState {
         index: LogIndex,
         timestamp: Timestamp,
         command: Command,
-    ) -> Result<Applied, StorageError> {
+    ) -> Result<(Applied, Effects), StorageError> {
         let at = Place { index, timestamp };
         let sessions = &mut self.now.sessions;
         let outcome = match command {
@@ -264,7 +283,8 @@ impl KvState {
             Command::Check { index, digest } => Outcome::Checked(self.compare(index, digest)),
             change => return self.changes(at).all(change),
         };
-        Ok(Applied { outcome, version: Version::from(index), timestamp, stale_bytes: 0 })
+        let version = Version::from(index);
+        Ok((Applied { outcome, version, timestamp, stale_bytes: 0 }, Effects::default()))
     }
 
     /// Applies a request, unless it was applied before.
@@ -274,17 +294,18 @@ impl KvState {
         request: u64,
         command: Command,
         at: Place,
-    ) -> Result<Applied, StorageError> {
+    ) -> Result<(Applied, Effects), StorageError> {
         match self.now.sessions.admit(session, request, at) {
             Admission::New => {
-                let applied = self.changes(at).all(command)?;
+                let (applied, effects) = self.changes(at).all(command)?;
                 self.now.sessions.keep(session, request, applied, at);
-                Ok(applied)
+                Ok((applied, effects))
             }
-            Admission::Answered(applied) => Ok(applied),
+            Admission::Answered(applied) => Ok((applied, Effects::default())),
             Admission::Refused(outcome) => {
                 let (version, timestamp) = (Version::from(at.index), at.timestamp);
-                Ok(Applied { outcome, version, timestamp, stale_bytes: 0 })
+                let applied = Applied { outcome, version, timestamp, stale_bytes: 0 };
+                Ok((applied, Effects::default()))
             }
         }
     }
@@ -328,7 +349,7 @@ impl KvState {
     }
 
     /// Applies a run of entries: the same as [`Self::apply`] one by one, and much cheaper for many.
-    /// `told` learns what each did and how many bytes it has in the log, in any order.
+    /// `told` learns what each did and changed, in any order.
     ///
     /// # Errors
     ///
@@ -340,7 +361,7 @@ impl KvState {
     pub fn apply_run(
         &mut self,
         run: Run,
-        mut told: impl FnMut(&Applied, usize),
+        mut told: impl FnMut(Told<'_>),
     ) -> Result<(), ApplyError> {
         let Some((first, last, clock)) = run.span else {
             return Ok(());
@@ -356,7 +377,8 @@ impl KvState {
         };
         for Logged { index, clock, command, payload_bytes } in run.entries {
             let timestamp = before.max(clock);
-            told(&self.step(index, timestamp, command)?, payload_bytes);
+            let (applied, effects) = self.step(index, timestamp, command)?;
+            told(Told { index, timestamp, applied: &applied, effects, payload_bytes });
             match (&mut sums, &self.tracker) {
                 (Some(sums), Some(tracker)) => sums.applied(index, tracker.rows),
                 _ => self.note(index),

@@ -7,6 +7,7 @@
 
 pub mod value;
 pub mod outcome;
+pub mod effects;
 pub mod check;
 pub mod sessions;
 pub mod cursor;
@@ -17,14 +18,17 @@ pub mod digest;
 pub mod run;
 mod changes;
 pub mod kv_state;
+pub mod past;
 
 pub use self::check::{CHECK_INTERVAL, CHECKS_KEPT, Sum};
 pub use self::cursor::{Cursor, Row};
 pub use self::digest::StateDigest;
+pub use self::effects::{Detail, Effect, Effects, named_row};
 pub use self::kv_state::{ApplyError, Checkpoint, KvState};
 pub use self::outcome::{Applied, ApplyOutcome, CheckResult, Durability, Outcome};
+pub use self::past::{PastState, RowChange};
 pub use self::reserved::Reserved;
-pub use self::run::{Logged, NotInOrder, Run};
+pub use self::run::{Logged, NotInOrder, Run, Told};
 pub use self::scan::OwnedScan;
 pub use self::sessions::{SESSION_IDLE_MICROS, SESSIONS_MAX, Session, SessionAnswer, Sessions};
 pub use self::value::{Value, Versioned};

@@ -2,6 +2,8 @@
 
 use bytes::Bytes;
 
+use super::effects::Effects;
+use super::outcome::Applied;
 use crate::command::Command;
 use crate::types::{LogIndex, Timestamp};
 
@@ -25,6 +27,21 @@ pub struct Logged {
     /// What it says.
     pub command: Command,
     /// Bytes that it has in the log; told along with what it did.
+    pub payload_bytes: usize,
+}
+
+/// What is told of an entry that was applied.
+#[derive(Debug)]
+pub struct Told<'a> {
+    /// Where it stands in the log.
+    pub index: LogIndex,
+    /// Its stamp.
+    pub timestamp: Timestamp,
+    /// What it did.
+    pub applied: &'a Applied,
+    /// What it changed.
+    pub effects: Effects,
+    /// Bytes that it has in the log.
     pub payload_bytes: usize,
 }
 
@@ -88,6 +105,12 @@ impl Run {
     #[must_use]
     pub fn len(&self) -> usize {
         self.entries.len()
+    }
+
+    /// The first and the last entry; `None` of an empty run.
+    #[must_use]
+    pub fn span(&self) -> Option<(LogIndex, LogIndex)> {
+        self.span.map(|(first, last, _)| (first, last))
     }
 
     /// Whether there are none.

@@ -271,6 +271,14 @@ impl StateView {
         self.cursor_of_all(self.plain(from, to), direction)
     }
 
+    /// All rows of both keyspaces.
+    ///
+    /// # Errors
+    /// `Corrupt`, `Io` when a table cannot be read.
+    pub(crate) fn cursor_of_everything(&self) -> Result<Cursor<'_>, StorageError> {
+        self.cursor_of_all((Bound::Unbounded, Bound::Unbounded), Direction::Forward)
+    }
+
     /// As [`Self::cursor`], of both keyspaces.
     pub(super) fn cursor_of_all(
         &self,

@@ -25,29 +25,54 @@ pub(crate) fn publish(
     name: &str,
     write: impl FnOnce(&dyn FsFile, &Path) -> Result<(), StorageError>,
 ) -> Result<Arc<dyn FsFile>, StorageError> {
+    publish_as(fs, gate, directory, name, |file, path| {
+        write(&**file, path)?;
+        Ok(name.to_owned())
+    })
+}
+
+/// As [`publish`], of a file that gets its name only when it is written: until then it is called
+/// `draft`, with the ending of temporary names. `write` returns the name.
+///
+/// # Errors
+/// Those of [`publish`].
+pub(crate) fn publish_as(
+    fs: &dyn Fs,
+    gate: &SyncGate,
+    directory: &Path,
+    draft: &str,
+    write: impl FnOnce(&Arc<dyn FsFile>, &Path) -> Result<String, StorageError>,
+) -> Result<Arc<dyn FsFile>, StorageError> {
     gate.check()?;
-    let temporary = directory.join(format!("{name}{TEMPORARY_SUFFIX}"));
-    let target = directory.join(name);
-    if fs.kind(&temporary).map_err(StorageError::wrap("look at", &temporary))?.is_some() {
+    let temporary = temporary_of(directory, draft);
+    let look = |path: &Path| {
+        fs.kind(path).map(|kind| kind.is_some()).map_err(StorageError::wrap("look at", path))
+    };
+    if look(&temporary)? {
         fs.remove(&temporary).map_err(StorageError::wrap("remove", &temporary))?;
     }
-    let replaces = fs.kind(&target).map_err(StorageError::wrap("look at", &target))?.is_some();
     let file = fs
         .open(&temporary, OpenHow::CreateNew)
         .map_err(StorageError::wrap("create", &temporary))?;
-    let written =
-        write(&*file, &temporary).and_then(|()| gate.sync_file(&*file, &temporary)).and_then(
-            |()| fs.rename(&temporary, &target).map_err(StorageError::wrap("rename", &temporary)),
-        );
-    if let Err(error) = written {
-        drop(file);
-        // The error that counts is the first. What cannot be removed now is removed at the next
-        // open.
-        if fs.remove(&temporary).is_err() {
-            tracing::debug!(file = %temporary.display(), "it stays until the next open");
+    let written = (|| {
+        let target = directory.join(write(&file, &temporary)?);
+        gate.sync_file(&*file, &temporary)?;
+        let replaces = look(&target)?;
+        fs.rename(&temporary, &target).map_err(StorageError::wrap("rename", &temporary))?;
+        Ok((target, replaces))
+    })();
+    let (target, replaces) = match written {
+        Ok(published) => published,
+        Err(error) => {
+            drop(file);
+            // The error that counts is the first. What cannot be removed now is removed at the
+            // next open.
+            if fs.remove(&temporary).is_err() {
+                tracing::debug!(file = %temporary.display(), "it stays until the next open");
+            }
+            return Err(error);
         }
-        return Err(error);
-    }
+    };
     // If we die here the name may be the old one: nothing that relies on the new one happened yet,
     // and opening syncs the directories before anything does.
     if let Err(error) = gate.sync_dir(directory) {
@@ -93,7 +118,7 @@ pub(crate) fn publish_directory(
     name: &str,
 ) -> Result<(), StorageError> {
     gate.check()?;
-    let temporary = directory.join(format!("{name}{TEMPORARY_SUFFIX}"));
+    let temporary = temporary_of(directory, name);
     let target = directory.join(name);
     let is_there = |path: &Path| {
         fs.kind(path).map(|kind| kind.is_some()).map_err(StorageError::wrap("look at", path))
@@ -111,6 +136,60 @@ pub(crate) fn publish_directory(
             tracing::debug!(folder = %target.display(), "its name may not be on the device");
         }
     })
+}
+
+/// Publishes a directory with everything in it as `directory/name`, which must not be there:
+/// `build` fills it under a temporary name, which must not be there either, and makes durable what
+/// it puts into folders of it.
+///
+/// Whoever looks, also after a crash at any step, finds no such name or the whole directory.
+///
+/// # Errors
+/// Those of `build`; `Io`, `DiskFull`, `SyncFailed`, after which the store is poisoned. There is
+/// no such name then; what was built stays under the temporary one, which is returned by
+/// [`temporary_of`].
+pub(crate) fn publish_built(
+    fs: &dyn Fs,
+    gate: &SyncGate,
+    directory: &Path,
+    name: &str,
+    build: impl FnOnce(&Path) -> Result<(), StorageError>,
+) -> Result<(), StorageError> {
+    gate.check()?;
+    let (temporary, target) = (temporary_of(directory, name), directory.join(name));
+    fs.create_dir(&temporary).map_err(StorageError::wrap("create", &temporary))?;
+    build(&temporary)?;
+    gate.sync_dir(&temporary)?;
+    fs.rename(&temporary, &target).map_err(StorageError::wrap("rename", &temporary))?;
+    gate.sync_dir(directory).inspect_err(|_| {
+        // As for files: a name that may never reach the device is taken back.
+        if fs.rename(&target, &temporary).is_err() {
+            tracing::debug!(folder = %target.display(), "its name may not be on the device");
+        }
+    })
+}
+
+/// Takes the name of a directory away, so that it can be emptied: it has its temporary name then,
+/// durably, and nobody takes a part of it for the whole.
+///
+/// # Errors
+/// `Io`: it is as before. `SyncFailed`: the store is poisoned, and it has either name.
+pub(crate) fn retire_directory(
+    fs: &dyn Fs,
+    gate: &SyncGate,
+    directory: &Path,
+    name: &str,
+) -> Result<(), StorageError> {
+    gate.check()?;
+    let (temporary, target) = (temporary_of(directory, name), directory.join(name));
+    fs.rename(&target, &temporary).map_err(StorageError::wrap("rename", &target))?;
+    gate.sync_dir(directory)
+}
+
+/// Where something that is to be called `directory/name` stands before it gets that name, and after
+/// it lost it.
+pub(crate) fn temporary_of(directory: &Path, name: &str) -> PathBuf {
+    directory.join(format!("{name}{TEMPORARY_SUFFIX}"))
 }
 
 /// Publishes a file with the given bytes. Errors and guarantees as [`publish`].

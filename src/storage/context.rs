@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::error::StorageError;
-use super::format::{INCOMING_NAME, LOG_NAME, TABLES_NAME, segment_name, table_name};
+use super::format::{ARCHIVE_NAME, INCOMING_NAME, LOG_NAME, TABLES_NAME, segment_name, table_name};
 use super::identity::Identity;
 use super::sync_gate::SyncGate;
 use crate::env::Env;
@@ -22,6 +22,8 @@ pub(crate) struct Context {
     pub(crate) tables: PathBuf,
     /// The folder of tables that are being received.
     pub(crate) incoming: PathBuf,
+    /// The folder of the past.
+    pub(crate) archive: PathBuf,
     pub(crate) identity: Identity,
 }
 
@@ -34,6 +36,7 @@ impl Context {
             log: root.join(LOG_NAME),
             tables: root.join(TABLES_NAME),
             incoming: root.join(INCOMING_NAME),
+            archive: root.join(ARCHIVE_NAME),
             identity,
         }
     }

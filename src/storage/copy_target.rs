@@ -136,6 +136,11 @@ impl CopyTarget {
         file.sync().map_err(StorageError::wrap("sync", &path))
     }
 
+    /// Says that a file is going to be made by others.
+    pub(crate) fn expect(&mut self, path: PathBuf) {
+        self.made.push(path);
+    }
+
     fn open_new(
         &mut self,
         name: &Path,

@@ -129,6 +129,12 @@ impl EntryMap {
         self.runs.front().map(|run| run.first)
     }
 
+    /// The first entry there is in a segment.
+    pub(crate) fn first_in(&self, segment: SegmentId) -> Option<LogIndex> {
+        let at = self.runs.partition_point(|run| run.segment < segment);
+        self.runs.get(at).filter(|run| run.segment == segment).map(|run| run.first)
+    }
+
     /// The oldest segment that still holds entries.
     pub(crate) fn first_segment(&self) -> Option<SegmentId> {
         self.runs.front().map(|run| run.segment)

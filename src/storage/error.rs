@@ -199,6 +199,59 @@ pub enum StorageError {
         last: Option<LogIndex>,
     },
 
+    /// The past that was asked for was given up, or was never kept. Ask for a later version.
+    #[error("{}", given_up(*oldest))]
+    Compacted {
+        /// The first entry whose changes are still there; `None`: no past is kept at all.
+        oldest: Option<LogIndex>,
+    },
+
+    /// Between two parts of the past is a hole: entries whose changes are in no file. Nothing was
+    /// changed; what stands before and behind the hole can be read.
+    #[error(
+        "the changes of the entries {first} to {last} are not in {}: a file is missing there, or \
+         they were never archived",
+        directory.display()
+    )]
+    MissingChanges {
+        /// The era in which they should be, or the folder of the past.
+        directory: PathBuf,
+        /// The first entry of the hole.
+        first: LogIndex,
+        /// The last one.
+        last: LogIndex,
+    },
+
+    /// What was to be archived does not follow what is archived. Nothing was written; begin a new
+    /// era where entries between them are gone.
+    #[error(
+        "entry {asked} cannot be archived next: the past that is kept ends with {}",
+        show(*last)
+    )]
+    NotNext {
+        /// The last entry that is archived.
+        last: Option<LogIndex>,
+        /// The entry that was to be next.
+        asked: LogIndex,
+    },
+
+    /// The archive reaches further than the log and the tables: the directory was put back to an
+    /// older moment without it, and other entries would get the numbers of those in it. Nothing
+    /// was written.
+    #[error(
+        "{} holds the past up to entry {archived}, but the store ends with {}: it was put back to \
+         an older moment; put the archive back to the same one, or move it away",
+        directory.display(), show(*last)
+    )]
+    ArchiveAhead {
+        /// The folder of the past.
+        directory: PathBuf,
+        /// The last entry in it.
+        archived: LogIndex,
+        /// The last entry of the store.
+        last: Option<LogIndex>,
+    },
+
     /// The store was closed, or opened only for reading.
     #[error("the store is {state}")]
     Closed {
@@ -235,6 +288,13 @@ pub enum StorageError {
 
 fn lost(first_index: Option<LogIndex>) -> String {
     first_index.map_or_else(String::new, |index| format!(" (entries from {index} on)"))
+}
+
+fn given_up(oldest: Option<LogIndex>) -> String {
+    oldest.map_or_else(
+        || "no past is kept".to_owned(),
+        |oldest| format!("the past that is kept begins with entry {oldest}"),
+    )
 }
 
 fn show(index: Option<LogIndex>) -> String {

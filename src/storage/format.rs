@@ -37,6 +37,12 @@ pub const TABLE_BLOCK_HEADER_BYTES: usize = 12;
 pub const TABLE_FOOTER_BYTES: usize = 80;
 /// The longest content of a table's block that a reader accepts: the largest row and its columns.
 pub const TABLE_BLOCK_BYTES_MAX: usize = PAYLOAD_BYTES_MAX + (1 << 17);
+/// Length of what ends a change file.
+pub const CHANGES_FOOTER_BYTES: usize = 92;
+/// Length of what a change file says of one of its blocks.
+pub const CHANGES_PLACE_BYTES: usize = 48;
+/// Length of what stands before the marks of a block of changes.
+pub const CHANGES_HEAD_BYTES: usize = 12;
 /// The longest key that a table holds.
 pub const TABLE_KEY_BYTES_MAX: usize = 1 << 16;
 /// The longest value that a table holds.
@@ -49,6 +55,8 @@ pub const SEGMENT_MAGIC: [u8; 8] = *b"HTKVSEGM";
 pub const MANIFEST_MAGIC: [u8; 8] = *b"HTKVMANI";
 /// First bytes of a table.
 pub const TABLE_MAGIC: [u8; 8] = *b"HTKVTABL";
+/// First bytes of a change file.
+pub const CHANGES_MAGIC: [u8; 8] = *b"HTKVCHNG";
 
 /// Name of the lock file.
 pub const LOCK_NAME: &str = "LOCK";
@@ -64,12 +72,20 @@ pub const LOG_NAME: &str = "log";
 pub const TABLES_NAME: &str = "tables";
 /// Name of the folder of tables that are being received.
 pub const INCOMING_NAME: &str = "incoming";
+/// Name of the folder of the past.
+pub const ARCHIVE_NAME: &str = "archive";
 /// Name of the watermark within the folder of segments.
 pub const WATERMARK_NAME: &str = "WATERMARK";
 /// Ending of a segment's name.
 pub const SEGMENT_SUFFIX: &str = ".seg";
 /// Ending of a table's name.
 pub const TABLE_SUFFIX: &str = ".tbl";
+/// Ending of an era's name.
+pub const ERA_SUFFIX: &str = ".era";
+/// Ending of the name of a change file as it was first written.
+pub const RAW_SUFFIX: &str = ".chg";
+/// Ending of the name of a change file that was compressed.
+pub const PACKED_SUFFIX: &str = ".chz";
 /// Ending of the name of the beginning of a table that is being received.
 pub const PART_SUFFIX: &str = ".part";
 /// Ending of the name of the checksums of such a beginning.

@@ -333,6 +333,17 @@ impl Log {
         self.delete_purged()
     }
 
+    /// As [`Self::purge`], but of the segment that is being written nothing is removed: the same
+    /// files are deleted, and what stays can still be read.
+    ///
+    /// # Errors
+    /// Those of [`Self::purge`].
+    pub(crate) fn purge_whole(&self, upto: LogId) -> Result<usize, StorageError> {
+        let upto = self.writer.lock().purgeable(upto);
+        upto.map_or(Ok(()), |upto| self.hide(upto))?;
+        self.delete_purged()
+    }
+
     /// The part of [`Self::purge`] that readers see. Not synced, and no file is deleted.
     ///
     /// # Errors

@@ -17,7 +17,7 @@ use super::log_segment::LogSegment;
 use super::segment_scan::scan;
 use super::watermark;
 use crate::env::fs::{FsFile, OpenHow, read_exact_at, write_all_at};
-use crate::types::{LogPosition, SegmentId};
+use crate::types::{LogId, LogPosition, SegmentId};
 
 /// How many files of cut bytes are kept: the newest.
 const TORN_FILES_MAX: usize = 8;
@@ -29,6 +29,8 @@ pub(crate) struct WritableLog {
     /// Oldest first; the last is `active`.
     pub(crate) segments: Vec<SegmentInfo>,
     pub(crate) active: LogSegment,
+    /// The last entry before those that stand in `active`.
+    pub(crate) before_active: Option<LogId>,
     /// Everything up to here is synced: all there is.
     pub(crate) synced: LogPosition,
 }
@@ -42,7 +44,8 @@ pub(crate) fn create(context: &Context, bytes_max: u64) -> Result<WritableLog, S
     let active = LogSegment::create(context, SegmentId(1), state, &[], bytes_max)?;
     let synced = active.position();
     let segments = vec![SegmentInfo { id: active.id, salt: active.salt, end: active.end }];
-    Ok(WritableLog { contents: LogContents::default(), segments, active, synced })
+    let contents = LogContents::default();
+    Ok(WritableLog { contents, segments, active, before_active: None, synced })
 }
 
 /// Deletes the segments that an interrupted deletion left. What stays is tried again at the next
@@ -83,18 +86,18 @@ pub(crate) fn settle(
     if tail.has_unsynced() {
         rewrite_tail(context, contents, segments, last, tail, bytes_max)
     } else {
-        go_on(context, contents, segments, last, tail)
+        let before_active = scanned.before_tail;
+        let (active, synced) = go_on(context, last, tail)?;
+        Ok(WritableLog { contents, segments, active, before_active, synced })
     }
 }
 
 /// Writes on in the last segment.
 fn go_on(
     context: &Context,
-    contents: LogContents,
-    segments: Vec<SegmentInfo>,
     last: SegmentInfo,
     tail: &Tail,
-) -> Result<WritableLog, StorageError> {
+) -> Result<(LogSegment, LogPosition), StorageError> {
     let (end, chain) = tail.synced_end;
     let SegmentInfo { id, salt, .. } = last;
     let path = context.segment_path(id);
@@ -113,7 +116,7 @@ fn go_on(
         cut_unsynced: false,
     };
     let synced = active.position();
-    Ok(WritableLog { contents, segments, active, synced })
+    Ok((active, synced))
 }
 
 /// Writes the frames that survived again, to a fresh segment.
@@ -131,6 +134,7 @@ fn rewrite_tail(
     let position = LogPosition { segment: last.id, offset };
     let previous = Some(PreviousEnd { position, chain });
     let state = SegmentState { hard: contents.hard, previous };
+    let before_active = contents.hard.last;
     let mut frames = Vec::new();
     let Ok(()) = tail.survivors(last.salt, |placed| {
         let mut header = placed.frame.header;
@@ -149,7 +153,7 @@ fn rewrite_tail(
     segments.push(SegmentInfo { id, salt: active.salt, end: active.end });
     let synced = active.position();
     tracing::info!(segment = %id, frames = frames.len(), "the unsynced tail was written again");
-    Ok(WritableLog { contents, segments, active, synced })
+    Ok(WritableLog { contents, segments, active, before_active, synced })
 }
 
 /// Reads a fresh segment back and shows its frames to the contents: what was written is checked

@@ -17,7 +17,7 @@ use super::recovery::{Check, Decision, Needed, Part, Situation, decide, judge};
 use super::segment_scan::{End, Placed, Stop, Written, nonzero_end, scan};
 use super::watermark;
 use crate::env::fs::{FileKind, OpenHow, read_exact_at, read_up_to_at};
-use crate::types::{FileOffset, LogIndex, LogPosition, SegmentId};
+use crate::types::{FileOffset, LogId, LogIndex, LogPosition, SegmentId};
 
 /// What to do with an end of the log that may be damage or an unsynced write.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -95,6 +95,8 @@ pub(crate) struct ScannedLog {
     /// Segments of which nothing is needed, before a gap.
     pub(crate) stale: Vec<SegmentId>,
     pub(crate) tail: Tail,
+    /// The last entry when the last segment was begun.
+    pub(crate) before_tail: Option<LogId>,
 }
 
 /// The segments in a folder, by number. Foreign names are left out.
@@ -297,6 +299,7 @@ impl Scanner<'_> {
             segments: self.segments,
             stale: self.stale,
             tail: Tail { bytes, synced_end, end: end.offset, sealed },
+            before_tail: head.state.hard.last,
         };
         scanned.check_complete(context)?;
         Ok(scanned)

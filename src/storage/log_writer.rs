@@ -13,7 +13,7 @@ use super::log_open::WritableLog;
 use super::log_scan::SegmentInfo;
 use super::log_segment::{LogSegment, Room};
 use super::reserve::Reserve;
-use crate::types::{LogPosition, SegmentId};
+use crate::types::{LogId, LogPosition, SegmentId};
 
 /// What an append is for: when the disk is full only what relieves it may use the reserve.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,6 +43,8 @@ pub(crate) struct LogWriter {
     /// Oldest first; the last is `active`, whose `end` here is not kept up to date.
     pub(crate) segments: Vec<SegmentInfo>,
     pub(crate) active: LogSegment,
+    /// The last entry when `active` was begun.
+    before_active: Option<LogId>,
     reserve: Reserve,
     /// Whether the last write of new data found no room.
     refused: bool,
@@ -58,11 +60,12 @@ pub(crate) struct LogWriter {
 
 impl LogWriter {
     pub(crate) fn new(log: WritableLog, reserve: Reserve, bytes_max: u64) -> Self {
-        let WritableLog { contents, segments, active, .. } = log;
+        let WritableLog { contents, segments, active, before_active, .. } = log;
         Self {
             contents,
             segments,
             active,
+            before_active,
             reserve,
             refused: false,
             bytes_max,
@@ -227,8 +230,25 @@ impl LogWriter {
         }
         self.segments.push(SegmentInfo { id, salt: active.salt, end: active.end });
         self.active = active;
+        self.before_active = self.contents.hard.last;
         tracing::debug!(segment = %id, "the log goes on in a new segment");
         Ok(())
+    }
+
+    /// The last of the entries up to `upto` that stand before the active segment; `None` when all
+    /// of those are purged.
+    pub(crate) fn purgeable(&self, upto: LogId) -> Option<LogId> {
+        let LogContents { hard, entries, .. } = &self.contents;
+        let first = match entries.first_in(self.active.id) {
+            Some(first) if first <= upto.index => first,
+            _ => return Some(upto),
+        };
+        let before = first.previous()?;
+        if hard.purged.is_some_and(|purged| purged.index >= before) {
+            return None;
+        }
+        // After a truncation another entry may have its place: then its name is not known.
+        Some(self.before_active.filter(|last| last.index == before).unwrap_or(upto))
     }
 
     /// Segments that hold nothing that is needed, oldest first. They may be deleted once everything

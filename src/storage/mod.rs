@@ -55,10 +55,12 @@ pub mod snapshot_held;
 pub(crate) mod incoming_part;
 pub mod snapshot_incoming;
 pub(crate) mod snapshot_install;
+pub mod history;
 pub mod store;
 pub mod inspect;
 pub(crate) mod copy_target;
 pub mod backup;
+pub(crate) mod state_copy;
 
 #[cfg(test)]
 mod tests;

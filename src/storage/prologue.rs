@@ -1,4 +1,4 @@
-//! What a segment, a manifest and a table begin with.
+//! What a segment, a manifest, a table and a change file begin with.
 
 use std::path::Path;
 
@@ -9,9 +9,9 @@ use super::frame::Salt;
 /// Which file this is, and the salt of its checksums.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Prologue {
-    /// `SEGMENT_MAGIC`, `MANIFEST_MAGIC` or `TABLE_MAGIC`.
+    /// `SEGMENT_MAGIC`, `MANIFEST_MAGIC`, `TABLE_MAGIC` or `CHANGES_MAGIC`.
     pub(crate) magic: [u8; 8],
-    /// Number of the segment or table, as in the file's name; 0 in a manifest.
+    /// Number of the segment or table, as in the file's name; 0 in the others.
     pub(crate) number: u32,
     /// Random, new for each file.
     pub(crate) salt: u64,

@@ -14,6 +14,7 @@ use super::format::{
     FRAME_ALIGN, IDENTITY_BYTES, IDENTITY_NAME, LOCK_NAME, LOG_NAME, SEGMENT_BYTES_CEILING,
     UNFINISHED_NAME, parse_manifest_name, parse_segment_name,
 };
+use super::history::{self, Archive, CompressSummary};
 use super::identity::Identity;
 use super::index::Index;
 use super::log::{Log, LogLimits};
@@ -29,6 +30,7 @@ use super::snapshot_incoming::{IncomingSnapshot, Need, Snapshot};
 use super::sync_gate::SyncGate;
 use super::table_set::TableSet;
 use super::table_store::{MergeGoal, MergeStep, TableStore, TableStoreOptions};
+use crate::config::Compression;
 use crate::env::Env;
 use crate::env::fs::{FileKind, FsFile, LockKind, OpenHow, read_up_to_at};
 use crate::types::{LogIndex, NodeId, RandomId};
@@ -76,6 +78,7 @@ pub struct Store {
     context: Context,
     log: Log,
     tables: TableStore,
+    archive: Archive,
     /// Holds the lock for as long as the store is open.
     lock: Mutex<Option<Arc<dyn FsFile>>>,
 }
@@ -108,6 +111,7 @@ impl Store {
         let context = Context::new(env, gate, root, identity);
         let (scanned, manifest) = scan(&context, options.tail)?;
         let tables = TableStore::open(&context, manifest, options.tables)?;
+        let past = history::look(&context)?;
         let bytes_max = options.segment_bytes_max;
         remove_temporaries(&context)?;
         // A process that was killed between a rename and the sync of its directory leaves a name
@@ -121,6 +125,10 @@ impl Store {
         let open = || open_watermark(&context, writable.synced);
         let watermark = reserve.or_release(&context, open)?;
         reserve.or_release(&context, || tables.remove_leftovers())?;
+        // What an installed snapshot holds may be ahead of the log that is still to be purged.
+        let last = scanned.contents.hard.last.map(|last| last.index);
+        let last = last.max(tables.manifest_head().map(|head| head.last.index));
+        let archive = Archive::for_writing(&context, past, last)?;
         reserve.restore_if_room(&context)?;
         let writer = LogWriter::new(writable, reserve, bytes_max);
         let limits = LogLimits {
@@ -129,7 +137,7 @@ impl Store {
         };
         let log = Log::new(context.clone(), limits, writer, watermark);
         log.delete_purged()?;
-        Ok(Self { context, log, tables, lock: Mutex::new(Some(lock)) })
+        Ok(Self { context, log, tables, archive, lock: Mutex::new(Some(lock)) })
     }
 
     /// Who the directory is.
@@ -159,6 +167,38 @@ impl Store {
     #[must_use]
     pub const fn tables(&self) -> &TableStore {
         &self.tables
+    }
+
+    /// The past.
+    #[must_use]
+    pub const fn archive(&self) -> &Archive {
+        &self.archive
+    }
+
+    /// Does something to the past; where the disk is full, once more with the reserve given back.
+    /// A failure that stops the store stops the log too. So whatever writes to the archive goes
+    /// through here; reading need not.
+    ///
+    /// # Errors
+    /// Those of the work.
+    pub fn archiving<T>(
+        &self,
+        work: impl Fn(&Archive) -> Result<T, StorageError>,
+    ) -> Result<T, StorageError> {
+        self.relieved(|| work(&self.archive))
+    }
+
+    /// Does one step of compressing the past: see [`Archive::compress_step`]. The reserve is not
+    /// for this: it makes room only once it is done.
+    ///
+    /// # Errors
+    /// Those of [`Archive::compress_step`].
+    pub fn compress_archive(
+        &self,
+        compression: Compression,
+        pace: &mut dyn FnMut(u64) -> bool,
+    ) -> Result<Option<CompressSummary>, StorageError> {
+        self.log.tell_if_poisoned(self.archive.compress_step(compression, pace))
     }
 
     /// Makes rows the newest run of the tables, and publishes a manifest that says that everything
@@ -249,6 +289,7 @@ pub struct ReadOnlyStore {
     context: Context,
     scanned: ScannedLog,
     tables: TableStore,
+    archive: Archive,
     /// Holds a shared lock, where there is a lock file.
     _lock: Option<Arc<dyn FsFile>>,
 }
@@ -267,14 +308,26 @@ impl ReadOnlyStore {
         let context = Context::new(env, gate, root, identity);
         let (mut scanned, manifest) = scan(&context, TailPolicy::Refuse)?;
         let tables = TableStore::open(&context, manifest, tables)?;
+        let archive = Archive::for_reading(&context, history::look(&context)?);
         scanned.take_in_survivors(&context)?;
-        Ok(Self { context, scanned, tables, _lock: lock })
+        Ok(Self { context, scanned, tables, archive, _lock: lock })
     }
 
     /// Who the directory is.
     #[must_use]
     pub const fn identity(&self) -> &Identity {
         &self.context.identity
+    }
+
+    /// The machine that it is on.
+    pub(crate) const fn env(&self) -> &Env {
+        &self.context.env
+    }
+
+    /// The data directory.
+    #[must_use]
+    pub fn directory(&self) -> &Path {
+        &self.context.root
     }
 
     /// Vote and ends of the log.
@@ -301,6 +354,12 @@ impl ReadOnlyStore {
     #[must_use]
     pub const fn tables(&self) -> &TableStore {
         &self.tables
+    }
+
+    /// The past.
+    #[must_use]
+    pub const fn archive(&self) -> &Archive {
+        &self.archive
     }
 
     /// Numbers and lengths of the segments, oldest first.

@@ -257,9 +257,14 @@ impl TableStore {
     }
 
     /// The tables as they are now, and which state they are.
-    pub(super) fn set_and_head(&self) -> (Arc<TableSet>, Option<ManifestHead>) {
+    pub(crate) fn set_and_head(&self) -> (Arc<TableSet>, Option<ManifestHead>) {
         let shown = self.shown.read();
         (Arc::clone(&shown.set), shown.head.clone())
+    }
+
+    /// How tables are written.
+    pub(crate) const fn options(&self) -> TableStoreOptions {
+        self.options
     }
 
     /// Keeps others from changing the tables.

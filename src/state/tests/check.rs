@@ -59,7 +59,7 @@ proptest! {
             log.push(Logged { index, clock, command, payload_bytes: 0 });
         }
         for run in log.chunks(len) {
-            in_runs.apply_run(Run::new(run.to_vec()).unwrap(), |_, _| ()).unwrap();
+            in_runs.apply_run(Run::new(run.to_vec()).unwrap(), |_| ()).unwrap();
         }
         prop_assert_eq!(in_runs.state_check(), one_by_one.state_check());
         for at in 1..=log.len() as u64 {

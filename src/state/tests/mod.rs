@@ -1,6 +1,7 @@
 //! The state against a naive model, and what it promises beyond that.
 
 mod check;
+mod effects;
 mod model;
 mod reserved;
 mod sessions;
@@ -37,16 +38,16 @@ proptest! {
         };
         let log: Vec<Logged> = (1..).zip(&steps).map(logged).collect();
         for run in log.chunks(7) {
-            let singly: Vec<Applied> = run
-                .iter()
-                .cloned()
-                .map(|it| one_by_one.apply(it.index, it.clock, it.command).unwrap())
-                .collect();
+            let mut singly = Vec::new();
+            for Logged { index, clock, command, .. } in run.iter().cloned() {
+                let (applied, effects) = one_by_one.apply_telling(index, clock, command).unwrap();
+                singly.push((index, one_by_one.as_view().timestamp(), applied, effects));
+            }
             let mut told = Vec::new();
             let run = Run::new(run.to_vec()).unwrap();
-            in_runs.apply_run(run, |applied, index| told.push((index, *applied))).unwrap();
-            told.sort_by_key(|&(index, _)| index);
-            let told: Vec<Applied> = told.into_iter().map(|(_, applied)| applied).collect();
+            let tell = |it: Told<'_>| told.push((it.index, it.timestamp, *it.applied, it.effects));
+            in_runs.apply_run(run, tell).unwrap();
+            told.sort_by_key(|&(index, ..)| index);
             prop_assert_eq!(told, singly);
         }
         in_runs.validate().unwrap();

@@ -7,9 +7,11 @@
 mod report;
 mod names;
 mod tables;
+mod archive;
 
 use std::path::{Path, PathBuf};
 
+use self::archive::check_archive;
 use self::names::Names;
 pub use self::report::{Damage, Leftover, VerifyReport};
 use self::tables::check_tables;
@@ -36,10 +38,10 @@ use crate::types::RandomId;
 use crate::types::{LogIndex, LogPosition, NodeId, SegmentId};
 
 /// Reads every file of a store and compares every checksum. A file that cannot be read counts as
-/// damaged. Of a manifest and of a table only the first damage is named.
+/// damaged. Of a manifest, a table and a change file only the first damage is named.
 ///
-/// Memory: one segment, or the index and filter of one table. Cost: reading the log once, tables
-/// twice.
+/// Memory: one segment, or the index and filter of one table, or a block of changes. Cost: reading
+/// the log and change files once, tables twice, also those that the past shares with the state.
 ///
 /// # Errors
 /// `Locked` beside a writer; `NoStore`, `UnusableDirectory`; `UnsupportedFormat` when a newer
@@ -81,6 +83,7 @@ pub(crate) fn verify_files(
     let context = Context::new(env.clone(), gate, directory, identity);
     let purged = check_log(&context, &names, &mut report, on_read);
     check_tables(&context, &names, purged, &mut report, on_read);
+    check_archive(&context, &mut report, on_read);
     Ok(report)
 }
 

@@ -7,13 +7,13 @@ use crate::env::Env;
 use crate::env::fs::{DirEntry, FileKind};
 use crate::storage::error::StorageError;
 use crate::storage::format::{
-    IDENTITY_NAME, INCOMING_NAME, LOCK_NAME, LOG_NAME, RESERVE_NAME, TABLES_NAME, TEMPORARY_SUFFIX,
-    TORN_SUFFIX, WATERMARK_NAME, is_incoming_name, parse_manifest_name, parse_segment_name,
-    parse_table_name,
+    ARCHIVE_NAME, IDENTITY_NAME, INCOMING_NAME, LOCK_NAME, LOG_NAME, RESERVE_NAME, TABLES_NAME,
+    TEMPORARY_SUFFIX, TORN_SUFFIX, WATERMARK_NAME, is_incoming_name, parse_manifest_name,
+    parse_segment_name, parse_table_name,
 };
 use crate::types::{SegmentId, TableId};
 
-/// The folders of a store.
+/// The folders of a store that are looked into here.
 const FOLDERS: [&str; 3] = [LOG_NAME, TABLES_NAME, INCOMING_NAME];
 
 /// The files of a store, by kind, each ascending.
@@ -56,7 +56,7 @@ impl Names {
     fn take_in_root(&mut self, root: &Path, entry: &DirEntry, report: &mut VerifyReport) {
         let path = root.join(&entry.name);
         let manifest = parse_manifest_name(&entry.name);
-        let is_folder = FOLDERS.contains(&entry.name.as_str());
+        let is_folder = [ARCHIVE_NAME].iter().chain(&FOLDERS).any(|name| *name == entry.name);
         let is_file = [IDENTITY_NAME, LOCK_NAME, RESERVE_NAME].contains(&entry.name.as_str());
         let expected = if is_folder { FileKind::Directory } else { FileKind::File };
         if manifest.is_none() && !is_folder && !is_file {

@@ -63,13 +63,13 @@ pub(super) fn check_tables(
     check_leftovers(context, names, &live, report);
 }
 
-fn count_manifest(manifest: &Manifest, bytes: u64, report: &mut VerifyReport) {
+pub(super) fn count_manifest(manifest: &Manifest, bytes: u64, report: &mut VerifyReport) {
     let frames = manifest.tables().count() as u64 + 2;
     report.read(bytes, 1 + 2 * frames);
     report.frames += frames;
 }
 
-fn check_table(
+pub(super) fn check_table(
     context: &Context,
     entry: &TableEntry,
     report: &mut VerifyReport,

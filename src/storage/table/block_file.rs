@@ -3,8 +3,10 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use super::block::Block;
-use super::compression::{self, NotDecompressed};
+use super::compression::{self, NotDecompressed, RAW};
 use crate::env::fs::{FsFile, read_exact_at};
 use crate::storage::error::StorageError;
 use crate::storage::format::{
@@ -12,38 +14,43 @@ use crate::storage::format::{
 };
 use crate::storage::frame::Salt;
 
-/// The checksum of a part of a table that begins at `offset`.
-pub(super) fn part_crc(salt: Salt, offset: u64, bytes: &[u8]) -> u32 {
+/// The checksum of a part of a file that begins at `offset`.
+pub(in crate::storage) fn part_crc(salt: Salt, offset: u64, bytes: &[u8]) -> u32 {
     crc32c::crc32c_append(crc32c::crc32c_append(salt.chain().0, &offset.to_le_bytes()), bytes)
 }
 
-/// The header of a block whose content is stored as `stored`.
-pub(super) fn block_header(
+/// The header of a block whose content is stored as `stored`, one part behind the other.
+pub(in crate::storage) fn block_header(
     salt: Salt,
     offset: u64,
     method: u8,
     content_bytes: usize,
-    stored: &[u8],
+    stored: &[&[u8]],
 ) -> [u8; TABLE_BLOCK_HEADER_BYTES] {
     assert!(content_bytes <= TABLE_BLOCK_BYTES_MAX, "the writer checks the limits of a row");
     let content_bytes = u32::try_from(content_bytes).unwrap_or(u32::MAX);
     let covered: [u8; TABLE_BLOCK_HEADER_BYTES - 4] =
         Fields::new().u32(content_bytes).raw(&[method, 0, 0, 0]).finish();
-    let crc = crc32c::crc32c_append(part_crc(salt, offset, &covered), stored);
+    let crc = part_crc(salt, offset, &covered);
+    let crc = stored.iter().fold(crc, |crc, part| crc32c::crc32c_append(crc, part));
     Fields::new().u32(crc).raw(&covered).finish()
 }
 
 /// An open file and what is needed to check its parts.
 #[derive(Debug)]
-pub(super) struct BlockFile {
-    pub(super) file: Arc<dyn FsFile>,
-    pub(super) path: PathBuf,
-    pub(super) salt: Salt,
+pub(in crate::storage) struct BlockFile {
+    pub(in crate::storage) file: Arc<dyn FsFile>,
+    pub(in crate::storage) path: PathBuf,
+    pub(in crate::storage) salt: Salt,
 }
 
 impl BlockFile {
     /// Reads `len` bytes at `offset`. The caller has held both against the file's length.
-    pub(super) fn read(&self, offset: u64, len: usize) -> Result<Vec<u8>, StorageError> {
+    pub(in crate::storage) fn read(
+        &self,
+        offset: u64,
+        len: usize,
+    ) -> Result<Vec<u8>, StorageError> {
         let mut bytes = vec![0; len];
         read_exact_at(&*self.file, &mut bytes, offset)
             .map_err(StorageError::wrap("read", &self.path))?;
@@ -51,7 +58,7 @@ impl BlockFile {
     }
 
     /// Reads `len` bytes at `offset` that have this checksum.
-    pub(super) fn read_part(
+    pub(in crate::storage) fn read_part(
         &self,
         offset: u64,
         len: usize,
@@ -60,7 +67,7 @@ impl BlockFile {
     ) -> Result<Vec<u8>, StorageError> {
         let bytes = self.read(offset, len)?;
         if part_crc(self.salt, offset, &bytes) != crc {
-            let found = format!("the checksum of the table's {what} differs from its content");
+            let found = format!("the checksum of the {what} differs from its content");
             return Err(self.corrupt(offset, found));
         }
         Ok(bytes)
@@ -68,6 +75,34 @@ impl BlockFile {
 
     /// The block that is stored as `stored`, at `offset` of the file.
     pub(super) fn decode(&self, stored: &[u8], offset: u64) -> Result<Block, StorageError> {
+        let (method, content_bytes, body) = self.check(stored, offset)?;
+        let content = self.decompress(method, content_bytes, body, offset)?;
+        Block::parse(content.into()).map_err(|found| self.corrupt(offset, found))
+    }
+
+    /// The content of the block that is stored as `stored`, at `offset` of the file. One that is
+    /// not compressed is not copied.
+    ///
+    /// # Errors
+    /// `Corrupt`; `MissingFeature` when this build leaves the compression out.
+    pub(in crate::storage) fn content(
+        &self,
+        stored: Vec<u8>,
+        offset: u64,
+    ) -> Result<Bytes, StorageError> {
+        let (method, content_bytes, body) = self.check(&stored, offset)?;
+        if method == RAW && body.len() == content_bytes {
+            return Ok(Bytes::from(stored).slice(TABLE_BLOCK_HEADER_BYTES..));
+        }
+        self.decompress(method, content_bytes, body, offset).map(Bytes::from)
+    }
+
+    /// Method, length of the content and stored bytes of a block whose checksum is right.
+    fn check<'a>(
+        &self,
+        stored: &'a [u8],
+        offset: u64,
+    ) -> Result<(u8, usize, &'a [u8]), StorageError> {
         let corrupt = |found: &str| Err(self.corrupt(offset, found));
         let Some(crc) = take_u32(stored, 0) else {
             return corrupt("a block is shorter than its header");
@@ -85,20 +120,33 @@ impl BlockFile {
         if zero != [0; 3] || content_bytes > TABLE_BLOCK_BYTES_MAX {
             return corrupt("the header of a block has values that no release writes");
         }
-        let content = match compression::decompress(method, body, content_bytes) {
-            Ok(content) => content,
+        Ok((method, content_bytes, body))
+    }
+
+    fn decompress(
+        &self,
+        method: u8,
+        content_bytes: usize,
+        body: &[u8],
+        offset: u64,
+    ) -> Result<Vec<u8>, StorageError> {
+        match compression::decompress(method, body, content_bytes) {
+            Ok(content) => Ok(content),
             Err(NotDecompressed::Malformed) => {
-                return corrupt("the content of a block is not stored as its header says");
+                Err(self.corrupt(offset, "the content of a block is not stored as its header says"))
             }
             #[cfg(not(feature = "zstd"))]
             Err(NotDecompressed::MissingFeature(feature)) => {
-                return Err(StorageError::MissingFeature { file: self.path.clone(), feature });
+                Err(StorageError::MissingFeature { file: self.path.clone(), feature })
             }
-        };
-        Block::parse(content.into()).or_else(corrupt)
+        }
     }
 
-    pub(super) fn corrupt(&self, offset: u64, found: impl Into<String>) -> StorageError {
+    pub(in crate::storage) fn corrupt(
+        &self,
+        offset: u64,
+        found: impl Into<String>,
+    ) -> StorageError {
         StorageError::corrupt(&self.path, offset, found)
     }
 }

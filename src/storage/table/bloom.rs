@@ -1,4 +1,4 @@
-//! Says of most keys that are not in a table that they are not, for ten bits a key and one look
+//! Says of most keys that are not in a table, or in a block of changes, that they are not, for ten bits a key and one look
 //! into memory.
 
 use super::key_hash::KeyHash;
@@ -26,15 +26,15 @@ const ODD: [u32; LANES] = [
 #[repr(align(32))]
 struct Group([u32; LANES]);
 
-/// The filter of one table.
-pub(super) struct Filter {
+/// The filter of one table, or of one block of changes.
+pub(in crate::storage) struct Filter {
     /// At least one.
     groups: Box<[Group]>,
 }
 
 impl Filter {
     /// The filter of these keys.
-    pub(super) fn of(hashes: &[u64]) -> Self {
+    pub(in crate::storage) fn of(hashes: &[u64]) -> Self {
         let bits = (hashes.len() as u64).saturating_mul(BITS_PER_KEY);
         let groups = bits.div_ceil(8 * GROUP_BYTES as u64).max(1);
         let groups = usize::try_from(groups).unwrap_or(usize::MAX);
@@ -50,7 +50,7 @@ impl Filter {
     }
 
     /// Reads what [`Self::write`] wrote; `None` when it is not of whole groups, or of none.
-    pub(super) fn parse(bytes: &[u8]) -> Option<Self> {
+    pub(in crate::storage) fn parse(bytes: &[u8]) -> Option<Self> {
         let (whole, rest) = bytes.as_chunks::<GROUP_BYTES>();
         (!whole.is_empty() && rest.is_empty()).then_some(())?;
         let group = |bytes: &[u8; GROUP_BYTES]| {
@@ -64,7 +64,7 @@ impl Filter {
         Some(Self { groups: whole.iter().map(group).collect() })
     }
 
-    pub(super) fn write(&self, out: &mut Vec<u8>) {
+    pub(in crate::storage) fn write(&self, out: &mut Vec<u8>) {
         out.reserve(self.bytes());
         for lane in self.groups.iter().flat_map(|group| group.0) {
             out.extend_from_slice(&lane.to_le_bytes());
@@ -78,7 +78,7 @@ impl Filter {
 
     /// Whether a key with this hash may be in the table.
     #[inline]
-    pub(super) fn may_contain(&self, KeyHash(hash): KeyHash) -> bool {
+    pub(in crate::storage) fn may_contain(&self, KeyHash(hash): KeyHash) -> bool {
         let Some(group) = self.groups.get(group_of(hash, self.groups.len())) else {
             return true;
         };

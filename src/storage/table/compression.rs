@@ -17,17 +17,33 @@ const LZ4: u8 = 1;
 const ZSTD: u8 = 2;
 
 /// The feature without which a build has no Zstandard.
-pub(super) const FEATURE: &str = "zstd";
-/// The fastest level: what a table saves beyond it is little and costs every merge.
+pub(in crate::storage) const FEATURE: &str = "zstd";
+/// How much work is put into each block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::storage) enum Effort {
+    /// The fastest level: what a table saves beyond it is little and costs every merge.
+    Least,
+    /// The library's ordinary level, for what is compressed once and kept.
+    Ordinary,
+}
+
 #[cfg(feature = "zstd")]
-const ZSTD_LEVEL: i32 = 1;
+impl Effort {
+    const fn zstd_level(self) -> i32 {
+        match self {
+            Self::Least => 1,
+            Self::Ordinary => 3,
+        }
+    }
+}
+
 /// No LZ4 block is shorter than its content by more than this.
 const LZ4_RATIO_MAX: usize = 256;
 /// Memory that is kept for the next block.
 const KEPT_BYTES_MAX: usize = 1 << 20;
 
-/// Compresses the blocks of one table.
-pub(super) struct Compressor {
+/// Compresses the blocks of one file.
+pub(in crate::storage) struct Compressor {
     with: With,
     scratch: Vec<u8>,
 }
@@ -46,14 +62,23 @@ impl Compressor {
     /// What the library says when it cannot start.
     #[cfg_attr(
         not(feature = "zstd"),
-        expect(clippy::unnecessary_wraps, reason = "only the library in C can fail to start")
+        expect(
+            clippy::unnecessary_wraps,
+            unused_variables,
+            reason = "only the library in C can fail to start, and has levels"
+        )
     )]
-    pub(super) fn new(compression: Compression) -> io::Result<Option<Self>> {
+    pub(in crate::storage) fn new(
+        compression: Compression,
+        effort: Effort,
+    ) -> io::Result<Option<Self>> {
         let with = match compression {
             Compression::Off => With::Nothing,
             Compression::Lz4 => With::Lz4,
             #[cfg(feature = "zstd")]
-            Compression::Zstd => With::Zstd(Box::new(zstd::bulk::Compressor::new(ZSTD_LEVEL)?)),
+            Compression::Zstd => {
+                With::Zstd(Box::new(zstd::bulk::Compressor::new(effort.zstd_level())?))
+            }
             #[cfg(not(feature = "zstd"))]
             Compression::Zstd => return Ok(None),
         };
@@ -62,7 +87,7 @@ impl Compressor {
 
     /// How a content is to be stored, and as which bytes: as it is, unless it becomes shorter by an
     /// eighth. What saves less is not worth the work of every read.
-    pub(super) fn compress<'a>(&'a mut self, content: &'a [u8]) -> (u8, &'a [u8]) {
+    pub(in crate::storage) fn compress<'a>(&'a mut self, content: &'a [u8]) -> (u8, &'a [u8]) {
         let worth_it = content.len() - content.len() / 8;
         self.scratch.clear();
         self.scratch.shrink_to(KEPT_BYTES_MAX);
@@ -160,7 +185,9 @@ mod tests {
 
     fn all() -> Vec<Compression> {
         let all = [Compression::Off, Compression::Lz4, Compression::Zstd];
-        all.into_iter().filter(|&with| Compressor::new(with).unwrap().is_some()).collect()
+        all.into_iter()
+            .filter(|&with| Compressor::new(with, Effort::Least).unwrap().is_some())
+            .collect()
     }
 
     #[test]
@@ -175,7 +202,7 @@ mod tests {
         let mut noise = vec![0; 4096];
         blake3::Hasher::new().finalize_xof().fill(&mut noise);
         for with in all() {
-            let mut compressor = Compressor::new(with).unwrap().unwrap();
+            let mut compressor = Compressor::new(with, Effort::Least).unwrap().unwrap();
             assert_eq!(compressor.compress(&noise), (RAW, noise.as_slice()));
             let (method, stored) = compressor.compress(&[7; 4096]);
             assert_eq!(method == RAW, with == Compression::Off);
@@ -189,7 +216,7 @@ mod tests {
             words in proptest::collection::vec(0..20_u8, 0..5000),
         ) {
             for with in all() {
-                let mut compressor = Compressor::new(with).unwrap().unwrap();
+                let mut compressor = Compressor::new(with, Effort::Least).unwrap().unwrap();
                 let (method, stored) = compressor.compress(&words);
                 prop_assert_eq!(decompress(method, stored, words.len()), Ok(words.clone()));
                 if method != RAW {

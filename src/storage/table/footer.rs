@@ -23,7 +23,8 @@ pub(super) struct Footer {
     pub(super) compression: Compression,
 }
 
-const fn code(compression: Compression) -> u32 {
+/// A compression as files have it.
+pub(in crate::storage) const fn code(compression: Compression) -> u32 {
     match compression {
         Compression::Off => 0,
         Compression::Lz4 => 1,
@@ -31,7 +32,8 @@ const fn code(compression: Compression) -> u32 {
     }
 }
 
-const fn from_code(code: u32) -> Option<Compression> {
+/// What [`code`] made; `None` for a number that no release writes.
+pub(in crate::storage) const fn from_code(code: u32) -> Option<Compression> {
     match code {
         0 => Some(Compression::Off),
         1 => Some(Compression::Lz4),

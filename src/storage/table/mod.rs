@@ -28,7 +28,11 @@ pub mod scratch;
 mod tests;
 
 pub use self::block_cache::BlockCache;
+pub(in crate::storage) use self::block_file::{BlockFile, block_header, part_crc};
+pub(in crate::storage) use self::bloom::Filter;
+pub(in crate::storage) use self::compression::{Compressor, Effort, FEATURE};
 pub use self::cursor::{Fill, TableCursor};
+pub(in crate::storage) use self::footer::{code, from_code};
 pub use self::key_hash::KeyHash;
 pub use self::reader::Table;
 pub use self::row::{Cached, RowRef};

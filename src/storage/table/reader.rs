@@ -266,14 +266,14 @@ fn find(block: &Block, key: &[u8], hash: KeyHash) -> Option<Record> {
 
 fn read_index(file: &BlockFile, footer: &Footer) -> Result<SparseIndex, StorageError> {
     let place = footer.index_at..footer.index_at + footer.index_bytes;
-    let bytes = file.read_part(place.start, length(&place), footer.index_crc, "index")?;
+    let bytes = file.read_part(place.start, length(&place), footer.index_crc, "table's index")?;
     SparseIndex::parse(bytes, footer.index_at).map_err(|found| file.corrupt(place.start, found))
 }
 
 fn read_filter(file: &BlockFile, footer: &Footer) -> Result<Filter, StorageError> {
     let start = footer.index_at + footer.index_bytes;
     let place = start..start + footer.filter_bytes;
-    let bytes = file.read_part(start, length(&place), footer.filter_crc, "filter")?;
+    let bytes = file.read_part(start, length(&place), footer.filter_crc, "table's filter")?;
     Filter::parse(&bytes).ok_or_else(|| file.corrupt(start, "the table's filter is not whole"))
 }
 

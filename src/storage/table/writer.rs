@@ -8,7 +8,7 @@ use bytes::Bytes;
 use super::block_builder::BlockBuilder;
 use super::block_file::{block_header, part_crc};
 use super::bloom::Filter;
-use super::compression::{self, Compressor};
+use super::compression::{self, Compressor, Effort};
 use super::footer::Footer;
 use super::key_hash::KeyHash;
 use super::sparse_index::IndexBuilder;
@@ -65,7 +65,7 @@ impl<'a> TableWriter<'a> {
             salt: context.salt()?,
             tag: context.identity.tag(),
         };
-        let compressor = Compressor::new(options.compression)
+        let compressor = Compressor::new(options.compression, Effort::Least)
             .map_err(StorageError::wrap("compress", path))?
             .ok_or_else(|| StorageError::MissingFeature {
                 file: path.to_owned(),
@@ -145,7 +145,7 @@ impl<'a> TableWriter<'a> {
         let content = self.builder.finish();
         let offset = self.out.end();
         let (method, stored) = self.compressor.compress(content);
-        let header = block_header(self.salt, offset, method, content.len(), stored);
+        let header = block_header(self.salt, offset, method, content.len(), &[stored]);
         self.out.push(&[&header, stored])?;
         self.builder.clear();
         self.last_of_block.clone_from(&self.last_key);

@@ -3,7 +3,7 @@
 use std::ffi::OsStr;
 use std::io::{self, Read, Write};
 
-use hightower_kv::{ApplyOutcome, KvEngine, Outcome, Value};
+use hightower_kv::{ApplyOutcome, At, KvEngine, Outcome, Value};
 use serde_json::json;
 
 use crate::args::Args;
@@ -53,10 +53,9 @@ fn read_value(args: &Args) -> Result<Vec<u8>> {
     Ok(value)
 }
 
-pub(crate) fn get(args: &Args, key: &OsStr, form: Form) -> Result<()> {
+pub(crate) fn get(args: &Args, key: &OsStr, form: Form, at: Option<At>) -> Result<()> {
     let key = args.plain_key(key)?;
-    let engine = args.look()?;
-    let found = engine.view().get_versioned(&key)?.ok_or(Failure::NotFound)?;
+    let found = args.state(at)?.get_versioned(&key)?.ok_or(Failure::NotFound)?;
     let mut out = output();
     let value: &[u8] = &found.value;
     match as_plain_text(value) {
@@ -105,10 +104,11 @@ pub(crate) fn scan(
     prefix: Option<&OsStr>,
     limit: Option<usize>,
     order: Order,
+    at: Option<At>,
 ) -> Result<()> {
     let prefix = prefix.map(|prefix| args.plain_key(prefix)).transpose()?.unwrap_or_default();
-    let engine = args.look()?;
-    let rows = engine.view().prefix(&prefix);
+    let view = args.state(at)?;
+    let rows = view.prefix(&prefix);
     let limit = limit.unwrap_or(usize::MAX);
     let mut out = output();
     match order {

@@ -3,6 +3,7 @@
 mod keys;
 mod import;
 mod export;
+mod history;
 mod sizes;
 mod log;
 mod check;
@@ -31,12 +32,14 @@ use crate::failure::Result;
 pub(crate) fn run(args: &Args) -> Result<()> {
     match &args.command {
         Command::Set { key, value } => keys::set(args, key, value),
-        Command::Get { key, raw } => keys::get(args, key, (*raw).into()),
+        Command::Get { key, raw, at } => keys::get(args, key, (*raw).into(), *at),
         Command::Rm { key } => keys::rm(args, key),
-        Command::Scan { prefix, limit, reverse } => {
+        Command::Scan { prefix, limit, reverse, at } => {
             let order = if *reverse { keys::Order::Reverse } else { keys::Order::Forward };
-            keys::scan(args, prefix.as_deref(), *limit, order)
+            keys::scan(args, prefix.as_deref(), *limit, order, *at)
         }
+        Command::History { key } => history::history(args, key),
+        Command::Archive { command } => history::archive(args, command),
         Command::Import { file } => import::import(args, file),
         Command::Export { prefix } => export::export(args, prefix.as_deref()),
         Command::Compact => sizes::compact(args),
