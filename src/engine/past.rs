@@ -152,6 +152,10 @@ impl Past<'_> {
         if let Some((index, _)) = self.live.last_at(time) {
             return self.state_of(index);
         }
+        // All that the log tells came later: then it was what the tables hold, or before that.
+        if let Some(head) = self.tables.manifest_head().filter(|head| head.timestamp <= time) {
+            return self.state_of(head.last.index);
+        }
         let live = self.live.range();
         match self.archive.index_at(time)? {
             Some(index) => match self.gap_behind(index, &live) {
@@ -361,7 +365,7 @@ impl Past<'_> {
         if let (Some(oldest), Some(newest)) = (eras.first(), eras.last()) {
             if let Some(base) = oldest.base_last() {
                 complete_from = base.into();
-                versions.extend(row_in(&*self.archive.base_for(base)?.set, key)?);
+                versions.extend(row_in(&self.archive.base_for(base)?.set, key)?);
             }
             if let Some(last) = newest.last.filter(|&last| last >= first) {
                 for (index, timestamp, change) in self.archive.changes_of(key, first..=last)? {
@@ -387,7 +391,8 @@ impl Past<'_> {
             })?;
         }
         if eras.is_empty() && live.start > LogIndex(0) {
-            complete_from = live.start.into();
+            // As before the first entry that the log tells.
+            complete_from = live.start.previous().unwrap_or_default().into();
             let (set, head) = self.tables.set_and_head();
             let in_tables = head.map(|head| head.last.index);
             match first_index {

@@ -9,7 +9,6 @@
 pub mod clock;
 #[expect(clippy::disallowed_methods, reason = "this is the door")]
 pub mod rng;
-#[cfg(feature = "auth")]
 pub(crate) mod priority;
 pub mod fs;
 #[expect(clippy::disallowed_methods, reason = "this is the door")]
