@@ -11,6 +11,7 @@ use thiserror::Error;
 
 use crate::command::codec::DecodeError;
 use crate::command::limits::{CommandError, LimitsError};
+use crate::command::scope::ScopeNameError;
 use crate::config::ConfigError;
 use crate::storage::error::StorageError;
 use crate::types::{LogIndex, NodeId, Timestamp, Version};
@@ -307,6 +308,12 @@ impl From<ConfigError> for Error {
 
 impl From<LimitsError> for Error {
     fn from(error: LimitsError) -> Self {
+        Self::Validation(error.to_string())
+    }
+}
+
+impl From<ScopeNameError> for Error {
+    fn from(error: ScopeNameError) -> Self {
         Self::Validation(error.to_string())
     }
 }

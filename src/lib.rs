@@ -27,6 +27,8 @@
 //!   what was acknowledged is on the devices of a majority of them. It opens the same directory.
 //! * [`Command`] is what can be written: set, delete, delete a prefix, and batches of them with
 //!   guards, applied whole or not at all. [`ApplyOutcome`] says what happened.
+//! * [`Scope`] is which keys are meant: plain ones, those that live as long as the process, or those of
+//!   a name. Keys may have a time, or a [`Lease`] that they share.
 //! * [`StateView`] is one consistent state that never changes and costs no copy. [`state::Cursor`]
 //!   lends its rows one by one.
 //! * [`StoreConfig`] is what can be set. [`Error`] says what to do.
@@ -76,17 +78,17 @@ pub use auth::{
     AesGcmEncryptor, ApiKeyRecord, ApiToken, Argon2SecretHasher, AuthService, BcryptSecretHasher,
     EnvelopeEncryptor, SecretHasher, UserRecord,
 };
-pub use command::{Command, Condition, Guard};
+pub use command::{Command, Condition, Guard, LeaseId, Scope, ScopeName, Until};
 pub use config::{Compression, StoreConfig};
 pub use engine::backup::{BackupOptions, BackupReport, restore};
 pub use engine::{
-    At, KeyHistory, KeyVersion, KvEngine, ReadContext, ReadOnlyEngine, Session, SingleNodeEngine,
-    SnapshotEngine, Submission,
+    At, KeyHistory, KeyVersion, KvEngine, Lease, ReadContext, ReadOnlyEngine, Scoped, Scopes,
+    Session, SingleNodeEngine, SnapshotEngine, Submission,
 };
 pub use error::{Error, Result};
 pub use kv_store::KvStore;
 pub use retention::{Retention, RetentionHandle, RetentionRegistry};
-pub use state::{ApplyOutcome, Durability, Outcome, StateView, Value, Versioned};
+pub use state::{ApplyOutcome, Durability, Outcome, ScopedView, StateView, Value, Versioned};
 pub use types::{Timestamp, Version};
 
 // Flat names from the design document.

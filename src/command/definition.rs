@@ -9,6 +9,7 @@ use std::fmt;
 use bytes::Bytes;
 
 use super::escape::Escaped;
+use super::lease::{LeaseId, Until};
 use crate::types::{LogIndex, RandomId, Version};
 
 /// One change of the state, as it stands in the log.
@@ -81,6 +82,48 @@ pub enum Command {
         index: LogIndex,
         /// What most of the voters found; `None` when no majority found the same.
         digest: Option<StateCheck>,
+    },
+    /// As [`Self::Set`], and the key is removed when its time is over. The key is a plain one, or
+    /// one of a [scope](super::Scope). The time begins anew each time this is applied, also when
+    /// the key has the value already; a [`Self::Set`] ends it, and the key stays.
+    SetExpiring {
+        /// The key; not empty.
+        key: Bytes,
+        /// Its new value; may be empty.
+        value: Bytes,
+        /// How long it is to be there. With a lease that is not there nothing is changed.
+        until: Until,
+    },
+    /// Gives a key a time that has a value, and leaves the value as it is.
+    Attach {
+        /// The key, as in [`Self::SetExpiring`]; without a value nothing is changed.
+        key: Bytes,
+        /// How long it is to be there.
+        until: Until,
+    },
+    /// Grants a lease. One that is there stays as it is.
+    GrantLease {
+        /// Its name.
+        lease: LeaseId,
+        /// Microseconds of log time until it ends, unless it is kept alive.
+        ttl: u64,
+    },
+    /// Lets the time of a lease begin anew.
+    KeepAlive {
+        /// The lease.
+        lease: LeaseId,
+    },
+    /// Ends a lease, and removes the keys that are there as long as it is.
+    RevokeLease {
+        /// The lease.
+        lease: LeaseId,
+    },
+    /// Removes what is due at the stamp of the entry, earliest first.
+    ///
+    /// The engines propose it; a caller may not.
+    Expire {
+        /// How many keys at most; all keys of a lease go together.
+        limit: u64,
     },
 }
 
@@ -192,6 +235,38 @@ impl Command {
         Self::CloseSession { session }
     }
 
+    /// Gives `key` the value `value` for a time.
+    #[must_use]
+    pub fn set_expiring(key: impl Into<Bytes>, value: impl Into<Bytes>, until: Until) -> Self {
+        Self::SetExpiring { key: key.into(), value: value.into(), until }
+    }
+
+    /// In how many microseconds it makes something due that was not there before; `None` when it
+    /// does not.
+    #[must_use]
+    pub const fn ttl(&self) -> Option<u64> {
+        match self {
+            Self::SetExpiring { until: Until::After(ttl), .. }
+            | Self::Attach { until: Until::After(ttl), .. }
+            | Self::GrantLease { ttl, .. } => Some(*ttl),
+            _ => None,
+        }
+    }
+
+    /// Whether it is about times and leases. Such a command stands alone.
+    #[must_use]
+    pub const fn is_about_time(&self) -> bool {
+        matches!(
+            self,
+            Self::SetExpiring { .. }
+                | Self::Attach { .. }
+                | Self::GrantLease { .. }
+                | Self::KeepAlive { .. }
+                | Self::RevokeLease { .. }
+                | Self::Expire { .. }
+        )
+    }
+
     /// Whether it is a change: a set, a delete, or a batch of them.
     #[must_use]
     pub const fn is_change(&self) -> bool {
@@ -243,7 +318,32 @@ impl fmt::Debug for Command {
             Self::Check { index, digest } => {
                 f.debug_struct("Check").field("index", &index.0).field("digest", digest).finish()
             }
+            timed => fmt_timed(timed, f),
         }
+    }
+}
+
+/// Shows a command of times and leases.
+fn fmt_timed(command: &Command, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    match command {
+        Command::SetExpiring { key, value, until } => f
+            .debug_struct("SetExpiring")
+            .field("key", &Escaped(key))
+            .field("value", &Escaped(value))
+            .field("until", until)
+            .finish(),
+        Command::Attach { key, until } => {
+            f.debug_struct("Attach").field("key", &Escaped(key)).field("until", until).finish()
+        }
+        Command::GrantLease { lease, ttl } => {
+            f.debug_struct("GrantLease").field("lease", lease).field("ttl", ttl).finish()
+        }
+        Command::KeepAlive { lease } => f.debug_struct("KeepAlive").field("lease", lease).finish(),
+        Command::RevokeLease { lease } => {
+            f.debug_struct("RevokeLease").field("lease", lease).finish()
+        }
+        Command::Expire { limit } => f.debug_struct("Expire").field("limit", limit).finish(),
+        _ => f.write_str("Command"),
     }
 }
 

@@ -10,11 +10,24 @@ use super::definition::{Command, ReservedBatch};
 /// What every reserved key begins with. No key beyond them is a plain one.
 pub const RESERVED_PREFIX: &[u8] = &[0xff; 8];
 
+/// What the reserved keys begin with that are keys of scopes.
+pub const SCOPES_PREFIX: &[u8] = b"\xff\xff\xff\xff\xff\xff\xff\xffscope/";
+
+/// What the reserved keys begin with that say when keys are to go. Only the commands of times and
+/// leases change them.
+pub const LEASES_PREFIX: &[u8] = b"\xff\xff\xff\xff\xff\xff\xff\xfflease/";
+
 /// Whether a key, or every key with this prefix, is reserved. One comparison.
 #[inline]
 #[must_use]
 pub fn is_reserved(key: &[u8]) -> bool {
     key.starts_with(RESERVED_PREFIX)
+}
+
+/// Whether a key may be given a time: it is a plain one, or one of a scope.
+#[must_use]
+pub fn takes_time(key: &[u8]) -> bool {
+    !is_reserved(key) || key.starts_with(SCOPES_PREFIX)
 }
 
 /// The reserved key of this name. Copies the name.
@@ -23,11 +36,13 @@ pub fn reserved_key(name: &[u8]) -> Bytes {
     Bytes::from([RESERVED_PREFIX, name].concat())
 }
 
-/// Whether every key of a batch of the reserved keyspace is reserved.
+/// Whether every key of a batch of the reserved keyspace is reserved, and none is changed that says
+/// when keys are to go.
 #[must_use]
 pub fn is_within_reserved(batch: &ReservedBatch) -> bool {
+    let is_fit = |key: &[u8]| is_reserved(key) && !key.starts_with(LEASES_PREFIX);
     batch.guards.iter().all(|guard| is_reserved(&guard.key))
-        && batch.commands.iter().all(|command| key_of(command).is_some_and(is_reserved))
+        && batch.commands.iter().all(|command| key_of(command).is_some_and(is_fit))
 }
 
 /// Whether a change that is not a [`ReservedBatch`] touches the reserved keyspace.
@@ -90,5 +105,15 @@ mod tests {
         assert!(!is_within_reserved(&batch(vec![Guard::absent("x")], vec![own()])));
         assert!(!is_within_reserved(&batch(vec![], vec![own(), Command::delete("x")])));
         assert!(!is_within_reserved(&batch(vec![], vec![Command::delete_prefix("")])));
+        let due = Command::delete(reserved_key(b"lease/d/x"));
+        assert!(!is_within_reserved(&batch(vec![], vec![due])));
+    }
+
+    #[test]
+    fn plain_keys_and_those_of_scopes_take_a_time() {
+        assert!(takes_time(b"k"));
+        assert!(takes_time(&reserved_key(b"scope/e/k")));
+        assert!(!takes_time(&reserved_key(b"auth/u/1")));
+        assert!(!takes_time(&reserved_key(b"lease/k/k")));
     }
 }

@@ -7,7 +7,8 @@
 use std::fmt;
 
 use super::definition::{Command, Condition, Guard};
-use super::keyspace::{is_within_reserved, touches_reserved};
+use super::keyspace::{is_within_reserved, takes_time, touches_reserved};
+use super::lease::{TTL_MICROS_MAX, TTL_MICROS_MIN, Until};
 
 /// Longest key that any configuration may allow. File formats hold a key's length in 32 bits; the
 /// bound is lower because keys stay in memory and in every sparse index.
@@ -23,6 +24,10 @@ pub const VALUE_BYTES_HARD_MAX: usize = ENTRY_BYTES_HARD_MAX - KEY_BYTES_HARD_MA
 /// Most commands, and most guards, that any configuration may allow in one batch.
 pub const BATCH_ITEMS_HARD_MAX: usize = 1 << 20;
 
+/// Bytes by which a key that is given a time must be shorter than the longest one: rows that say
+/// when it is to go have it in their keys.
+pub const TIMED_KEY_ROOM: usize = 32;
+
 /// Bytes of the format number that begins each payload.
 const FORMAT_BYTES: usize = 1;
 /// Bytes of the number that says which variant follows.
@@ -37,6 +42,8 @@ const SESSION_BYTES: usize = 16;
 const CHECK_BYTES: usize = 16;
 /// Bytes that say whether there is a digest.
 const OPTION_BYTES: usize = 1;
+/// Bytes of the name of a lease.
+const LEASE_BYTES: usize = 16;
 
 /// How large a command may be. Changing them later affects only what is proposed from then on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -152,7 +159,7 @@ pub enum CommandError {
     #[error("a batch has no command and no guard: add one, or do not submit it")]
     EmptyBatch,
     /// Put only sets and deletes into a batch, and the batch into a session.
-    #[error("a batch contains a command of a session or a check: put the batch into the session")]
+    #[error("a batch contains other than sets and deletes: submit that by itself")]
     NotInBatch,
     /// Put only sets, deletes and batches into a session.
     #[error("a session's request is not a set, a delete or a batch of them: submit it by itself")]
@@ -163,13 +170,22 @@ pub enum CommandError {
     /// Choose another key: keys that begin with eight bytes `0xff` are the library's own.
     #[error("a key or a prefix is in the reserved keyspace: choose another one")]
     ReservedKey,
-    /// Leave it to the nodes of the cluster.
-    #[error("a check is proposed by the nodes of a cluster, not by a caller: leave it to them")]
+    /// Leave it to the engines.
+    #[error("checks and expiry are proposed by the engines, not by a caller: leave it to them")]
     NotForCallers,
+    /// Choose a time within these bounds.
+    #[error(
+        "a time to live is {got} microseconds, expected {TTL_MICROS_MIN} to {TTL_MICROS_MAX}: \
+         choose one from a millisecond to ten years"
+    )]
+    TtlOutOfRange {
+        /// The time, in microseconds.
+        got: u64,
+    },
 }
 
 /// Checks that a command of a caller may be proposed. Commands of sessions are among them, since a
-/// server may number the requests of its own clients; a check is not.
+/// server may number the requests of its own clients; checks and expiry are not.
 ///
 /// Costs a few comparisons per command and guard; values are not read.
 ///
@@ -178,16 +194,44 @@ pub enum CommandError {
 /// The first reason found why it may not.
 pub fn validate_command(command: &Command, limits: &Limits) -> Result<(), CommandError> {
     match command {
-        Command::OpenSession { .. } | Command::CloseSession { .. } => {}
+        Command::OpenSession { .. }
+        | Command::CloseSession { .. }
+        | Command::KeepAlive { .. }
+        | Command::RevokeLease { .. } => {}
         Command::InSession { request: 0, .. } => return Err(CommandError::RequestZero),
         Command::InSession { command, .. } if !command.is_change() => {
             return Err(CommandError::NotInSession);
         }
         Command::InSession { command, .. } => validate_change(command, limits)?,
-        Command::Check { .. } => return Err(CommandError::NotForCallers),
+        Command::Check { .. } | Command::Expire { .. } => return Err(CommandError::NotForCallers),
+        Command::SetExpiring { key, value, until } => {
+            validate_timed(key, *until, limits)?;
+            at_most(Measure::Value, limits.value_bytes_max, value.len())?;
+        }
+        Command::Attach { key, until } => validate_timed(key, *until, limits)?,
+        Command::GrantLease { ttl, .. } => validate_ttl(*ttl)?,
         change => validate_change(change, limits)?,
     }
     at_most(Measure::Entry, limits.entry_bytes_max, encoded_bytes(command))
+}
+
+fn validate_timed(key: &[u8], until: Until, limits: &Limits) -> Result<(), CommandError> {
+    if !takes_time(key) {
+        return Err(CommandError::ReservedKey);
+    }
+    validate_key(key, limits)?;
+    at_most(Measure::Key, KEY_BYTES_HARD_MAX - TIMED_KEY_ROOM, key.len())?;
+    match until {
+        Until::After(ttl) => validate_ttl(ttl),
+        Until::Lease(_) => Ok(()),
+    }
+}
+
+fn validate_ttl(got: u64) -> Result<(), CommandError> {
+    match got {
+        TTL_MICROS_MIN..=TTL_MICROS_MAX => Ok(()),
+        got => Err(CommandError::TtlOutOfRange { got }),
+    }
 }
 
 fn validate_change(command: &Command, limits: &Limits) -> Result<(), CommandError> {
@@ -230,11 +274,7 @@ fn validate_single(command: &Command, limits: &Limits) -> Result<(), CommandErro
             at_most(Measure::Prefix, limits.key_bytes_max, prefix.len())
         }
         Command::Batch { .. } => Err(CommandError::NestedBatch),
-        Command::Reserved(_)
-        | Command::OpenSession { .. }
-        | Command::InSession { .. }
-        | Command::CloseSession { .. }
-        | Command::Check { .. } => Err(CommandError::NotInBatch),
+        _ => Err(CommandError::NotInBatch),
     }
 }
 
@@ -268,8 +308,22 @@ fn item_bytes(command: &Command) -> usize {
         Command::Check { digest, .. } => {
             NUMBER_BYTES + OPTION_BYTES + digest.map_or(0, |_| CHECK_BYTES)
         }
+        Command::SetExpiring { key, value, until } => {
+            until_bytes(*until) + 2 * LENGTH_BYTES + key.len() + value.len()
+        }
+        Command::Attach { key, until } => until_bytes(*until) + LENGTH_BYTES + key.len(),
+        Command::GrantLease { .. } => LEASE_BYTES + NUMBER_BYTES,
+        Command::KeepAlive { .. } | Command::RevokeLease { .. } => LEASE_BYTES,
+        Command::Expire { .. } => NUMBER_BYTES,
     };
     TAG_BYTES + fields
+}
+
+const fn until_bytes(until: Until) -> usize {
+    match until {
+        Until::After(_) => TAG_BYTES + NUMBER_BYTES,
+        Until::Lease(_) => TAG_BYTES + LEASE_BYTES,
+    }
 }
 
 fn batch_bytes(guards: &[Guard], commands: &[Command]) -> usize {
@@ -291,6 +345,8 @@ fn guard_bytes(guard: &Guard) -> usize {
 mod tests {
     use super::*;
     use crate::command::definition::SessionId;
+    use crate::command::keyspace::reserved_key;
+    use crate::command::lease::LeaseId;
     use crate::types::LogIndex;
 
     const SMALL: Limits = Limits {
@@ -413,6 +469,53 @@ mod tests {
             assert_eq!(refused(&Command::batch([command])), CommandError::NotInBatch);
         }
         assert_eq!(refused(&check), CommandError::NotForCallers);
+    }
+
+    #[test]
+    fn a_time_is_a_millisecond_to_ten_years_and_the_key_plain_or_of_a_scope() {
+        let expiring =
+            |key: &[u8], ttl| Command::set_expiring(key.to_vec(), "v", Until::After(ttl));
+        let limits = Limits::default();
+        let check = |command: &Command| validate_command(command, &limits);
+        for ttl in [TTL_MICROS_MIN, TTL_MICROS_MAX] {
+            assert_eq!(check(&expiring(b"k", ttl)), Ok(()));
+            assert_eq!(check(&Command::GrantLease { lease: LeaseId([1; 16]), ttl }), Ok(()));
+        }
+        for got in [0, TTL_MICROS_MIN - 1, TTL_MICROS_MAX + 1, u64::MAX] {
+            let refused = Err(CommandError::TtlOutOfRange { got });
+            assert_eq!(check(&expiring(b"k", got)), refused);
+            assert_eq!(check(&Command::GrantLease { lease: LeaseId([1; 16]), ttl: got }), refused);
+            let attach = Command::Attach { key: "k".into(), until: Until::After(got) };
+            assert_eq!(check(&attach), refused);
+        }
+        assert_eq!(check(&expiring(&reserved_key(b"scope/e/k"), 5_000)), Ok(()));
+        for key in [reserved_key(b"auth/x"), reserved_key(b"lease/k/x"), reserved_key(b"")] {
+            assert_eq!(check(&expiring(&key, 5_000)), Err(CommandError::ReservedKey));
+        }
+        assert_eq!(check(&expiring(b"", 5_000)), Err(CommandError::EmptyKey));
+        let longest = vec![b'k'; KEY_BYTES_HARD_MAX - TIMED_KEY_ROOM];
+        assert_eq!(check(&expiring(&longest, 5_000)), Ok(()));
+        let longer = [&longest[..], b"k"].concat();
+        let (limit, got) = (longest.len(), longer.len());
+        assert_eq!(check(&expiring(&longer, 5_000)), Err(too_large(Measure::Key, limit, got)));
+    }
+
+    #[test]
+    fn times_and_leases_stand_alone_and_expiry_is_not_for_callers() {
+        let lease = LeaseId([1; 16]);
+        for command in [
+            Command::set_expiring("k", "v", Until::Lease(lease)),
+            Command::Attach { key: "k".into(), until: Until::Lease(lease) },
+            Command::GrantLease { lease, ttl: 5_000 },
+            Command::KeepAlive { lease },
+            Command::RevokeLease { lease },
+        ] {
+            assert_eq!(validate_command(&command, &SMALL), Ok(()), "{command:?}");
+            assert_eq!(refused(&Command::batch([command.clone()])), CommandError::NotInBatch);
+            let request = Command::in_session(SessionId([7; 16]), 1, command);
+            assert_eq!(refused(&request), CommandError::NotInSession);
+        }
+        assert_eq!(refused(&Command::Expire { limit: 1 }), CommandError::NotForCallers);
     }
 
     #[test]

@@ -6,8 +6,10 @@
 //! always one that can be applied.
 
 mod escape;
+pub mod lease;
 pub mod definition;
 pub mod keyspace;
+pub mod scope;
 pub mod limits;
 pub mod membership;
 pub mod codec;
@@ -15,3 +17,5 @@ pub mod codec;
 pub use self::definition::{Command, Condition, Guard, ReservedBatch, SessionId, StateCheck};
 pub(crate) use self::escape::Escaped;
 pub use self::keyspace::{RESERVED_PREFIX, is_reserved, reserved_key};
+pub use self::lease::{LeaseId, Until};
+pub use self::scope::{Owner, Scope, ScopeName, ScopeNameError};

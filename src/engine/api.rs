@@ -2,15 +2,17 @@
 
 use std::ops::RangeBounds;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 
 use super::read_context::ReadContext;
 use super::submission::{Callback, Submission};
-use crate::command::{Command, Condition, Guard, is_reserved};
+use crate::command::lease::ttl_micros;
+use crate::command::{Command, Condition, Guard, Owner, Until, is_reserved};
 use crate::error::{Error, Result};
 use crate::state::{ApplyOutcome, OwnedScan, StateView, Value, Versioned};
-use crate::types::Version;
+use crate::types::{Timestamp, Version};
 
 /// A key-value store as an application sees it, whatever stands behind it.
 ///
@@ -78,6 +80,25 @@ pub trait KvEngine: Send + Sync {
         self.submit(Command::delete(key))
     }
 
+    /// Sets a key for a time: so much log time later it is removed, by an entry of its own, on all
+    /// nodes alike. Doing it again begins anew, also with the same value. A plain put of the key
+    /// ends its time, and it stays.
+    ///
+    /// Log time is the clock of whoever leads. The key is there for at least `ttl` of it, and until
+    /// the entry that removes it is committed: where nobody leads, nothing goes.
+    ///
+    /// # Errors
+    /// Those of [`Self::submit`]; `Validation` for a time that is not a millisecond to ten years.
+    fn put_with_ttl(&self, key: Vec<u8>, value: Vec<u8>, ttl: Duration) -> Result<ApplyOutcome> {
+        self.submit(Command::set_expiring(key, value, Until::After(ttl_micros(ttl))))
+    }
+
+    /// Who writes ephemeral keys here: this node, and this opening of its store. `None` for an
+    /// engine that does not write.
+    fn owner(&self) -> Option<Owner> {
+        None
+    }
+
     /// Sets a key if the condition holds for it when the command is applied; `GuardFailed`
     /// otherwise.
     ///
@@ -120,6 +141,16 @@ pub trait KvEngine: Send + Sync {
     fn contains(&self, key: &[u8]) -> Result<bool> {
         refuse_reserved(key)?;
         Ok(self.view(ReadContext::default())?.contains(key)?)
+    }
+
+    /// The stamp from which on a key is removed, by itself or with its lease; `None` when it has no
+    /// time, or is not there.
+    ///
+    /// # Errors
+    /// Those of [`Self::get`].
+    fn expires_at(&self, key: &[u8]) -> Result<Option<Timestamp>> {
+        refuse_reserved(key)?;
+        Ok(self.view(ReadContext::default())?.expires_at(key)?)
     }
 
     /// All rows whose key begins with `prefix`, in key order. For many rows use [`Self::view`] and
@@ -190,6 +221,10 @@ impl<E: KvEngine + ?Sized> KvEngine for Arc<E> {
 
     fn get(&self, key: &[u8]) -> Result<Option<Value>> {
         (**self).get(key)
+    }
+
+    fn owner(&self) -> Option<Owner> {
+        (**self).owner()
     }
 }
 

@@ -160,10 +160,17 @@ pub(crate) fn answer_all(pending: impl IntoIterator<Item = Pending>, error: &Err
 /// Whether a command needs room or makes it.
 pub(crate) fn purpose_of(command: &Command) -> Purpose {
     match command {
-        Command::Set { .. } | Command::OpenSession { .. } => Purpose::Grow,
+        Command::Set { .. }
+        | Command::SetExpiring { .. }
+        | Command::OpenSession { .. }
+        | Command::GrantLease { .. } => Purpose::Grow,
         Command::Delete { .. }
         | Command::DeletePrefix { .. }
         | Command::CloseSession { .. }
+        | Command::Attach { .. }
+        | Command::KeepAlive { .. }
+        | Command::RevokeLease { .. }
+        | Command::Expire { .. }
         | Command::Check { .. } => Purpose::Relieve,
         Command::InSession { command, .. } => purpose_of(command),
         Command::Reserved(batch) => purpose_of_all(&batch.commands),

@@ -87,8 +87,22 @@ impl Committer {
     /// # Errors
     /// As [`super::api::KvEngine::submit`].
     pub(crate) fn submit(&self, command: Command) -> Result<ApplyOutcome> {
-        Answering::refuse()?;
         let purpose = self.check(&command)?;
+        self.submit_checked(command, purpose)
+    }
+
+    /// As [`Self::submit`], for a command that is this engine's own and no caller's.
+    ///
+    /// # Errors
+    /// As [`super::api::KvEngine::submit`].
+    pub(crate) fn submit_own(&self, command: Command) -> Result<ApplyOutcome> {
+        self.machine.store.log().check()?;
+        let purpose = purpose_of(&command);
+        self.submit_checked(command, purpose)
+    }
+
+    fn submit_checked(&self, command: Command, purpose: Purpose) -> Result<ApplyOutcome> {
+        Answering::refuse()?;
         // A round that does not sync takes about a microsecond, and being woken takes several: so
         // whoever finds another leading looks again a few times before it goes to sleep. Where
         // rounds sync, it is better to wait together and share the sync.
@@ -216,7 +230,7 @@ impl Committer {
         let mut leader = self.leader.lock();
         self.machine.check_looks(&command)?;
         let id = LogId { term: self.term, leader: self.node, index: leader.next };
-        let clock = self.machine.env.clock.now();
+        let clock = self.machine.log_clock.now();
         let mut head = std::mem::take(&mut leader.scratch);
         codec::encode_head_into(&command, &mut head);
         let payload = [head.as_slice(), codec::body_of(&command)];
@@ -271,7 +285,7 @@ impl Committer {
         if round.is_empty() {
             return;
         }
-        let clock = self.machine.env.clock.now();
+        let clock = self.machine.log_clock.now();
         let first = leader.next;
         if let Err(error) = self.append_round(&leader, clock, &mut round) {
             drop(leader);

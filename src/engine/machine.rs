@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use super::archiver::Archiver;
+use super::deadlines::Deadlines;
 use super::keeping::Keeping;
+use super::log_clock::LogClock;
 use super::pressure::Pressure;
 use super::replay::{Replica, stale_bytes};
 use super::shared::Shared;
@@ -55,6 +57,9 @@ pub(crate) struct Machine {
     /// What has gathered since tables were last written.
     pub(crate) load: Load,
     pub(crate) throttle: Throttle,
+    /// What entries are stamped with.
+    pub(crate) log_clock: LogClock,
+    pub(crate) deadlines: Deadlines,
     /// How much of the past is kept.
     pub(crate) keeping: Keeping,
     /// Who compresses it.
@@ -80,7 +85,9 @@ impl Machine {
             behind: AtomicU64::new(pressure.behind),
             tail: AtomicU64::new(pressure.tail),
         };
+        let last = replica.kv.as_view().timestamp();
         Self {
+            log_clock: LogClock::new(Arc::clone(&env.clock), last),
             env,
             store,
             tables: Shared::new(Arc::clone(replica.kv.as_view().tables())),
@@ -88,6 +95,7 @@ impl Machine {
             replica: Shared::new(replica),
             load,
             throttle: Throttle::default(),
+            deadlines: Deadlines::new(),
             keeping,
             archiver: Archiver::default(),
             torn: AtomicBool::new(false),
@@ -168,6 +176,7 @@ impl Machine {
         #[cfg(any(test, feature = "testing"))]
         let command =
             if self.skip_next.swap(false, Ordering::AcqRel) { Command::batch([]) } else { command };
+        let ttl = command.ttl();
         let (applied, effects) = match replica.kv.apply_telling(id.index, clock, command) {
             Ok(told) => told,
             Err(ApplyError::NotInOrder(_)) => {
@@ -176,7 +185,10 @@ impl Machine {
             Err(ApplyError::Unreadable(error)) => return Err(self.halt(&error)),
         };
         replica.last = Some(id);
-        replica.effects.push(id.index, replica.kv.as_view().timestamp(), effects);
+        let stamp = replica.kv.as_view().timestamp();
+        self.log_clock.saw(stamp);
+        self.deadlines.applied(stamp, ttl);
+        replica.effects.push(id.index, stamp, effects);
         // Looked at first: a line that is only read stays in the caches of all processors.
         if !self.has_tail.load(Ordering::Relaxed) {
             self.has_tail.store(replica.kv.has_tail(), Ordering::Release);
@@ -226,6 +238,8 @@ impl Machine {
         for load in [&self.load.stale, &self.load.behind, &self.load.tail] {
             load.store(0, Ordering::Relaxed);
         }
+        self.log_clock.saw(replica.kv.as_view().timestamp());
+        self.deadlines.ask();
         *self.tables.write() = Arc::clone(replica.kv.as_view().tables());
         self.has_tail.store(replica.kv.has_tail(), Ordering::Release);
         std::mem::replace(&mut current, replica)

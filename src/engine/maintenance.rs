@@ -11,6 +11,7 @@ use parking_lot::{Condvar, Mutex};
 
 use super::committer::Committer;
 use super::compaction::{Effort, Frozen, KeepLog, Rules, compact};
+use super::expiry::expire;
 use super::pressure::{Marks, is_due, is_far_behind};
 use super::recording::compress_in_background;
 use super::stats::CompactionReport;
@@ -72,6 +73,8 @@ pub(crate) struct Maintenance {
     /// Wakes the thread that compacts, to look or to end. A condition of its own: a write that asks
     /// for a look must not make the other thread sync.
     wake_compact: Condvar,
+    /// Wakes the thread that removes what is due.
+    wake_expire: Condvar,
 }
 
 impl Maintenance {
@@ -95,6 +98,7 @@ impl Maintenance {
             stop: Mutex::new(false),
             wake_sync: Condvar::new(),
             wake_compact: Condvar::new(),
+            wake_expire: Condvar::new(),
         }
     }
 
@@ -122,6 +126,15 @@ impl Maintenance {
             let _closing = ClosesThrottle(this);
             this.compact_in_background();
         })?;
+        let this = Arc::downgrade(self);
+        self.committer.machine.deadlines.on_wake(move || {
+            if let Some(this) = this.upgrade() {
+                // Under the lock, so that a thread about to wait does not miss it.
+                let _stop = this.stop.lock();
+                this.wake_expire.notify_all();
+            }
+        });
+        spawn("htkv-expire", Self::expire_in_background)?;
         self.committer.machine.archiver.expect();
         spawn("htkv-archive", |this| compress_in_background(&this.committer.machine))?;
         if !self.schedule.fsync_interval.is_zero() {
@@ -136,6 +149,7 @@ impl Maintenance {
         self.committer.machine.archiver.stop();
         self.wake_sync.notify_all();
         self.wake_compact.notify_all();
+        self.wake_expire.notify_all();
         self.committer.close();
     }
 
@@ -161,6 +175,7 @@ impl Maintenance {
             }
             return;
         }
+        self.expire_if_due();
         self.sync_if_due();
         if is_due || self.is_time_over() {
             self.compact_if_due();
@@ -282,6 +297,43 @@ impl Maintenance {
         before();
         wake.wait_for(&mut stop, time);
         !*stop
+    }
+
+    /// Where there is no thread for it, removes what is due. A failure is no failure of the write or
+    /// the flush that this comes with: it is tried again at the next one.
+    pub(crate) fn expire_if_due(&self) {
+        let machine = &self.committer.machine;
+        if !self.has_threads.load(Ordering::Acquire)
+            && machine.deadlines.may_be_due(|| machine.log_clock.look())
+            && let Err(error) = expire(&self.committer)
+        {
+            machine.deadlines.ask();
+            tracing::debug!(%error, "what is due is not removed yet");
+        }
+    }
+
+    fn expire_in_background(&self) {
+        let deadlines = &self.committer.machine.deadlines;
+        loop {
+            let time = match expire(&self.committer) {
+                Ok(time) => time,
+                Err(Error::Closed(_) | Error::Poisoned { .. }) => return,
+                Err(error) => {
+                    tracing::warn!(%error, "what is due is not removed yet");
+                    Some(BACK_OFF_MIN)
+                }
+            };
+            let mut stop = self.stop.lock();
+            if !*stop && !deadlines.is_asked() {
+                match time {
+                    Some(time) => drop(self.wake_expire.wait_for(&mut stop, time)),
+                    None => self.wake_expire.wait(&mut stop),
+                }
+            }
+            if *stop {
+                return;
+            }
+        }
     }
 
     fn sync_in_background(&self) {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 use super::api::KvEngine;
+use super::draw::draw_id;
 use crate::command::{Command, SessionId};
 use crate::env::Env;
 use crate::error::{Error, Result};
@@ -59,13 +60,7 @@ impl<E: KvEngine> Session<E> {
         loop {
             // Another one each time: a delayed attempt must not open this one again after it was
             // forgotten.
-            let mut id = [0; 16];
-            env.rng.fill(&mut id).map_err(|source| Error::Io {
-                operation: "draw random bytes for",
-                path: "a session".into(),
-                source: Arc::new(source),
-            })?;
-            let id = SessionId(id);
+            let id = SessionId::from(draw_id(&env, "a session")?);
             match engine.submit(Command::open_session(id)) {
                 Ok(_) => {
                     let (patience, last) = (PATIENCE, Mutex::new(0));

@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 
@@ -13,7 +14,10 @@ use super::budget::marks_of;
 use super::commit_queue::CommitRules;
 use super::committer::Committer;
 use super::compaction::KeepLog;
+use super::draw::draw_id;
+use super::ephemeral;
 use super::keeping::Keeping;
+use super::lease::Lease;
 use super::machine::Machine;
 use super::maintenance::{Maintenance, Schedule};
 use super::open::open_replayed;
@@ -21,13 +25,14 @@ use super::past::At;
 use super::pressure::Pressure;
 use super::read_context::ReadContext;
 use super::replay::{NO_CLOCK, Replayed, Replica};
+use super::scoped::Scoped;
 use super::session::Session;
 use super::stats::{CompactionReport, EngineStats, TableStats};
 use super::submission::{Callback, Reply, Submission};
-use crate::command::Command;
 use crate::command::codec;
 use crate::command::limits::Limits;
 use crate::command::membership::Membership;
+use crate::command::{Command, Owner, Scope};
 use crate::config::StoreConfig;
 use crate::env::Env;
 use crate::error::{Error, Result};
@@ -55,6 +60,8 @@ use crate::types::{LogId, LogIndex, NodeId, SegmentId, Term, Version, Vote};
 /// ```
 pub struct SingleNodeEngine {
     pub(super) inner: Arc<Maintenance>,
+    /// Whose the ephemeral keys are that are written here.
+    owner: Owner,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
@@ -104,6 +111,7 @@ impl SingleNodeEngine {
         check_membership(node, &replayed)?;
         let Replayed { mut replica, stale_bytes, log_bytes, entries } = replayed;
         let term = begin_term(&store, &mut replica)?;
+        let owner = Owner { node, start: draw_id(&env, "an opening of the store")? };
         let rules = CommitRules {
             limits,
             durability: durability_of(config),
@@ -118,6 +126,7 @@ impl SingleNodeEngine {
         let pressure = Pressure { behind: log_bytes, tail, stale: stale_bytes };
         let machine = Machine::new(env, store, replica, pressure, Keeping::new(config));
         let committer = Committer::new(machine, term, rules);
+        ephemeral::remove_all(&committer)?;
         let inner = Maintenance::new(committer, schedule_of(config), marks_of(config));
         metrics::histogram!(crate::metrics::OPEN_SECONDS).record(elapsed);
         metrics::gauge!(crate::metrics::REPLAYED_ENTRIES).set(entries as f64);
@@ -125,7 +134,7 @@ impl SingleNodeEngine {
             directory = %config.data_dir.display(), term = term.0, keys, replayed = entries,
             micros = elapsed.as_micros(), "opened"
         );
-        let engine = Self { inner: Arc::new(inner), threads: Mutex::new(Vec::new()) };
+        let engine = Self { inner: Arc::new(inner), owner, threads: Mutex::new(Vec::new()) };
         if config.worker_threads > 0 {
             engine.inner.start(&mut engine.threads.lock())?;
         }
@@ -199,6 +208,19 @@ impl SingleNodeEngine {
         Session::open(Arc::clone(self), self.inner.committer.machine.env.clone())
     }
 
+    /// Grants a lease: keys that are there until it was not kept alive for `ttl`.
+    ///
+    /// # Errors
+    /// Those of [`Lease::grant`].
+    pub fn lease(self: &Arc<Self>, ttl: Duration) -> Result<Lease<Self>> {
+        Lease::grant(Arc::clone(self), self.inner.committer.machine.env.clone(), ttl)
+    }
+
+    /// One scope of the store. What is in [`Scope::Ephemeral`] is gone when it is opened again.
+    pub const fn scope(&self, scope: Scope) -> Scoped<'_, Self> {
+        Scoped::new(self, scope)
+    }
+
     /// Changes [`StoreConfig::compaction_threshold`] of the open store.
     pub fn set_compaction_threshold(&self, bytes: u64) {
         self.inner.set_threshold(bytes);
@@ -209,6 +231,7 @@ impl SingleNodeEngine {
     /// # Errors
     /// `Poisoned`.
     pub fn flush(&self) -> Result<()> {
+        self.inner.expire_if_due();
         Ok(self.inner.committer.machine.store.log().sync()?)
     }
 
@@ -340,6 +363,10 @@ impl KvEngine for SingleNodeEngine {
 
     fn flush(&self) -> Result<()> {
         Self::flush(self)
+    }
+
+    fn owner(&self) -> Option<Owner> {
+        Some(self.owner)
     }
 }
 

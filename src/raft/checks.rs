@@ -83,7 +83,7 @@ async fn digest_of(node: &Node, id: NodeId, index: LogIndex) -> Option<StateChec
 }
 
 async fn propose(node: &Node, index: LogIndex, digest: Option<StateCheck>) {
-    let proposal = Proposal::new(node.machine.env.clock.now(), Command::Check { index, digest });
+    let proposal = Proposal::new(node.machine.log_clock.now(), Command::Check { index, digest });
     if let Err(error) = node.raft.client_write(proposal).await {
         tracing::debug!(%index, %error, "a check was not made");
     }

@@ -21,12 +21,14 @@ use super::status::ClusterStatus;
 use super::transport::{BoxFuture, RequestHandler, Transport};
 use super::type_config::TypeConfig;
 use super::within::within;
-use crate::command::Command;
 use crate::command::membership::Peer;
+use crate::command::{Command, Owner, Scope};
 use crate::engine::api::{KvEngine, SnapshotEngine};
 use crate::engine::commit_queue::Answering;
+use crate::engine::lease::Lease;
 use crate::engine::past::At;
 use crate::engine::read_context::ReadContext;
+use crate::engine::scoped::Scoped;
 use crate::engine::session::Session;
 use crate::engine::submission::{Callback, Reply, Slot, Submission};
 use crate::env::Env;
@@ -249,6 +251,21 @@ impl ClusterEngine {
     /// Those of [`Session::open`].
     pub fn session(self: &Arc<Self>) -> Result<Session<Self>> {
         Session::open(Arc::clone(self), self.node.machine.env.clone())
+    }
+
+    /// Grants a lease: keys that are there until it was not kept alive for `ttl`, by the clock of
+    /// whoever leads. Blocks.
+    ///
+    /// # Errors
+    /// Those of [`Lease::grant`].
+    pub fn lease(self: &Arc<Self>, ttl: Duration) -> Result<Lease<Self>> {
+        Lease::grant(Arc::clone(self), self.node.machine.env.clone(), ttl)
+    }
+
+    /// One scope of the cluster's state. What this node writes to [`Scope::Ephemeral`] is gone some
+    /// time after it was restarted or removed.
+    pub const fn scope(&self, scope: Scope) -> Scoped<'_, Self> {
+        Scoped::new(self, scope)
     }
 
     /// Writes the state to tables now, so that the log before it can go. Returns when it is done.
@@ -565,6 +582,10 @@ impl KvEngine for ClusterEngine {
     fn flush(&self) -> Result<()> {
         // What was acknowledged is on the devices of a majority; this waits for this node's.
         Ok(self.node.machine.store.log().sync()?)
+    }
+
+    fn owner(&self) -> Option<Owner> {
+        Some(self.node.owner)
     }
 }
 

@@ -41,6 +41,8 @@ pub(crate) mod forward;
 pub(crate) mod reads;
 pub(crate) mod peerside;
 pub(crate) mod checks;
+pub(crate) mod expiry;
+pub(crate) mod ephemeral;
 pub(crate) mod open;
 pub mod cluster_engine;
 pub mod history;

@@ -21,8 +21,8 @@ use super::state_machine::StateMachine;
 use super::status::ClusterStatus;
 use super::type_config::{Proposal, Tell, TypeConfig, log_id_of};
 use super::within::within;
-use crate::command::Command;
 use crate::command::limits::{Limits, validate_command};
+use crate::command::{Command, Owner};
 use crate::engine::machine::Machine;
 use crate::engine::past::At;
 use crate::engine::submission::Reply;
@@ -39,6 +39,8 @@ pub(crate) type HtkvRaft = Raft<TypeConfig, StateMachine>;
 /// A node that is open.
 pub(crate) struct Node {
     this: Weak<Self>,
+    /// Whose the ephemeral keys are that are written here.
+    pub(super) owner: Owner,
     pub(super) raft: HtkvRaft,
     pub(super) machine: Arc<Machine>,
     pub(super) config: ClusterConfig,
@@ -57,6 +59,7 @@ pub(crate) struct Node {
 
 /// What a node is put together from.
 pub(super) struct Parts {
+    pub(super) owner: Owner,
     pub(super) raft: HtkvRaft,
     pub(super) machine: Arc<Machine>,
     pub(super) config: ClusterConfig,
@@ -78,11 +81,13 @@ pub(super) enum Hop {
 
 impl Node {
     pub(super) fn new(parts: Parts) -> Arc<Self> {
-        let Parts { raft, machine, config, peers, limits, forwarding, gate, applied } = parts;
+        let Parts { owner, raft, machine, config, peers, limits, .. } = parts;
+        let Parts { forwarding, gate, applied, .. } = parts;
         let store = &config.store;
         let inflight = Inflight::new(store.queue_commands_max, store.queue_bytes_max);
         Arc::new_cyclic(|this| Self {
             this: Weak::clone(this),
+            owner,
             raft,
             machine,
             config,
@@ -163,7 +168,7 @@ impl Node {
         if let Err(error) = checked {
             return reply.answer(Err(error));
         }
-        let proposal = Proposal::new(self.machine.env.clock.now(), command);
+        let proposal = Proposal::new(self.machine.log_clock.now(), command);
         let deadline = self.deadline();
         // Whoever is refused was told.
         if let Some(waiting) = self.inflight.admit(reply, proposal.bytes(), deadline) {

@@ -8,6 +8,8 @@ use tokio::runtime::{Builder, Runtime};
 
 use super::checks;
 use super::config::ClusterConfig;
+use super::ephemeral;
+use super::expiry;
 use super::forward::Forwarding;
 use super::forward_queue::ForwardQueue;
 use super::log_store::{LogStore, LogStoreLimits};
@@ -21,6 +23,8 @@ use super::state_machine::OnPressure;
 use super::storage::RaftStorage;
 use super::transport::{RequestHandler, Transport};
 use super::type_config::membership_of;
+use crate::command::Owner;
+use crate::engine::draw::draw_id;
 use crate::engine::single_node::limits_of;
 use crate::env::Env;
 use crate::error::{Error, Result};
@@ -63,6 +67,7 @@ pub(super) fn open(
         RaftStorage::open(&config.store, config.cluster, env.clone(), limits, on_pressure)?;
     let RaftStorage { log, state, machine } = storage;
     let identity = *machine.store.identity();
+    let owner = Owner { node: identity.node, start: draw_id(&env, "an opening of the store")? };
     let network = NetworkFactory::new(identity, transport, NetworkLimits::default(), env)
         .map_err(|source| failed("draw random bytes for", source))?;
     let peers = Arc::new(Peers::new(identity, network.clone()));
@@ -77,7 +82,8 @@ pub(super) fn open(
     let (forwarding, queue) = ForwardQueue::new();
     let (gate, asking) = ReadGate::new();
     let limits = limits_of(&config.store);
-    let node = Node::new(Parts { raft, machine, config, peers, limits, forwarding, gate, applied });
+    let node =
+        Node::new(Parts { owner, raft, machine, config, peers, limits, forwarding, gate, applied });
     drop(this.set(Arc::downgrade(&node)));
     node.learn_members();
     {
@@ -124,6 +130,9 @@ fn start_tasks(runtime: &Runtime, node: &Arc<Node>, queue: Forwarding, rounds: R
     runtime.spawn(follow_members(Arc::downgrade(node)));
     runtime.spawn(stand_alone(Arc::downgrade(node)));
     runtime.spawn(checks::run(Arc::downgrade(node)));
+    runtime.spawn(expiry::run(Arc::downgrade(node)));
+    runtime.spawn(ephemeral::forget_earlier_starts(Arc::downgrade(node)));
+    runtime.spawn(ephemeral::forget_removed_nodes(Arc::downgrade(node)));
 }
 
 /// Answers those who wait for longer than their deadline.

@@ -11,6 +11,7 @@ use super::cluster_engine::{ClusterEngine, Retain, Wait};
 use super::config::ClusterConfig;
 use super::router::Router;
 use crate::env::Env;
+use crate::env::clock::Clock;
 use crate::env::fs::{FileKind, Fs};
 use crate::env::fs_sim::{PowerCut, SimFs};
 use crate::error::{Error, Result};
@@ -47,6 +48,7 @@ pub struct TestCluster {
     config: ClusterConfig,
     cluster: Option<RandomId>,
     sims: BTreeMap<NodeId, SimFs>,
+    clocks: BTreeMap<NodeId, Arc<dyn Clock>>,
     nodes: BTreeMap<NodeId, Arc<ClusterEngine>>,
 }
 
@@ -88,6 +90,7 @@ impl TestCluster {
             config,
             cluster: None,
             sims: BTreeMap::new(),
+            clocks: BTreeMap::new(),
             nodes: BTreeMap::new(),
         }
     }
@@ -115,6 +118,9 @@ impl TestCluster {
         config.address = address_of(id);
         config.cluster = self.cluster;
         let mut env = Env::system();
+        if let Some(clock) = self.clocks.get(&id) {
+            env.clock = Arc::clone(clock);
+        }
         if let Disk::Simulated = self.disk {
             let seed = id.0;
             let sim = self.sims.entry(id).or_insert_with(|| SimFs::new(seed));
@@ -125,6 +131,11 @@ impl TestCluster {
         self.cluster.get_or_insert(engine.cluster_id());
         self.nodes.insert(id, Arc::clone(&engine));
         Ok(engine)
+    }
+
+    /// The clock that a node has from its next opening on, instead of the machine's.
+    pub fn set_clock(&mut self, id: NodeId, clock: Arc<dyn Clock>) {
+        self.clocks.insert(id, clock);
     }
 
     /// Where a node has its directory.

@@ -5,9 +5,10 @@ use bytes::Bytes;
 use super::check::Sum;
 use super::effects::{Effects, Recorder, Source};
 use super::outcome::{Applied, Outcome};
+use super::times::{Attachment, attachment_row};
 use super::view::StateView;
-use crate::command::keyspace::{is_within_reserved, touches_reserved};
-use crate::command::{Command, Condition, Guard};
+use crate::command::keyspace::{is_reserved, is_within_reserved, touches_reserved};
+use crate::command::{Command, Condition, Guard, ReservedBatch};
 use crate::storage::error::StorageError;
 use crate::storage::index::{Index, Inserted};
 use crate::storage::prefix_index::{as_slice, prefix_range};
@@ -44,7 +45,8 @@ fn record_sum(key: &[u8], record: &Record) -> Sum {
     value.as_ref().map_or_else(Sum::default, |value| Sum::of_row(key, value, *version, *timestamp))
 }
 
-/// Whether everything that applying `command` would look at can be read.
+/// Whether everything that applying `command`, a change in a session or not, would look at can be
+/// read.
 ///
 /// # Errors
 /// `Corrupt`, `Io`.
@@ -53,6 +55,15 @@ pub(super) fn check(view: &StateView, command: &Command) -> Result<(), StorageEr
         return Ok(());
     }
     match command {
+        Command::Set { key, value } if view.has_times => {
+            // A set that finds its own value ends the time of the key.
+            if view.record(key)?.is_some_and(|found| found.value.as_ref() == Some(value))
+                && let Some(attachment) = view.attachment(key)?
+            {
+                view.record(&attachment.index_row(key))?;
+            }
+            Ok(())
+        }
         Command::Set { key, .. } | Command::Delete { key } => view.look_at(key),
         Command::DeletePrefix { prefix } => {
             let (from, to) = prefix_range(prefix);
@@ -71,9 +82,7 @@ pub(super) fn check(view: &StateView, command: &Command) -> Result<(), StorageEr
         }
         // What it holds is a change, so this goes no deeper.
         Command::InSession { command, .. } => check(view, command),
-        Command::OpenSession { .. } | Command::CloseSession { .. } | Command::Check { .. } => {
-            Ok(())
-        }
+        _ => Ok(()),
     }
 }
 
@@ -105,27 +114,44 @@ impl<'a> Changes<'a> {
 
     /// Makes a change. A set that changed nothing tells which version and stamp the key keeps.
     pub(super) fn all(mut self, command: Command) -> Result<(Applied, Effects), StorageError> {
-        let (mut version, mut timestamp) = (self.version, self.timestamp);
-        let outcome = match command {
+        let (outcome, kept) = match command {
             Command::Reserved(batch) if is_within_reserved(&batch) => {
                 self.reserved = true;
-                self.batch(&batch.guards, batch.commands)?
-            }
-            Command::Reserved(_) => Outcome::ReservedKey,
-            // Checked here too, so that whoever brings a command past validation reaches nothing.
-            plain if touches_reserved(&plain) => Outcome::ReservedKey,
-            Command::Batch { guards, commands } => self.batch(&guards, commands)?,
-            Command::Set { key, value } => match self.set(key, value)? {
-                None => Outcome::Applied,
-                Some(kept) => {
-                    (version, timestamp) = (kept.version, kept.timestamp);
-                    Outcome::Unchanged
+                let ReservedBatch { guards, mut commands } = *batch;
+                match commands.pop() {
+                    Some(only) if guards.is_empty() && commands.is_empty() => self.alone(only)?,
+                    last => {
+                        commands.extend(last);
+                        (self.batch(&guards, commands)?, None)
+                    }
                 }
-            },
-            single => self.single(single)?,
+            }
+            Command::Reserved(_) => (Outcome::ReservedKey, None),
+            // Checked here too, so that whoever brings a command past validation reaches nothing.
+            plain if touches_reserved(&plain) => (Outcome::ReservedKey, None),
+            Command::Batch { guards, commands } => (self.batch(&guards, commands)?, None),
+            single => self.alone(single)?,
         };
+        Ok(self.told(outcome, kept.as_ref()))
+    }
+
+    /// What was done; `kept` is the row of a set that found its own value.
+    pub(super) fn told(self, outcome: Outcome, kept: Option<&Record>) -> (Applied, Effects) {
+        let own = (self.version, self.timestamp);
+        let (version, timestamp) = kept.map_or(own, |kept| (kept.version, kept.timestamp));
         let applied = Applied { outcome, version, timestamp, stale_bytes: self.stale_bytes };
-        Ok((applied, self.recorder.finish()))
+        (applied, self.recorder.finish())
+    }
+
+    /// A change that is the only one, with what a set found that had its value already.
+    fn alone(&mut self, command: Command) -> Result<(Outcome, Option<Record>), StorageError> {
+        Ok(match command {
+            Command::Set { key, value } => match self.set(key, value)? {
+                None => (Outcome::Applied, None),
+                kept => (Outcome::Unchanged, kept),
+            },
+            single => (self.single(single)?, None),
+        })
     }
 
     /// All commands if every guard holds. Guards are looked at before anything is changed.
@@ -170,15 +196,27 @@ impl<'a> Changes<'a> {
         } else {
             self.now.below(&key)?
         };
-        if below.as_ref().is_some_and(|old| old.value == record.value) {
+        if let Some(kept) = below.as_ref().filter(|old| old.value == record.value) {
+            if self.now.has_times {
+                let found = self.now.record(&attachment_row(&key))?;
+                self.end_time(&key, found, kept.version)?;
+            }
             return Ok(below);
         }
         let summed = self.sum.is_some().then(|| (key.clone(), record_sum(&key, &record)));
         let told = self.recorder.wants_rows().then(|| (key.clone(), record.value.clone()));
+        let timed = self.now.has_times.then(|| key.clone());
         // One search finds the old record and puts the new one in.
         let same = |old: &Record, new: &Record| old.value == new.value;
         let old = match self.now.tail.insert_unless(key, record, same) {
-            Inserted::Kept(kept) => return Ok(Some(kept)),
+            Inserted::Kept(kept) => {
+                if let Some(key) = timed {
+                    // What is about a row of the tail is in the tail: it was written later.
+                    let found = self.now.tail.get(&attachment_row(&key)).cloned();
+                    self.end_time(&key, found, kept.version)?;
+                }
+                return Ok(Some(kept));
+            }
             Inserted::Replaced(old) => {
                 *self.tail_bytes += bytes;
                 *self.tail_bytes -= key_bytes + old.value_bytes() as u64;
@@ -203,6 +241,100 @@ impl<'a> Changes<'a> {
             Some(old) => self.retire(key_bytes + old.value_bytes() as u64),
         }
         Ok(None)
+    }
+
+    /// A set that found its own value ends the time of the key, which `found` says, if it is about
+    /// that row.
+    fn end_time(
+        &mut self,
+        key: &[u8],
+        found: Option<Record>,
+        row: Version,
+    ) -> Result<(), StorageError> {
+        let attachment = found.and_then(|found| Attachment::decode(found.value.as_deref()?));
+        match attachment {
+            Some(attachment) if attachment.version == row => self.detach(key, &attachment),
+            _ => Ok(()),
+        }
+    }
+
+    /// Removes an attachment, and the row that finds it.
+    pub(super) fn detach(
+        &mut self,
+        key: &[u8],
+        attachment: &Attachment,
+    ) -> Result<(), StorageError> {
+        self.remove_row(attachment.index_row(key))?;
+        self.remove_row(attachment_row(key))
+    }
+
+    pub(super) fn view(&self) -> &StateView {
+        self.now
+    }
+
+    pub(super) const fn version(&self) -> Version {
+        self.version
+    }
+
+    pub(super) const fn timestamp(&self) -> Timestamp {
+        self.timestamp
+    }
+
+    /// From now on sets look whether the key has a time.
+    pub(super) const fn sets_look_for_times(&mut self) {
+        self.now.has_times = true;
+    }
+
+    /// Sets the key that the command names, of whichever keyspace. As [`Self::set`].
+    pub(super) fn set_named(
+        &mut self,
+        key: Bytes,
+        value: Bytes,
+    ) -> Result<Option<Record>, StorageError> {
+        self.reserved = is_reserved(&key);
+        self.set(key, value)
+    }
+
+    /// Sets a row that no command names.
+    pub(super) fn set_row(&mut self, key: Bytes, value: Bytes) -> Result<(), StorageError> {
+        self.unnamed(&key.clone(), |this| this.set(key, value).map(drop))
+    }
+
+    /// Removes a row that no command names, if it is there.
+    pub(super) fn remove_row(&mut self, key: Bytes) -> Result<(), StorageError> {
+        self.unnamed(&key.clone(), |this| this.delete(key).map(drop))
+    }
+
+    /// Sets a row that no command names and that is certainly not there, without looking for it.
+    pub(super) fn put_new_row(&mut self, key: Bytes, value: Bytes) {
+        self.unnamed(&key.clone(), |this| this.put_new(key, value));
+    }
+
+    fn put_new(&mut self, key: Bytes, value: Bytes) {
+        let (version, timestamp) = (self.version, self.timestamp);
+        let record = Record { value: Some(value), version, timestamp };
+        if let Some(sum) = &mut self.sum {
+            sum.add(record_sum(&key, &record));
+        }
+        self.now.live_bytes += row_bytes(&key, &record);
+        self.count_up();
+        self.recorder.changed(None, Some((key.clone(), record.value.clone())));
+        *self.tail_bytes += tail_bytes_of(&key, &record);
+        let key_bytes = key.len() as u64;
+        // There may be a tombstone.
+        if let Some(old) = self.now.tail.insert(key, record) {
+            *self.tail_bytes -= key_bytes + old.value_bytes() as u64 + TAIL_ROW_BYTES;
+        }
+    }
+
+    /// Works on a row that no command names, of whichever keyspace.
+    fn unnamed<T>(&mut self, key: &[u8], work: impl FnOnce(&mut Self) -> T) -> T {
+        let before = std::mem::replace(&mut self.reserved, is_reserved(key));
+        let source = self.recorder.begin(Source::Unnamed);
+        let done = work(self);
+        self.recorder.begin(source);
+        self.reserved = before;
+        done
     }
 
     fn delete(&mut self, key: Bytes) -> Result<Outcome, StorageError> {

@@ -86,7 +86,9 @@ pub fn named_row(command: &Command, at: u32) -> Option<(&Bytes, Option<&Bytes>)>
 
 fn single_row(command: &Command) -> Option<(&Bytes, Option<&Bytes>)> {
     match command {
-        Command::Set { key, value } => Some((key, Some(value))),
+        Command::Set { key, value } | Command::SetExpiring { key, value, .. } => {
+            Some((key, Some(value)))
+        }
         Command::Delete { key } => Some((key, None)),
         _ => None,
     }

@@ -6,6 +6,7 @@ use super::changes::{Changes, check, tail_bytes_of};
 use super::check::{Sum, Tracker};
 use super::digest::StateDigest;
 use super::effects::Effects;
+use super::leases;
 use super::outcome::{Applied, CheckResult, Outcome};
 use super::reserved::EVERYTHING;
 use super::run::{Logged, NotInOrder, Order, Run, Told};
@@ -82,7 +83,7 @@ impl KvState {
     }
 
     /// The state that a checkpoint holds. O(1), but that reserved rows are read where nobody has
-    /// counted them.
+    /// counted them, and where there are any it is looked whether one is the time of a key.
     ///
     /// # Errors
     /// `Corrupt`, `Io` when a table with reserved rows cannot be read.
@@ -102,6 +103,7 @@ impl KvState {
             Some(reserved) => reserved,
             None => now.reserved().count()?,
         };
+        now.has_times = now.any_time()?;
         Ok(Self { now, tracker: sum.map(Tracker::new), ..Self::default() })
     }
 
@@ -281,6 +283,7 @@ impl KvState {
                 return self.in_session(session, request, *command, at);
             }
             Command::Check { index, digest } => Outcome::Checked(self.compare(index, digest)),
+            timed if timed.is_about_time() => return leases::apply(self.changes(at), timed),
             change => return self.changes(at).all(change),
         };
         let version = Version::from(index);
@@ -332,6 +335,9 @@ impl KvState {
     /// # Errors
     /// `Corrupt`, `Io`.
     pub fn check(&self, command: &Command) -> Result<(), StorageError> {
+        if command.is_about_time() {
+            return leases::check(&self.now, command);
+        }
         check(&self.now, command)
     }
 
@@ -446,6 +452,7 @@ impl KvState {
         assert_eq!(now.live_bytes, live_bytes, "live bytes");
         let sizes = now.tail.iter().map(|(key, record)| tail_bytes_of(key, record));
         assert_eq!(self.tail_bytes, sizes.sum::<u64>(), "bytes of the tail");
+        now.validate_times()?;
         now.sessions.validate();
         for (id, session) in now.sessions.iter() {
             assert!(Some(session.used) <= now.last_applied, "{id} was used in the future");

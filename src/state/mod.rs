@@ -14,9 +14,12 @@ pub mod cursor;
 pub mod view;
 pub mod reserved;
 pub mod scan;
+pub mod times;
+pub mod scoped;
 pub mod digest;
 pub mod run;
 mod changes;
+mod leases;
 pub mod kv_state;
 pub mod past;
 
@@ -30,7 +33,9 @@ pub use self::past::{PastState, RowChange};
 pub use self::reserved::Reserved;
 pub use self::run::{Logged, NotInOrder, Run, Told};
 pub use self::scan::OwnedScan;
+pub use self::scoped::{ScopedCursor, ScopedRows, ScopedScan, ScopedView};
 pub use self::sessions::{SESSION_IDLE_MICROS, SESSIONS_MAX, Session, SessionAnswer, Sessions};
+pub use self::times::LeaseTerms;
 pub use self::value::{Value, Versioned};
 pub use self::view::{Resident, Rows, StateView};
 

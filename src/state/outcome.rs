@@ -8,16 +8,19 @@ use crate::types::{Timestamp, Version};
 /// replica finds the same, but for what a check finds of the replica itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// A key has a new value, or a batch changed something.
+    /// A key has a new value, or a batch changed something; a lease was granted, kept alive, or
+    /// ended without a key.
     Applied,
-    /// The key already had this value, or a batch found nothing to change.
+    /// The key already had this value, or a batch found nothing to change. A command that gives the
+    /// key a time has done so.
     Unchanged,
     /// Keys were removed.
     Removed {
         /// How many; at least one.
         keys: u64,
     },
-    /// There was no such key, none with this prefix, or no such session to close.
+    /// There was no such key, none with this prefix, no such session to close, or no such lease;
+    /// nothing was changed.
     NotFound,
     /// A guard of the batch did not hold; nothing was changed.
     GuardFailed {

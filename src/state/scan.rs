@@ -7,7 +7,7 @@ use std::ops::{Bound, RangeBounds};
 use bytes::Bytes;
 
 use super::value::Value;
-use super::view::{StateView, owned};
+use super::view::{Rows, StateView, owned};
 use crate::storage::error::StorageError;
 use crate::storage::prefix_index::{as_slice, prefix_range};
 
@@ -26,6 +26,8 @@ const CHUNK_ROWS_MAX: usize = 256;
 #[derive(Clone, Debug)]
 pub struct OwnedScan {
     view: StateView,
+    /// Whether rows of the reserved keyspace are given, too.
+    of_all: bool,
     /// What has not been fetched lies within `from` and `to`.
     from: Bound<Bytes>,
     to: Bound<Bytes>,
@@ -42,6 +44,7 @@ impl OwnedScan {
     pub(super) fn new(view: StateView, from: Bound<Bytes>, to: Bound<Bytes>) -> Self {
         Self {
             view,
+            of_all: false,
             from,
             to,
             front: VecDeque::new(),
@@ -51,6 +54,11 @@ impl OwnedScan {
         }
     }
 
+    /// As [`Self::new`], of both keyspaces.
+    pub(super) fn of_all(view: StateView, from: Bound<Bytes>, to: Bound<Bytes>) -> Self {
+        Self { of_all: true, ..Self::new(view, from, to) }
+    }
+
     /// The state that is read.
     #[must_use]
     pub fn view(&self) -> &StateView {
@@ -58,7 +66,7 @@ impl OwnedScan {
     }
 
     fn fetch_front(&mut self) {
-        let rows = self.view.range_of(&self.from, &self.to);
+        let rows = rows_between(&self.view, self.of_all, &self.from, &self.to);
         for row in rows.take(self.chunk_rows) {
             match row {
                 Ok(row) => self.front.push_back(row),
@@ -72,7 +80,7 @@ impl OwnedScan {
     }
 
     fn fetch_back(&mut self) {
-        let rows = self.view.range_of(&self.from, &self.to);
+        let rows = rows_between(&self.view, self.of_all, &self.from, &self.to);
         for row in rows.rev().take(self.chunk_rows) {
             match row {
                 Ok(row) => self.back.push_front(row),
@@ -99,6 +107,20 @@ impl OwnedScan {
     }
 }
 
+/// The rows of one keyspace or of both.
+fn rows_between<'a>(
+    view: &'a StateView,
+    of_all: bool,
+    from: &Bound<Bytes>,
+    to: &Bound<Bytes>,
+) -> Rows<'a> {
+    if of_all {
+        view.rows_of_all(from.clone(), to.clone())
+    } else {
+        view.range::<&[u8]>((as_slice(from), as_slice(to)))
+    }
+}
+
 impl StateView {
     /// The same rows as [`range`](Self::range), from an iterator that keeps this state by itself.
     #[must_use]
@@ -112,10 +134,6 @@ impl StateView {
     pub fn scan_prefix(&self, prefix: &[u8]) -> OwnedScan {
         let (from, to) = prefix_range(prefix);
         OwnedScan::new(self.clone(), from, to)
-    }
-
-    fn range_of(&self, from: &Bound<Bytes>, to: &Bound<Bytes>) -> super::view::Rows<'_> {
-        self.range::<&[u8]>((as_slice(from), as_slice(to)))
     }
 }
 

@@ -40,6 +40,8 @@ pub struct StateView {
     pub(super) last_timestamp: Timestamp,
     pub(super) live_bytes: u64,
     pub(super) sessions: Sessions,
+    /// Whether any key may have a time, so that sets have to look. Not part of the state.
+    pub(super) has_times: bool,
 }
 
 /// What can be told of a key without reading from disk.
@@ -77,6 +79,7 @@ impl Default for StateView {
             last_timestamp: Timestamp::default(),
             live_bytes: 0,
             sessions: Sessions::default(),
+            has_times: false,
         }
     }
 }
@@ -288,6 +291,12 @@ impl StateView {
         Cursor::new(self.layers(), bounds, direction)
     }
 
+    /// The rows within bounds, of both keyspaces.
+    pub(super) fn rows_of_all(&self, from: Bound<Bytes>, to: Bound<Bytes>) -> Rows<'_> {
+        let is_over = is_empty(&from, &to);
+        Rows { view: self, from, to, front: None, back: None, is_over }
+    }
+
     /// The part of these bounds that is not reserved. Where nothing is, that is all of it.
     fn plain<'a>(
         &self,
@@ -369,8 +378,7 @@ impl<'a> Rows<'a> {
             let (from, to) = view.plain(as_slice(&from), as_slice(&to));
             (copied(from), copied(to))
         };
-        let is_over = is_empty(&from, &to);
-        Self { view, from, to, front: None, back: None, is_over }
+        view.rows_of_all(from, to)
     }
 
     fn fetch(&mut self, direction: Direction) -> Result<Option<(Bytes, Value)>, StorageError> {

@@ -28,3 +28,4 @@ mod r15_identity;
 mod r16_power_cuts;
 mod r17_snapshots;
 mod r18_restarts;
+mod scopes;

@@ -194,6 +194,46 @@ fn scan_goes_in_key_order_from_either_end_and_stops_at_the_limit() {
 }
 
 #[test]
+fn keys_of_scopes_are_set_shown_and_removed_apart_from_plain_ones() {
+    let ctl = Ctl::new();
+    ctl.ok(&["set", "k", "plain"]);
+    ctl.ok(&["set", "k", "named", "--scope", "n"]);
+    assert_eq!(ctl.ok(&["get", "k"]), "plain\n");
+    assert_eq!(ctl.ok(&["get", "k", "--scope", "n"]), "named\n");
+    assert_eq!(ctl.ok(&["scan", "--scope", "n"]), "k\tnamed\n");
+    assert_eq!(ctl.run(&["get", "k", "--scope", "other"]).code, 1);
+    ctl.ok(&["rm", "k", "--scope", "n"]);
+    assert_eq!(ctl.run(&["rm", "k", "--scope", "n"]).code, 1);
+    assert_eq!(ctl.ok(&["scan"]), "k\tplain\n");
+    assert_eq!(ctl.run(&["get", "k", "--scope", ""]).code, 64);
+    // Ephemeral ones are there until the next command that writes.
+    ctl.ok(&["set", "k", "ephemeral", "--scope", "ephemeral"]);
+    assert_eq!(ctl.ok(&["get", "k", "--scope", "ephemeral"]), "ephemeral\n");
+    ctl.ok(&["set", "l", "plain"]);
+    assert_eq!(ctl.run(&["get", "k", "--scope", "ephemeral"]).code, 1);
+}
+
+#[test]
+fn a_key_is_set_for_a_time_and_the_log_says_so() {
+    let ctl = Ctl::new();
+    ctl.ok(&["set", "k", "v", "--ttl", "90s"]);
+    ctl.ok(&["set", "l", "v", "--ttl", "1ms"]);
+    let log = ctl.ok(&["log"]);
+    assert!(
+        log.contains("SetExpiring { key: \"k\", value: \"v\", until: After(90000000) }"),
+        "{log}"
+    );
+    // The next command that writes removes what is due.
+    ctl.ok(&["set", "m", "v"]);
+    assert_eq!(ctl.ok(&["scan"]), "k\tv\nm\tv\n");
+    assert!(ctl.ok(&["log"]).contains("Expire { limit: 1 }"));
+    for wrong in ["90", "1w", "-1s", "0s"] {
+        let ran = ctl.run(&["set", "k", "v", "--ttl", wrong]);
+        assert_ne!(ran.code, 0, "{wrong}: {ran:?}");
+    }
+}
+
+#[test]
 fn inspecting_leaves_every_byte_as_it_is() {
     let ctl = Ctl::new();
     for n in 0..20 {

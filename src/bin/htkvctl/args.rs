@@ -69,6 +69,13 @@ pub(crate) enum Command {
         /// The value; `-` reads it from standard input, all bytes of it as they are.
         #[arg(allow_hyphen_values = true)]
         value: OsString,
+        /// Remove the key when so much time has passed: a number and `ms`, `s`, `m`, `h` or `d`.
+        #[arg(long, value_name = "TIME")]
+        ttl: Option<String>,
+        /// The scope of the key; `ephemeral` is the one whose keys live until the store is opened
+        /// to be written to again.
+        #[arg(long, value_name = "NAME")]
+        scope: Option<String>,
     },
     /// Print the value of a key.
     Get {
@@ -77,6 +84,10 @@ pub(crate) enum Command {
         /// Print the bytes as they are, and no newline behind them.
         #[arg(long, conflicts_with_all = ["json", "hex"])]
         raw: bool,
+        /// The scope of the key; `ephemeral` is the one whose keys live until the store is opened
+        /// to be written to again.
+        #[arg(long, value_name = "NAME")]
+        scope: Option<String>,
         /// As it was at a version (digits), or at a time: 2026-01-31T12:00:00Z, or microseconds
         /// since 1970 behind an @.
         #[arg(long, value_name = "TIME-OR-VERSION", value_parser = parse_at)]
@@ -86,6 +97,10 @@ pub(crate) enum Command {
     Rm {
         /// The key.
         key: OsString,
+        /// The scope of the key; `ephemeral` is the one whose keys live until the store is opened
+        /// to be written to again.
+        #[arg(long, value_name = "NAME")]
+        scope: Option<String>,
     },
     /// Print `key<TAB>value`, a row a line, in key order.
     Scan {
@@ -97,6 +112,10 @@ pub(crate) enum Command {
         /// Begin with the last key.
         #[arg(long)]
         reverse: bool,
+        /// The scope to look at; `ephemeral` is the one whose keys live until the store is opened
+        /// to be written to again.
+        #[arg(long, value_name = "NAME")]
+        scope: Option<String>,
         /// As they were at a version (digits), or at a time: 2026-01-31T12:00:00Z, or microseconds
         /// since 1970 behind an @.
         #[arg(long, value_name = "TIME-OR-VERSION", value_parser = parse_at)]

@@ -1,6 +1,7 @@
 //! Bytes, times and sizes as text.
 
 use std::fmt;
+use std::time::Duration;
 
 use hightower_kv::{At, Timestamp, Version};
 
@@ -76,6 +77,22 @@ impl fmt::Display for Size {
             Some(unit) => write!(f, "{} ({}.{} {unit})", self.0, tenths / 10, tenths % 10),
         }
     }
+}
+
+/// The time that a number and a unit mean; `None` when the text is anything else.
+pub(crate) fn parse_time(text: &str) -> Option<Duration> {
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, unit) = text.split_at(digits);
+    let number: u64 = number.parse().ok()?;
+    let millis = match unit {
+        "ms" => 1,
+        "s" => 1_000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        "d" => 86_400_000,
+        _ => return None,
+    };
+    number.checked_mul(millis).map(Duration::from_millis)
 }
 
 /// A moment in UTC, as RFC 3339 has it, with microseconds.
@@ -179,6 +196,18 @@ mod tests {
         assert_eq!(show(b"\xff\xfea\xc3"), r"\xff\xfea\xc3");
         assert_eq!(show(r"\x41".as_bytes()), r"\x5cx41", "it is not mistaken for an escape");
         assert_eq!(show("\u{85}".as_bytes()), r"\xc2\x85");
+    }
+
+    #[test]
+    fn a_time_is_a_number_and_a_unit() {
+        for (text, millis) in
+            [("5ms", 5), ("90s", 90_000), ("2m", 120_000), ("1h", 3_600_000), ("1d", 86_400_000)]
+        {
+            assert_eq!(parse_time(text), Some(Duration::from_millis(millis)), "{text}");
+        }
+        for bad in ["", "90", "s", "-1s", "1.5s", "1 s", "1w", "18446744073709551615d"] {
+            assert_eq!(parse_time(bad), None, "{bad}");
+        }
     }
 
     #[test]

@@ -18,6 +18,15 @@
 //! | `CloseSession` | 6 | session: 16 bytes |
 //! | `Check` | 7 | index: `u64`, then the byte 0, or the byte 1 and the digest: 16 bytes |
 //! | `Reserved` | 8 | a command with tag 3 |
+//! | `SetExpiring` | 9 | until, key: bytes, value: bytes |
+//! | `GrantLease` | 10 | lease: 16 bytes, ttl: `u64`, in microseconds |
+//! | `KeepAlive` | 11 | lease: 16 bytes |
+//! | `RevokeLease` | 12 | lease: 16 bytes |
+//! | `Expire` | 13 | limit: `u64` |
+//! | `Attach` | 14 | until, key: bytes |
+//!
+//! How long a key is to be there (until) is the tag 0 and microseconds as `u64`, or the tag 1 and
+//! the lease: 16 bytes.
 //!
 //! A guard is its key (bytes), then a condition:
 //!
@@ -50,8 +59,11 @@ use bincode::config::{Configuration, Fixint, Limit, LittleEndian};
 use bytes::Bytes;
 
 pub use self::error::DecodeError;
-use self::wire::{BoundMembershipWire, CommandWire, MembershipWire};
+use self::wire::{
+    AttachWire, BoundMembershipWire, CommandWire, MembershipWire, SetExpiringWire, UntilWire,
+};
 use super::definition::{Command, SessionId, StateCheck};
+use super::lease::LeaseId;
 use super::limits::{ENTRY_BYTES_HARD_MAX, encoded_bytes};
 use super::membership::Membership;
 use crate::types::LogIndex;
@@ -78,6 +90,13 @@ const CLOSE_SESSION_TAG: u32 = 6;
 const CHECK_TAG: u32 = 7;
 /// Tag that stands before a batch of the reserved keyspace.
 const RESERVED_TAG: u32 = 8;
+/// Tags of what is about times and leases, which stands alone.
+const SET_EXPIRING_TAG: u32 = 9;
+const GRANT_LEASE_TAG: u32 = 10;
+const KEEP_ALIVE_TAG: u32 = 11;
+const REVOKE_LEASE_TAG: u32 = 12;
+const EXPIRE_TAG: u32 = 13;
+const ATTACH_TAG: u32 = 14;
 /// Bytes of a session's name and of a request's number.
 const IN_SESSION_BYTES: usize = 24;
 
@@ -90,10 +109,10 @@ const CONFIG: Configuration<LittleEndian, Fixint, Limit<ENTRY_BYTES_HARD_MAX>> =
 /// The payload is `head` followed by `body`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EncodedCommand<'a> {
-    /// Everything up to the value of a `Set`, in a session or not; the whole payload of any other
-    /// command.
+    /// Everything up to the value of a `Set`, in a session or not, or of a `SetExpiring`; the whole
+    /// payload of any other command.
     pub head: Vec<u8>,
-    /// The value of that `Set`, not copied; empty for any other command.
+    /// That value, not copied; empty for any other command.
     pub body: &'a [u8],
 }
 
@@ -123,7 +142,8 @@ pub fn encode(command: &Command) -> EncodedCommand<'_> {
     EncodedCommand { head: encode_head(command), body: body_of(command) }
 }
 
-/// The second part of a command's payload: the value of a `Set`, in a session or not.
+/// The second part of a command's payload: the value of a `Set`, in a session or not, or of a
+/// `SetExpiring`.
 #[must_use]
 pub fn body_of(command: &Command) -> &[u8] {
     let change = match command {
@@ -131,7 +151,7 @@ pub fn body_of(command: &Command) -> &[u8] {
         other => other,
     };
     match change {
-        Command::Set { value, .. } => value,
+        Command::Set { value, .. } | Command::SetExpiring { value, .. } => value,
         _ => &[],
     }
 }
@@ -168,6 +188,17 @@ pub fn encode_head_into(command: &Command, head: &mut Vec<u8>) {
         Command::Check { index, digest } => {
             write(&(CHECK_TAG, index.0, digest.map(|digest| digest.0)), head);
         }
+        Command::SetExpiring { key, value, until } => {
+            write(&(SET_EXPIRING_TAG, UntilWire::from(*until)), head);
+            write_pair(key, value, head);
+        }
+        Command::Attach { key, until } => {
+            write(&(ATTACH_TAG, AttachWire { until: UntilWire::from(*until), key }), head);
+        }
+        Command::GrantLease { lease, ttl } => write(&(GRANT_LEASE_TAG, lease.0, ttl), head),
+        Command::KeepAlive { lease } => write(&(KEEP_ALIVE_TAG, lease.0), head),
+        Command::RevokeLease { lease } => write(&(REVOKE_LEASE_TAG, lease.0), head),
+        Command::Expire { limit } => write(&(EXPIRE_TAG, limit), head),
         change => write_change(change, head),
     }
     debug_assert_eq!(head.len() + body.len(), encoded_bytes(command), "{command:?}");
@@ -179,9 +210,7 @@ fn write_change(command: &Command, head: &mut Vec<u8>) {
         // The common case, and the one that must not copy its value, so it is written by hand.
         Command::Set { key, value } => {
             head.extend_from_slice(&SET_TAG.to_le_bytes());
-            head.extend_from_slice(&(key.len() as u64).to_le_bytes());
-            head.extend_from_slice(key);
-            head.extend_from_slice(&(value.len() as u64).to_le_bytes());
+            write_pair(key, value, head);
         }
         Command::Reserved(batch) => {
             head.extend_from_slice(&RESERVED_TAG.to_le_bytes());
@@ -189,6 +218,13 @@ fn write_change(command: &Command, head: &mut Vec<u8>) {
         }
         other => write(&CommandWire::from(other), head),
     }
+}
+
+/// Appends a key, and the length of its value: the value itself is written from where it is.
+fn write_pair(key: &[u8], value: &[u8], head: &mut Vec<u8>) {
+    head.extend_from_slice(&(key.len() as u64).to_le_bytes());
+    head.extend_from_slice(key);
+    head.extend_from_slice(&(value.len() as u64).to_le_bytes());
 }
 
 /// The command that a payload holds. Its keys and values share the payload's buffer.
@@ -216,6 +252,15 @@ pub fn decode(payload: &Bytes, entry_bytes_max: usize) -> Result<Command, Decode
             let (index, digest): (_, Option<_>) = read(fields)?;
             Command::Check { index: LogIndex(index), digest: digest.map(StateCheck) }
         }
+        SET_EXPIRING_TAG => read::<SetExpiringWire<'_>>(fields)?.into_command(payload),
+        ATTACH_TAG => read::<AttachWire<'_>>(fields)?.into_command(payload),
+        GRANT_LEASE_TAG => {
+            let (lease, ttl) = read(fields)?;
+            Command::GrantLease { lease: LeaseId(lease), ttl }
+        }
+        KEEP_ALIVE_TAG => Command::KeepAlive { lease: LeaseId(read(fields)?) },
+        REVOKE_LEASE_TAG => Command::RevokeLease { lease: LeaseId(read(fields)?) },
+        EXPIRE_TAG => Command::Expire { limit: read(fields)? },
         _ => return read_change(content, payload),
     })
 }

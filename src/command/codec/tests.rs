@@ -3,6 +3,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::command::definition::{Condition, Guard, SessionId, StateCheck};
+use crate::command::lease::{LeaseId, Until};
 use crate::command::membership::{MembershipError, Peer};
 use crate::types::{LogIndex, NodeId, RandomId, Version};
 
@@ -116,15 +117,42 @@ fn check_golden() {
 }
 
 #[test]
+fn times_and_leases_golden() {
+    let lease = LeaseId(SESSION.0);
+    let expiring = [
+        1, 9, 0, 0, 0, 0, 0, 0, 0, 2, 1, 0, 0, 0, 0, 0, 0, // after 258 microseconds
+        1, 0, 0, 0, 0, 0, 0, 0, b'k', 2, 0, 0, 0, 0, 0, 0, 0, b'a', b'b',
+    ];
+    let command = Command::set_expiring("k", "ab", Until::After(0x0102));
+    assert_golden(&command, &expiring);
+    assert_eq!(encode(&command).body, b"ab");
+    let leased = [&[1, 9, 0, 0, 0, 1, 0, 0, 0][..], &SESSION.0, &expiring[17..]].concat();
+    assert_golden(&Command::set_expiring("k", "ab", Until::Lease(lease)), &leased);
+    let attach = [&[1, 14, 0, 0, 0, 1, 0, 0, 0][..], &SESSION.0, &expiring[17..26]].concat();
+    let until = Until::Lease(lease);
+    assert_golden(&Command::Attach { key: "k".into(), until }, &attach);
+    let ttl = [2, 1, 0, 0, 0, 0, 0, 0];
+    let granted = session_golden(10, &ttl);
+    assert_golden(&Command::GrantLease { lease, ttl: 0x0102 }, &granted);
+    assert_golden(&Command::KeepAlive { lease }, &session_golden(11, &[]));
+    assert_golden(&Command::RevokeLease { lease }, &session_golden(12, &[]));
+    let expire = [&[1, 13, 0, 0, 0][..], &ttl].concat();
+    assert_golden(&Command::Expire { limit: 0x0102 }, &expire);
+    let mut other = leased;
+    other[5] = 2;
+    assert_eq!(decoded(&other), Err(DecodeError::UnknownTag { what: "time", found: 2 }));
+}
+
+#[test]
 fn a_session_holds_a_change_and_nothing_else() {
-    for tag in [4, 5, 6, 7, 9] {
+    for tag in [4, 5, 6, 7, 9, 10, 13, 14, 15] {
         let golden =
             session_golden(5, &[&[1, 0, 0, 0, 0, 0, 0, 0, tag, 0, 0, 0], &SESSION.0[..]].concat());
         let found = u32::from(tag);
         assert_eq!(decoded(&golden), Err(DecodeError::UnknownTag { what: "command", found }));
     }
     let mut batch = encode(&Command::batch([Command::delete("a")])).head;
-    for tag in 4..=8 {
+    for tag in 4..=15 {
         batch[21] = tag;
         let found = u32::from(tag);
         let what = "command in a batch";
@@ -217,6 +245,19 @@ enum Mirror {
     InSession { session: [u8; 16], request: u64, command: Box<Mirror> },
     CloseSession { session: [u8; 16] },
     Check { index: u64, digest: Option<[u8; 16]> },
+    Reserved { batch: Box<Mirror> },
+    SetExpiring { until: MirrorUntil, key: Vec<u8>, value: Vec<u8> },
+    GrantLease { lease: [u8; 16], ttl: u64 },
+    KeepAlive { lease: [u8; 16] },
+    RevokeLease { lease: [u8; 16] },
+    Expire { limit: u64 },
+    Attach { until: MirrorUntil, key: Vec<u8> },
+}
+
+#[derive(bincode::Encode)]
+enum MirrorUntil {
+    After(u64),
+    Lease([u8; 16]),
 }
 
 #[derive(bincode::Encode)]
@@ -252,7 +293,29 @@ fn mirror(command: &Command) -> Mirror {
         Command::Check { index, digest } => {
             Mirror::Check { index: index.0, digest: digest.map(|digest| digest.0) }
         }
-        Command::Reserved(_) => unreachable!("it has golden bytes of its own"),
+        Command::Reserved(batch) => {
+            let (guards, commands) = (batch.guards.clone(), batch.commands.clone());
+            Mirror::Reserved { batch: Box::new(mirror(&Command::Batch { guards, commands })) }
+        }
+        Command::SetExpiring { key, value, until } => Mirror::SetExpiring {
+            until: mirror_until(*until),
+            key: key.to_vec(),
+            value: value.to_vec(),
+        },
+        Command::GrantLease { lease, ttl } => Mirror::GrantLease { lease: lease.0, ttl: *ttl },
+        Command::KeepAlive { lease } => Mirror::KeepAlive { lease: lease.0 },
+        Command::RevokeLease { lease } => Mirror::RevokeLease { lease: lease.0 },
+        Command::Expire { limit } => Mirror::Expire { limit: *limit },
+        Command::Attach { key, until } => {
+            Mirror::Attach { until: mirror_until(*until), key: key.to_vec() }
+        }
+    }
+}
+
+const fn mirror_until(until: Until) -> MirrorUntil {
+    match until {
+        Until::After(micros) => MirrorUntil::After(micros),
+        Until::Lease(lease) => MirrorUntil::Lease(lease.0),
     }
 }
 
@@ -262,7 +325,7 @@ fn unknown_formats_and_tags_are_named() {
     assert_eq!(decoded(&[0]), Err(DecodeError::UnknownFormat { found: 0, max: 1 }));
     assert_eq!(decoded(&[]), Err(DecodeError::UnexpectedEnd));
     let tag = |what, found| Err(DecodeError::UnknownTag { what, found });
-    assert_eq!(decoded(&[1, 9, 0, 0, 0]), tag("command", 9));
+    assert_eq!(decoded(&[1, 15, 0, 0, 0]), tag("command", 15));
     let mut guard = encode(&Command::guarded([Guard::absent("a")], [])).head;
     guard[22] = 9;
     assert_eq!(decoded(&guard), tag("condition", 9));
@@ -299,6 +362,12 @@ fn every_cut_and_every_extra_byte_is_refused() {
         Command::open_session(SESSION),
         Command::close_session(SESSION),
         Command::Check { index, digest },
+        Command::set_expiring("k", "v", Until::After(5)),
+        Command::Attach { key: "k".into(), until: Until::Lease(LeaseId([1; 16])) },
+        Command::GrantLease { lease: LeaseId([1; 16]), ttl: 5 },
+        Command::KeepAlive { lease: LeaseId([1; 16]) },
+        Command::RevokeLease { lease: LeaseId([1; 16]) },
+        Command::Expire { limit: 5 },
     ] {
         let mut payload = encode(&command).to_payload();
         for cut in 0..payload.len() {
@@ -399,7 +468,18 @@ fn change() -> impl Strategy<Value = Command> {
 fn command() -> impl Strategy<Value = Command> {
     let session = || any::<[u8; 16]>().prop_map(SessionId);
     let check = (any::<u64>(), proptest::option::of(any::<[u8; 16]>()));
+    let lease = || any::<[u8; 16]>().prop_map(LeaseId);
+    let until = || prop_oneof![any::<u64>().prop_map(Until::After), lease().prop_map(Until::Lease)];
+    let reserved = (proptest::collection::vec(guard(), 0..4), single());
     prop_oneof![
+        1 => reserved.prop_map(|(guards, single)| Command::reserved(guards, [single])),
+        1 => (bytes(), bytes(), until())
+            .prop_map(|(key, value, until)| Command::set_expiring(key, value, until)),
+        1 => (bytes(), until()).prop_map(|(key, until)| Command::Attach { key, until }),
+        1 => (lease(), any::<u64>()).prop_map(|(lease, ttl)| Command::GrantLease { lease, ttl }),
+        1 => lease().prop_map(|lease| Command::KeepAlive { lease }),
+        1 => lease().prop_map(|lease| Command::RevokeLease { lease }),
+        1 => any::<u64>().prop_map(|limit| Command::Expire { limit }),
         4 => change(),
         2 => (session(), any::<u64>(), change())
             .prop_map(|(session, request, change)| Command::in_session(session, request, change)),
@@ -423,7 +503,7 @@ proptest! {
 
     #[test]
     fn arbitrary_bytes_never_panic(
-        tag in 0_u8..9,
+        tag in 0_u8..16,
         rest in proptest::collection::vec(prop_oneof![Just(0_u8), 0_u8..4, any::<u8>()], 0..200),
     ) {
         let payload = Bytes::from([vec![1, tag, 0, 0, 0], rest].concat());

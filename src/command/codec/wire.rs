@@ -14,6 +14,7 @@ use bytes::Bytes;
 
 use super::error::DecodeError;
 use crate::command::definition::{Command, Condition, Guard, ReservedBatch};
+use crate::command::lease::{LeaseId, Until};
 use crate::command::membership::{Membership, Peer};
 use crate::types::{NodeId, RandomId, Version};
 
@@ -57,6 +58,28 @@ pub(super) enum ConditionWire<'a> {
     Present,
     VersionEquals(u64),
     ValueEquals(&'a [u8]),
+}
+
+/// How long a key is to be there; the order of the variants is their tags.
+#[derive(Encode, BorrowDecode)]
+pub(super) enum UntilWire {
+    After(u64),
+    Lease([u8; 16]),
+}
+
+/// A set with a time, behind its tag.
+#[derive(Encode, BorrowDecode)]
+pub(super) struct SetExpiringWire<'a> {
+    until: UntilWire,
+    key: &'a [u8],
+    value: &'a [u8],
+}
+
+/// A time for a key, behind its tag.
+#[derive(Encode, BorrowDecode)]
+pub(super) struct AttachWire<'a> {
+    pub(super) until: UntilWire,
+    pub(super) key: &'a [u8],
 }
 
 /// A membership of which no directory is known.
@@ -112,6 +135,7 @@ pub(super) fn name_of(wire_type: &str) -> &'static str {
         "CommandWire" => "command",
         "SingleWire" => "command in a batch",
         "ConditionWire" => "condition",
+        "UntilWire" => "time",
         _ => "value",
     }
 }
@@ -197,6 +221,39 @@ impl CommandWire<'_> {
             }
             _ => Err(DecodeError::NotABatch),
         }
+    }
+}
+
+impl From<Until> for UntilWire {
+    fn from(until: Until) -> Self {
+        match until {
+            Until::After(micros) => Self::After(micros),
+            Until::Lease(lease) => Self::Lease(lease.0),
+        }
+    }
+}
+
+impl From<UntilWire> for Until {
+    fn from(until: UntilWire) -> Self {
+        match until {
+            UntilWire::After(micros) => Self::After(micros),
+            UntilWire::Lease(lease) => Self::Lease(LeaseId(lease)),
+        }
+    }
+}
+
+impl SetExpiringWire<'_> {
+    /// The command, its bytes shared with `payload`, from which this was decoded.
+    pub(super) fn into_command(self, payload: &Bytes) -> Command {
+        let (key, value) = (payload.slice_ref(self.key), payload.slice_ref(self.value));
+        Command::SetExpiring { key, value, until: self.until.into() }
+    }
+}
+
+impl AttachWire<'_> {
+    /// As [`SetExpiringWire::into_command`].
+    pub(super) fn into_command(self, payload: &Bytes) -> Command {
+        Command::Attach { key: payload.slice_ref(self.key), until: self.until.into() }
     }
 }
 

@@ -100,7 +100,7 @@ fn what_reaches_into_the_other_keyspace_changes_nothing() {
     assert_eq!(told.apply(Command::set(key.clone(), "1")), NOTHING);
     assert_eq!(told.apply(Command::reserved([], [Command::set("plain", "1")])), NOTHING);
     let reserved = Command::reserved([], [Command::set(key.clone(), "1")]);
-    assert_eq!(told.apply(reserved.clone()), several([own(0, None)]));
+    assert_eq!(told.apply(reserved.clone()), Effects::One(Effect::Created));
     assert_eq!(named_row(&reserved, 0), Some((&key, Some(&Bytes::from("1")))));
     assert_eq!(named_row(&reserved, 1), None);
 }

@@ -1,6 +1,7 @@
 //! The state against a naive model, and what it promises beyond that.
 
 mod check;
+mod leases;
 mod effects;
 mod model;
 mod reserved;

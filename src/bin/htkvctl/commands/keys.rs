@@ -3,14 +3,14 @@
 use std::ffi::OsStr;
 use std::io::{self, Read, Write};
 
-use hightower_kv::{ApplyOutcome, At, KvEngine, Outcome, Value};
+use hightower_kv::{ApplyOutcome, At, Outcome, Scope, Value};
 use serde_json::json;
 
 use crate::args::Args;
 use crate::console::output;
 use crate::failure::{Failure, Result};
 use crate::rows::JsonRow;
-use crate::text::as_plain_text;
+use crate::text::{as_plain_text, parse_time};
 
 /// What `get` does with bytes that a terminal does not show.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,11 +34,43 @@ pub(crate) enum Order {
     Reverse,
 }
 
-pub(crate) fn set(args: &Args, key: &OsStr, value: &OsStr) -> Result<()> {
-    let key = args.plain_key(key)?;
+/// The scope with the name that was given, or the plain keyspace.
+fn scope_of(name: Option<&str>) -> Result<Scope> {
+    match name {
+        None => Ok(Scope::Permanent),
+        Some("ephemeral") => Ok(Scope::Ephemeral),
+        Some(name) => {
+            Scope::named(name).map_err(|error| Failure::Usage(format!("--scope: {error}")))
+        }
+    }
+}
+
+/// A key or a prefix of a scope: any bytes, but of the plain keyspace no reserved one.
+fn key_in(args: &Args, scope: &Scope, key: &OsStr) -> Result<Vec<u8>> {
+    if *scope == Scope::Permanent { args.plain_key(key) } else { args.bytes(key) }
+}
+
+pub(crate) fn set(
+    args: &Args,
+    scope: Option<&str>,
+    key: &OsStr,
+    value: &OsStr,
+    ttl: Option<&str>,
+) -> Result<()> {
+    let scope = scope_of(scope)?;
+    let key = key_in(args, &scope, key)?;
+    let ttl = ttl.map(|text| {
+        let wrong = || format!("--ttl: expected a number and ms, s, m, h or d, found '{text}'");
+        parse_time(text).ok_or_else(|| Failure::Usage(wrong()))
+    });
+    let ttl = ttl.transpose()?;
     let value = if value == "-" { read_value(args)? } else { args.bytes(value)? };
     let engine = args.open_or_create()?;
-    let outcome = engine.put(key, value)?;
+    let scoped = engine.scope(scope);
+    let outcome = match ttl {
+        None => scoped.put(key, value)?,
+        Some(ttl) => scoped.put_with_ttl(key, value, ttl)?,
+    };
     engine.close()?;
     tell(args, &outcome)
 }
@@ -53,9 +85,16 @@ fn read_value(args: &Args) -> Result<Vec<u8>> {
     Ok(value)
 }
 
-pub(crate) fn get(args: &Args, key: &OsStr, form: Form, at: Option<At>) -> Result<()> {
-    let key = args.plain_key(key)?;
-    let found = args.state(at)?.get_versioned(&key)?.ok_or(Failure::NotFound)?;
+pub(crate) fn get(
+    args: &Args,
+    scope: Option<&str>,
+    key: &OsStr,
+    form: Form,
+    at: Option<At>,
+) -> Result<()> {
+    let scope = scope_of(scope)?;
+    let key = key_in(args, &scope, key)?;
+    let found = args.state(at)?.scope(&scope).get_versioned(&key)?.ok_or(Failure::NotFound)?;
     let mut out = output();
     let value: &[u8] = &found.value;
     match as_plain_text(value) {
@@ -74,10 +113,11 @@ pub(crate) fn get(args: &Args, key: &OsStr, form: Form, at: Option<At>) -> Resul
     Ok(out.flush()?)
 }
 
-pub(crate) fn rm(args: &Args, key: &OsStr) -> Result<()> {
-    let key = args.plain_key(key)?;
+pub(crate) fn rm(args: &Args, scope: Option<&str>, key: &OsStr) -> Result<()> {
+    let scope = scope_of(scope)?;
+    let key = key_in(args, &scope, key)?;
     let engine = args.open()?;
-    let outcome = engine.delete(key)?;
+    let outcome = engine.scope(scope).delete(key)?;
     engine.close()?;
     if outcome.outcome == Outcome::NotFound {
         return Err(Failure::NotFound);
@@ -101,14 +141,16 @@ fn tell(args: &Args, outcome: &ApplyOutcome) -> Result<()> {
 
 pub(crate) fn scan(
     args: &Args,
+    scope: Option<&str>,
     prefix: Option<&OsStr>,
     limit: Option<usize>,
     order: Order,
     at: Option<At>,
 ) -> Result<()> {
-    let prefix = prefix.map(|prefix| args.plain_key(prefix)).transpose()?.unwrap_or_default();
+    let scope = scope_of(scope)?;
+    let prefix = prefix.map(|prefix| key_in(args, &scope, prefix)).transpose()?.unwrap_or_default();
     let view = args.state(at)?;
-    let rows = view.prefix(&prefix);
+    let rows = view.scope(&scope).prefix(&prefix);
     let limit = limit.unwrap_or(usize::MAX);
     let mut out = output();
     match order {

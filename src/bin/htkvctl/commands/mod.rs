@@ -31,12 +31,16 @@ use crate::failure::Result;
 /// Does what the command line asks for.
 pub(crate) fn run(args: &Args) -> Result<()> {
     match &args.command {
-        Command::Set { key, value } => keys::set(args, key, value),
-        Command::Get { key, raw, at } => keys::get(args, key, (*raw).into(), *at),
-        Command::Rm { key } => keys::rm(args, key),
-        Command::Scan { prefix, limit, reverse, at } => {
+        Command::Set { key, value, ttl, scope } => {
+            keys::set(args, scope.as_deref(), key, value, ttl.as_deref())
+        }
+        Command::Get { key, raw, scope, at } => {
+            keys::get(args, scope.as_deref(), key, (*raw).into(), *at)
+        }
+        Command::Rm { key, scope } => keys::rm(args, scope.as_deref(), key),
+        Command::Scan { prefix, limit, reverse, scope, at } => {
             let order = if *reverse { keys::Order::Reverse } else { keys::Order::Forward };
-            keys::scan(args, prefix.as_deref(), *limit, order, *at)
+            keys::scan(args, scope.as_deref(), prefix.as_deref(), *limit, order, *at)
         }
         Command::History { key } => history::history(args, key),
         Command::Archive { command } => history::archive(args, command),

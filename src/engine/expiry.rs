@@ -1,0 +1,67 @@
+//! Removing what is due, in an engine of one voter.
+
+use std::time::Duration;
+
+use super::committer::Committer;
+use super::machine::Machine;
+use crate::command::Command;
+use crate::error::Result;
+use crate::types::Timestamp;
+
+/// Most keys that one entry removes, but for those of one lease, which go together.
+pub(crate) const EXPIRE_KEYS_MAX: u64 = 1_000;
+
+/// How long whoever waits for a deadline waits at most before it looks at the clock again: the time
+/// of day may have been set forward meanwhile.
+pub(crate) const LOOK_AGAIN_MAX: Duration = Duration::from_mins(1);
+
+/// And at least: a clock may stand still.
+pub(crate) const LOOK_AGAIN_MIN: Duration = Duration::from_millis(1);
+
+/// What is to be done at the moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Task {
+    /// Nothing has a time.
+    Nothing,
+    /// Nothing is due before so much time has passed.
+    Wait(Duration),
+    /// To propose that so many keys are removed.
+    Expire(u64),
+}
+
+/// Looks what is to be done. O(log n), and what is due.
+///
+/// # Errors
+/// `Corrupt`, `Io` of a table.
+pub(crate) fn look(machine: &Machine) -> Result<Task> {
+    machine.deadlines.begin();
+    let now = machine.log_clock.look();
+    let view = machine.replica.read().kv.view();
+    Ok(match view.first_deadline()? {
+        None => Task::Nothing,
+        Some(first) if first > now => {
+            machine.deadlines.wait_for(first);
+            Task::Wait(time_until(first, now))
+        }
+        Some(_) => Task::Expire(view.count_due(now, EXPIRE_KEYS_MAX)?),
+    })
+}
+
+fn time_until(first: Timestamp, now: Timestamp) -> Duration {
+    let left = Duration::from_micros(first.0.saturating_sub(now.0));
+    left.clamp(LOOK_AGAIN_MIN, LOOK_AGAIN_MAX)
+}
+
+/// Removes all that is due. Returns how long nothing more is; `None` when nothing has a time.
+///
+/// # Errors
+/// Those of a write: what is due stays until this is tried again.
+pub(crate) fn expire(committer: &Committer) -> Result<Option<Duration>> {
+    loop {
+        match look(&committer.machine)? {
+            Task::Nothing => return Ok(None),
+            Task::Wait(left) => return Ok(Some(left)),
+            Task::Expire(limit) => committer.submit_own(Command::Expire { limit }).map(drop)?,
+        }
+    }
+}

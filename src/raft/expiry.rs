@@ -1,0 +1,80 @@
+//! Removing what is due: proposed by whoever leads, when the first deadline has passed.
+//!
+//! What goes is decided when the entry is applied, by its stamp, so that all nodes agree, whoever
+//! proposed it and by whatever clock.
+
+use std::future::pending;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use openraft::async_runtime::WatchReceiver;
+use tokio::sync::Notify;
+use tokio::time::sleep;
+
+use super::node::Node;
+use super::type_config::Proposal;
+use crate::command::Command;
+use crate::engine::expiry::{Task, look};
+
+/// How long after a proposal that failed it is tried again, by whoever leads then.
+const TRY_AGAIN: Duration = Duration::from_millis(200);
+
+/// Runs until the node goes away. On a node that does not lead it waits until it does.
+pub(super) async fn run(node: Weak<Node>) {
+    let called = Arc::new(Notify::new());
+    let Some(mut metrics) = node.upgrade().map(|node| {
+        let calls = Arc::clone(&called);
+        node.machine.deadlines.on_wake(move || calls.notify_one());
+        node.raft.server_metrics()
+    }) else {
+        return;
+    };
+    loop {
+        let Some(here) = node.upgrade() else { return };
+        // Asked of what is waited for: nothing else is sure to be as new.
+        let leads = metrics.borrow_watched().state.is_leader();
+        let time = if leads { step(&here).await } else { None };
+        drop(here);
+        let wait = async {
+            match time {
+                Some(time) => sleep(time).await,
+                None => pending().await,
+            }
+        };
+        tokio::select! {
+            () = called.notified() => {}
+            () = wait => {}
+            changed = metrics.changed() => {
+                if changed.is_err() {
+                    return;
+                }
+            }
+        }
+    }
+}
+
+/// Looks once, and proposes what is due. Returns when to look again; `None`: when called.
+async fn step(node: &Node) -> Option<Duration> {
+    let machine = Arc::clone(&node.machine);
+    // The rows may have to be read from the disk.
+    let looked = tokio::task::spawn_blocking(move || look(&machine)).await;
+    match looked {
+        Ok(Ok(Task::Nothing)) => None,
+        Ok(Ok(Task::Wait(time))) => Some(time),
+        Ok(Ok(Task::Expire(limit))) => {
+            let proposal = Proposal::new(node.machine.log_clock.now(), Command::Expire { limit });
+            match node.raft.client_write(proposal).await {
+                Ok(_) => Some(Duration::ZERO),
+                Err(error) => {
+                    tracing::debug!(%error, "what is due is not removed yet");
+                    Some(TRY_AGAIN)
+                }
+            }
+        }
+        Ok(Err(error)) => {
+            tracing::warn!(%error, "what is due cannot be looked for");
+            Some(TRY_AGAIN)
+        }
+        Err(_) => Some(TRY_AGAIN),
+    }
+}
