@@ -49,6 +49,9 @@ fn measure(c: &mut Criterion, group: &str, shapes: &[(&str, Shape)], time: Durat
         measure_row(c, (&engine, name), shape, time, || writes::engine(rows.clone()));
         let bare = format!("bare_loop/{group}");
         measure_row(c, (&bare, name), shape, time, || writes::bare(shape, &rows));
+        let kept = format!("bare_loop_with_map/{group}");
+        let run = || writes::bare_with_map(shape, rows.clone());
+        measure_row(c, (&kept, name), shape, time, run);
     }
 }
 
@@ -66,6 +69,9 @@ fn parallel_puts(c: &mut Criterion) {
         let name = ("engine_writes_parallel", &*threads.to_string());
         let run = || writes::engine_parallel(rows.clone(), threads);
         measure_row(c, name, PARALLEL, Duration::from_millis(500), run);
+        let bare = ("bare_loop/parallel", &*threads.to_string());
+        let run = || writes::bare_parallel(PARALLEL, rows.clone(), threads);
+        measure_row(c, bare, PARALLEL, Duration::from_millis(500), run);
     }
 }
 

@@ -82,7 +82,8 @@ fn main() {
     println!("| row | engine | bare loop | engine / bare | durability | data size |");
     println!("|---|--:|--:|--:|---|---|");
     measure(write_rows());
-    measure(parallel_rows());
+    measure(kept_rows());
+    let parallel = measure(parallel_rows());
     let durable = measure(durable_rows());
     let store = RefCell::new(Store::new());
     let map = BareMap::new();
@@ -91,6 +92,10 @@ fn main() {
     measure(prefix_rows(&Prefixed::new()));
     measure(vec![compaction_row()]);
     println!();
+    for (at, threads) in PARALLEL_THREADS.into_iter().enumerate().skip(1) {
+        let name = format!("buffered puts, {threads} threads / 1 thread");
+        print_ratio(&name, &parallel, (at, 0));
+    }
     print_ratio("durable puts, 16 threads / 1 thread", &durable, (1, 0));
     print_ratio("durable puts, 64 threads / 1 thread", &durable, (2, 0));
     print_ratio("hot gets, 2 threads / 1 thread", &hot, (1, 0));
@@ -148,6 +153,27 @@ fn write_rows() -> Vec<Row<'static>> {
     rows.collect()
 }
 
+/// The bare loop that keeps its rows, in the place of the engine: what of the distance to the bare
+/// loop is left to any store that has its newest rows in memory.
+fn kept_rows() -> Vec<Row<'static>> {
+    let small = PUT_1K.map(|(name, shape)| (format!("put_1k/{name}"), shape, SHORT_RUNS));
+    let large = ("put_200k/small100".to_owned(), PUT_200K, 1);
+    let rows = small.into_iter().chain([large]).map(|(name, shape, runs)| {
+        let data = shape.rows();
+        let same = data.clone();
+        let kept = move || (0..runs).map(|_| writes::bare_with_map(shape, data.clone())).sum();
+        Row {
+            name: format!("bare_loop_with_map/{name}"),
+            durability: "buffered",
+            shape,
+            operations: shape.rows as f64 * f64::from(runs),
+            engine: Box::new(kept),
+            bare: Box::new(move || (0..runs).map(|_| writes::bare(shape, &same)).sum()),
+        }
+    });
+    rows.collect()
+}
+
 fn parallel_rows() -> Vec<Row<'static>> {
     let rows = PARALLEL_THREADS.map(|threads| {
         let data = PARALLEL.rows();
@@ -161,8 +187,11 @@ fn parallel_rows() -> Vec<Row<'static>> {
                 let runs = (0..SHORT_RUNS).map(|_| writes::engine_parallel(data.clone(), threads));
                 runs.sum()
             }),
-            // One thread, whatever the engine has.
-            bare: Box::new(move || (0..SHORT_RUNS).map(|_| writes::bare(PARALLEL, &same)).sum()),
+            // As many threads, which take turns.
+            bare: Box::new(move || {
+                let run = || writes::bare_parallel(PARALLEL, same.clone(), threads);
+                (0..SHORT_RUNS).map(|_| run()).sum()
+            }),
         }
     });
     rows.into()

@@ -116,6 +116,14 @@ impl Measured {
         }
     }
 
+    /// What the bare loop reaches of a goal that another line sets: how many times its own value
+    /// there. Nobody can be expected to do much better.
+    pub(crate) fn bare_times(&self, goal: &Goal, all: &[Self]) -> Option<f64> {
+        let Goal::TimesLine(name, _) = goal else { return None };
+        let other = all.iter().find(|measured| measured.line.name == *name)?;
+        Some(self.bare? / other.bare?)
+    }
+
     fn reaches(&self, goal: &Goal, all: &[Self]) -> Option<bool> {
         let ours = self.ours()?;
         let line = |name: &str| {
@@ -188,6 +196,9 @@ mod tests {
         assert_eq!(two.judge(&Goal::AtMostTimesLine("a".to_owned(), 1.8), &all), Verdict::Reached);
         assert_eq!(two.judge(&Goal::TimesLine("c".to_owned(), 1.0), &all), Verdict::Unknown);
         assert_eq!(one.judge(&Goal::OfBare(0.5), &all), Verdict::Unknown);
+        assert_eq!(two.bare_times(&from(1.8), &all), None);
+        (one.bare, two.bare) = (Some(40.0), Some(60.0));
+        assert_eq!(two.bare_times(&from(1.8), &[one.clone()]), Some(1.5));
         one.bare = Some(40.0);
         assert_eq!(one.judge(&Goal::OfBare(0.5), &all), Verdict::Reached);
     }

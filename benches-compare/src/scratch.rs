@@ -43,6 +43,12 @@ impl Scratch {
     }
 }
 
+/// Writes a new file in one call and waits until it is on the device.
+pub(crate) fn write_synced(path: &Path, bytes: &[u8]) -> Result<()> {
+    fs::write(path, bytes)?;
+    Ok(fs::File::open(path)?.sync_data()?)
+}
+
 /// All files below a directory.
 fn files(directory: &Path) -> Result<Vec<PathBuf>> {
     let mut found = Vec::new();

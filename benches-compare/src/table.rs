@@ -31,7 +31,12 @@ pub(crate) fn line(measured: &Measured, all: &[Measured], stores: &[Contender]) 
         add(&mut text, format_args!(" {strong}{}{strong} |", number(value, *unit)));
     }
     let ratio = measured.ratio().map_or("-".to_owned(), ratio_text);
-    let goal: Vec<String> = goals.iter().map(|goal| goal_text(goal, *unit)).collect();
+    let of_bare = |goal: &Goal| {
+        let times = measured.bare_times(goal, all);
+        times.map_or_else(String::new, |times| format!(" (bare loop: {times:.2} x)"))
+    };
+    let text_of = |goal: &Goal| goal_text(goal, *unit) + &of_bare(goal);
+    let goal: Vec<String> = goals.iter().map(text_of).collect();
     let verdicts: Vec<&str> =
         goals.iter().map(|goal| verdict_text(measured.judge(goal, all))).collect();
     add(

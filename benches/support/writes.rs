@@ -1,13 +1,17 @@
 //! Buffered puts into a new store, and the bare loop beside them.
 
-use std::time::{Duration, Instant};
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant, SystemTime};
+
+use bytes::Bytes;
+use parking_lot::{Mutex, RwLock};
 
 use hightower_kv::KvEngine;
 use hightower_kv::state::Durability;
 
 use crate::bare::BareLog;
 use crate::data::{Rows, Shape};
-use crate::parallel::puts;
+use crate::parallel::{puts, shared_out};
 use crate::store::{open, scratch};
 
 /// The shapes of the rows `put_1k`.
@@ -49,6 +53,30 @@ pub(crate) fn bare(shape: Shape, rows: &Rows) -> Duration {
     let started = Instant::now();
     for (key, value) in rows {
         log.append(key, value);
+    }
+    started.elapsed()
+}
+
+/// How long so many threads take for the same rows through one bare loop, which they take turns in.
+pub(crate) fn bare_parallel(shape: Shape, rows: Rows, threads: usize) -> Duration {
+    let directory = scratch();
+    let log = BareLog::create(directory.path(), shape.rows, shape.key + shape.value);
+    let log = Mutex::new(log);
+    shared_out(rows, threads, |key, value| log.lock().append(&key, &value))
+}
+
+/// As [`bare`], keeping the rows where others could read them: besides the write call, each row
+/// gets a stamp and a place in a map behind a lock. The least that a store with its newest rows in
+/// memory does for a put; but no reader could have a state that stands still.
+pub(crate) fn bare_with_map(shape: Shape, rows: Rows) -> Duration {
+    let directory = scratch();
+    let mut log = BareLog::create(directory.path(), shape.rows, shape.key + shape.value);
+    let map = RwLock::new(BTreeMap::new());
+    let started = Instant::now();
+    for (version, (key, value)) in rows.into_iter().enumerate() {
+        log.append(&key, &value);
+        let row = (Bytes::from(value), version, SystemTime::now());
+        map.write().insert(Bytes::from(key), row);
     }
     started.elapsed()
 }

@@ -84,7 +84,7 @@ pub enum Command {
         digest: Option<StateCheck>,
     },
     /// As [`Self::Set`], and the key is removed when its time is over. The key is a plain one, or
-    /// one of a [scope](super::Scope). The time is counted anew each time this is applied, also when
+    /// one of a [scope](super::Scope). The time begins anew each time this is applied, also when
     /// the key has the value already; a [`Self::Set`] ends it, and the key stays.
     SetExpiring {
         /// The key; not empty.

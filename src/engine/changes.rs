@@ -47,7 +47,7 @@ impl<'a> LiveChanges<'a> {
         Self { machine }
     }
 
-    fn compacted(&self) -> Error {
+    fn compacted(self) -> Error {
         Error::Compacted { oldest: Version::from(self.range().start) }
     }
 }

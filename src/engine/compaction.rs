@@ -169,7 +169,7 @@ fn write_frozen(
     let set = machine.store.add_run(&head, &rows)?;
     report.rows_written += rows.len() as u64;
     drop(rows);
-    let replaced = machine.replica.write().kv.rebase(set, true);
+    let replaced = machine.rebase(set, true);
     *frozen = None;
     // Freeing a whole tail takes a while, so not under the lock.
     drop(replaced);
@@ -230,7 +230,7 @@ fn merge(
     let mut wrote_tail = false;
     while let Some(step) = machine.store.merge_step(goal)? {
         let runs = step.set.runs().len();
-        drop(machine.replica.write().kv.rebase(step.set, false));
+        drop(machine.rebase(step.set, false));
         machine.throttle.progress();
         if step.progress == MergeProgress::Done {
             report.merges += 1;

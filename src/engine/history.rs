@@ -5,11 +5,12 @@ use std::path::Path;
 use super::api::refuse_reserved;
 use super::backup::BackupReport;
 use super::past::{At, KeyHistory};
+use super::recording::clean_beyond;
 use super::single_node::SingleNodeEngine;
 use crate::error::Result;
-use crate::retention::RetentionRegistry;
+use crate::retention::{Retention, RetentionRegistry};
 use crate::state::StateView;
-use crate::storage::history::EraInfo;
+use crate::storage::history::{Archive, CleanSummary, EraInfo};
 
 impl SingleNodeEngine {
     /// The state as it was at a version, a time, or a moment of the clock: with every kind of read,
@@ -89,6 +90,24 @@ impl SingleNodeEngine {
     #[must_use]
     pub fn eras(&self) -> Vec<EraInfo> {
         self.inner.committer.machine.store.archive().eras()
+    }
+
+    /// Gives up the pieces of the past that are beyond these limits, oldest first, but for the
+    /// newest and for what a handle wants. As every compaction does by the limits of the
+    /// configuration.
+    ///
+    /// # Errors
+    /// `Io`: the past is as before, or less of what is beyond the limits is there. `Poisoned`.
+    pub fn clean_past(&self, limits: Retention) -> Result<CleanSummary> {
+        clean_beyond(&self.inner.committer.machine, limits)
+    }
+
+    /// Gives up all of the past. The newest state stays, and what the log has.
+    ///
+    /// # Errors
+    /// Those of [`Self::clean_past`].
+    pub fn remove_past(&self) -> Result<CleanSummary> {
+        Ok(self.inner.committer.machine.store.archiving(Archive::remove_all)?)
     }
 
     /// Lets the pieces of the past end with so many bytes of changes, to try with little data what

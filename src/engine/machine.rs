@@ -18,10 +18,13 @@ use crate::command::Command;
 use crate::command::membership::Membership;
 use crate::env::Env;
 use crate::error::{Error, Result};
-use crate::state::{Applied, ApplyError};
+use crate::state::{Applied, ApplyError, Resident, Value};
 use crate::storage::error::StorageError;
 use crate::storage::frame::frame_len;
+use crate::storage::index::Index;
+use crate::storage::record::Record;
 use crate::storage::store::Store;
+use crate::storage::table_set::TableSet;
 use crate::types::{LogId, LogIndex, Timestamp};
 
 /// What has gathered since the tail was last set aside, in bytes. Changed under the replica's lock;
@@ -49,6 +52,10 @@ pub(crate) struct Machine {
     pub(crate) env: Env,
     pub(crate) store: Store,
     pub(crate) replica: Shared<Replica>,
+    /// The tables below the state once more, with a lock that no write takes.
+    tables: Shared<Arc<TableSet>>,
+    /// Whether the state has rows that are not in these tables. Changed under the replica's lock.
+    has_tail: AtomicBool,
     /// What has gathered since tables were last written.
     pub(crate) load: Load,
     pub(crate) throttle: Throttle,
@@ -90,6 +97,8 @@ impl Machine {
             log_clock: LogClock::new(Arc::clone(&env.clock), last),
             env,
             store,
+            tables: Shared::new(Arc::clone(replica.kv.as_view().tables())),
+            has_tail: AtomicBool::new(replica.kv.has_tail()),
             replica: Shared::new(replica),
             load,
             throttle: Throttle::default(),
@@ -112,6 +121,36 @@ impl Machine {
             self.store.log().check()?;
         }
         Ok(())
+    }
+
+    /// The value of a key, as far as it can be told without reading from disk.
+    ///
+    /// Rows in memory are looked at first, then the tables, each under its own lock, so that a
+    /// writer waits for no search in tables, nor for a reader that was interrupted in one. Where
+    /// other tables come in between, they hold what was in memory at some moment of this call, and
+    /// the answer is that of this moment.
+    pub(crate) fn get_resident(&self, key: &[u8]) -> Resident {
+        if self.has_tail.load(Ordering::Acquire)
+            && let Some(record) = self.replica.read().kv.as_view().in_memory(key)
+        {
+            return Resident::Known(record.value.clone().map(Value::from));
+        }
+        Resident::of(&self.tables.read(), key)
+    }
+
+    /// Puts other tables with the same rows below the tail, as
+    /// [`KvState::rebase`](crate::state::KvState::rebase) does, and gives back what it does.
+    pub(crate) fn rebase(
+        &self,
+        tables: Arc<TableSet>,
+        written: bool,
+    ) -> (Index<Record>, Arc<TableSet>) {
+        let mut replica = self.replica.write();
+        // Before memory lets go of the rows that are in them now.
+        *self.tables.write() = Arc::clone(&tables);
+        let replaced = replica.kv.rebase(tables, written);
+        self.has_tail.store(replica.kv.has_tail(), Ordering::Release);
+        replaced
     }
 
     /// Refuses a command that would have to look at rows that cannot be read. Called by whoever
@@ -164,6 +203,10 @@ impl Machine {
         self.log_clock.saw(stamp);
         self.deadlines.applied(stamp, ttl);
         replica.effects.push(id.index, stamp, effects);
+        // Looked at first: a line that is only read stays in the caches of all processors.
+        if !self.has_tail.load(Ordering::Relaxed) {
+            self.has_tail.store(replica.kv.has_tail(), Ordering::Release);
+        }
         let stale = stale_bytes(&applied, payload_len);
         if stale > 0 {
             self.load.stale.fetch_add(stale, Ordering::Relaxed);
@@ -211,6 +254,8 @@ impl Machine {
         }
         self.log_clock.saw(replica.kv.as_view().timestamp());
         self.deadlines.ask();
+        *self.tables.write() = Arc::clone(replica.kv.as_view().tables());
+        self.has_tail.store(replica.kv.has_tail(), Ordering::Release);
         // Nobody here knows what the entries in between have changed.
         self.watchers.changed_unknown(current.last.map_or(LogIndex(0), |last| last.index.next()));
         let before = std::mem::replace(&mut *current, replica);

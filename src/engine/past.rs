@@ -365,7 +365,7 @@ impl Past<'_> {
         if let (Some(oldest), Some(newest)) = (eras.first(), eras.last()) {
             if let Some(base) = oldest.base_last() {
                 complete_from = base.into();
-                versions.extend(row_in(&*self.archive.base_for(base)?.set, key)?);
+                versions.extend(row_in(&self.archive.base_for(base)?.set, key)?);
             }
             if let Some(last) = newest.last.filter(|&last| last >= first) {
                 for (index, timestamp, change) in self.archive.changes_of(key, first..=last)? {

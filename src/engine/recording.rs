@@ -8,8 +8,9 @@ use super::keeping::{Keeping, surplus};
 use super::machine::Machine;
 use crate::env::priority::yield_to_others;
 use crate::error::Result;
+use crate::retention::Retention;
 use crate::storage::error::StorageError;
-use crate::storage::history::{ARCHIVE_COMPRESSION, EntryChanges};
+use crate::storage::history::{ARCHIVE_COMPRESSION, Archive, CleanSummary, EntryChanges, EraInfo};
 use crate::storage::manifest::ManifestHead;
 use crate::types::LogIndex;
 
@@ -33,7 +34,7 @@ pub(crate) fn record(machine: &Machine, head: &ManifestHead) -> Result<()> {
     }
     let store = &machine.store;
     let live = LiveChanges::of(machine);
-    if !goes_on(machine, &live) {
+    if !goes_on(machine, live) {
         store.archiving(|archive| archive.begin_era(store.tables()))?;
     }
     loop {
@@ -54,7 +55,7 @@ pub(crate) fn record(machine: &Machine, head: &ManifestHead) -> Result<()> {
 }
 
 /// Whether the newest era goes on: it joins what the log has, and has not gathered enough.
-fn goes_on(machine: &Machine, live: &LiveChanges<'_>) -> bool {
+fn goes_on(machine: &Machine, live: LiveChanges<'_>) -> bool {
     let archive = machine.store.archive();
     let eras = archive.eras();
     let Some(newest) = eras.last() else { return false };
@@ -86,15 +87,30 @@ pub(crate) fn clean(machine: &Machine) -> Result<()> {
         return Ok(());
     }
     if !machine.keeping.is_asked() {
-        machine.store.archiving(|archive| archive.remove_all())?;
+        machine.store.archiving(Archive::remove_all)?;
         return Ok(());
     }
-    let now = machine.env.clock.now();
-    let count = surplus(&eras, *retention, &registry.keeps(), now);
-    if let Some(kept) = eras.get(count).filter(|_| count > 0) {
-        machine.store.archiving(|archive| archive.clean(|era, _| era.first >= kept.first))?;
-    }
-    Ok(())
+    give_up(machine, &eras, *retention).map(drop)
+}
+
+/// Gives up what is beyond these limits, and not wanted by a handle.
+///
+/// # Errors
+/// `Io`, `SyncFailed`, `Poisoned`.
+pub(crate) fn clean_beyond(machine: &Machine, limits: Retention) -> Result<CleanSummary> {
+    give_up(machine, &machine.store.archive().eras(), Some(limits))
+}
+
+fn give_up(
+    machine: &Machine,
+    eras: &[EraInfo],
+    retention: Option<Retention>,
+) -> Result<CleanSummary> {
+    let keeps = machine.keeping.registry.keeps();
+    let count = surplus(eras, retention, &keeps, machine.env.clock.now());
+    let oldest = eras.get(count).map(|era| era.first);
+    let stays = |era: &EraInfo| Some(era.first) >= oldest;
+    Ok(machine.store.archiving(|archive| archive.clean(|era, _| stays(era)))?)
 }
 
 /// Does what is due behind a compaction: gives up, and compresses or has it done. A failure is

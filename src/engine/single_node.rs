@@ -358,11 +358,10 @@ impl KvEngine for SingleNodeEngine {
 
     fn get(&self, key: &[u8]) -> Result<Option<Value>> {
         refuse_reserved(key)?;
-        let committer = &self.inner.committer;
-        committer.machine.check_readable()?;
-        // The disk is read without the lock: a writer would wait for it.
-        let resident = committer.machine.replica.read().kv.as_view().get_resident(key);
-        match resident {
+        let machine = &self.inner.committer.machine;
+        machine.check_readable()?;
+        // The disk is read without a lock.
+        match machine.get_resident(key) {
             Resident::Known(value) => Ok(value),
             Resident::InTables(tables) => {
                 Ok(tables.get(key)?.and_then(|record| record.value).map(Value::from))

@@ -55,18 +55,16 @@ pub(super) fn check(view: &StateView, command: &Command) -> Result<(), StorageEr
         return Ok(());
     }
     match command {
-        Command::Set { key, value } => {
-            let found = view.record(key)?;
+        Command::Set { key, value } if view.has_times => {
             // A set that finds its own value ends the time of the key.
-            if view.has_times
-                && found.is_some_and(|found| found.value.as_ref() == Some(value))
+            if view.record(key)?.is_some_and(|found| found.value.as_ref() == Some(value))
                 && let Some(attachment) = view.attachment(key)?
             {
                 view.record(&attachment.index_row(key))?;
             }
             Ok(())
         }
-        Command::Delete { key } => view.record(key).map(drop),
+        Command::Set { key, .. } | Command::Delete { key } => view.look_at(key),
         Command::DeletePrefix { prefix } => {
             let (from, to) = prefix_range(prefix);
             let bounds = (as_slice(&from), as_slice(&to));
@@ -75,11 +73,11 @@ pub(super) fn check(view: &StateView, command: &Command) -> Result<(), StorageEr
             Ok(())
         }
         Command::Batch { guards, commands } => {
-            guards.iter().try_for_each(|guard| view.record(&guard.key).map(drop))?;
+            guards.iter().try_for_each(|guard| view.look_at(&guard.key))?;
             commands.iter().try_for_each(|command| check(view, command))
         }
         Command::Reserved(batch) => {
-            batch.guards.iter().try_for_each(|guard| view.record(&guard.key).map(drop))?;
+            batch.guards.iter().try_for_each(|guard| view.look_at(&guard.key))?;
             batch.commands.iter().try_for_each(|command| check(view, command))
         }
         // What it holds is a change, so this goes no deeper.
@@ -192,12 +190,23 @@ impl<'a> Changes<'a> {
             Record { value: Some(value), version: self.version, timestamp: self.timestamp };
         let key_bytes = key.len() as u64;
         let bytes = row_bytes(&key, &record);
+        // Layers below count where the tail has nothing of the key.
+        let below = if self.now.is_tail_only() || self.now.tail.get(&key).is_some() {
+            None
+        } else {
+            self.now.below(&key)?
+        };
+        if let Some(kept) = below.as_ref().filter(|old| old.value == record.value) {
+            if self.now.has_times {
+                let found = self.now.record(&attachment_row(&key))?;
+                self.end_time(&key, found, kept.version)?;
+            }
+            return Ok(below);
+        }
         let summed = self.sum.is_some().then(|| (key.clone(), record_sum(&key, &record)));
         let told = self.recorder.wants_rows().then(|| (key.clone(), record.value.clone()));
-        // One search finds the old record and puts the new one in. Only if the tail has none is
-        // there something to look up below, under the key that is then still needed.
-        let below = (!self.now.is_tail_only()).then(|| (key.clone(), record.value.clone()));
         let timed = self.now.has_times.then(|| key.clone());
+        // One search finds the old record and puts the new one in.
         let same = |old: &Record, new: &Record| old.value == new.value;
         let old = match self.now.tail.insert_unless(key, record, same) {
             Inserted::Kept(kept) => {
@@ -215,23 +224,7 @@ impl<'a> Changes<'a> {
             }
             Inserted::New => {
                 *self.tail_bytes += bytes + TAIL_ROW_BYTES;
-                match below {
-                    None => None,
-                    Some((key, value)) => {
-                        let old = self.now.below(&key);
-                        match old? {
-                            Some(kept) if kept.value == value => {
-                                self.forget(&key);
-                                if self.now.has_times {
-                                    let found = self.now.record(&attachment_row(&key))?;
-                                    self.end_time(&key, found, kept.version)?;
-                                }
-                                return Ok(Some(kept));
-                            }
-                            old => old,
-                        }
-                    }
-                }
+                below
             }
         };
         self.now.live_bytes += bytes;

@@ -1,6 +1,7 @@
 //! A place in the rows of a state, which moves over tail and tables together.
 
 use std::ops::Bound;
+use std::slice;
 
 use bytes::Bytes;
 
@@ -79,23 +80,43 @@ enum Source<'a> {
 /// A place in a tree in memory.
 #[derive(Debug)]
 struct TreeCursor<'a> {
+    /// Rows of the leaves behind the one it is in.
     range: Range<'a, Record>,
     direction: Direction,
-    here: Option<(&'a Bytes, &'a Record)>,
+    /// Rows of its leaf that are still to come, so that most steps look no further.
+    rest: slice::Iter<'a, (Bytes, Record)>,
+    here: Option<&'a (Bytes, Record)>,
 }
 
 impl<'a> TreeCursor<'a> {
     fn new(range: Range<'a, Record>, direction: Direction) -> Self {
-        let mut cursor = Self { range, direction, here: None };
+        let mut cursor = Self { range, direction, rest: [].iter(), here: None };
         cursor.step();
         cursor
     }
 
+    #[inline]
     fn step(&mut self) {
-        self.here = match self.direction {
-            Direction::Forward => self.range.next(),
-            Direction::Backward => self.range.next_back(),
+        self.here = self.next_here().or_else(|| self.enter());
+    }
+
+    #[inline]
+    fn next_here(&mut self) -> Option<&'a (Bytes, Record)> {
+        match self.direction {
+            Direction::Forward => self.rest.next(),
+            Direction::Backward => self.rest.next_back(),
+        }
+    }
+
+    /// Goes to the next leaf and the first row there.
+    #[cold]
+    fn enter(&mut self) -> Option<&'a (Bytes, Record)> {
+        let rows = match self.direction {
+            Direction::Forward => self.range.next_rows(),
+            Direction::Backward => self.range.next_rows_back(),
         };
+        self.rest = rows.iter();
+        self.next_here()
     }
 }
 

@@ -53,6 +53,20 @@ pub enum Resident {
     InTables(Arc<TableSet>),
 }
 
+impl Resident {
+    /// What tables say of a key.
+    pub(crate) fn of(tables: &Arc<TableSet>, key: &[u8]) -> Self {
+        if tables.is_empty() {
+            return Self::Known(None);
+        }
+        match tables.cached_value(key) {
+            Cached::Value(value) => Self::Known(Some(Value::from(value))),
+            Cached::Removed | Cached::Absent => Self::Known(None),
+            Cached::NeedsRead => Self::InTables(Arc::clone(tables)),
+        }
+    }
+}
+
 impl Default for StateView {
     fn default() -> Self {
         Self {
@@ -95,16 +109,9 @@ impl StateView {
         if is_reserved(key) {
             return Resident::Known(None);
         }
-        if let Some(record) = self.in_memory(key) {
-            return Resident::Known(record.value.clone().map(Value::from));
-        }
-        if self.base.is_empty() {
-            return Resident::Known(None);
-        }
-        match self.base.cached_value(key) {
-            Cached::Value(value) => Resident::Known(Some(Value::from(value))),
-            Cached::Removed | Cached::Absent => Resident::Known(None),
-            Cached::NeedsRead => Resident::InTables(Arc::clone(&self.base)),
+        match self.in_memory(key) {
+            Some(record) => Resident::Known(record.value.clone().map(Value::from)),
+            None => Resident::of(&self.base, key),
         }
     }
 
@@ -135,11 +142,21 @@ impl StateView {
         }
     }
 
+    /// As [`Self::record`], for whoever only wants to know that it can be read.
+    pub(super) fn look_at(&self, key: &[u8]) -> Result<(), StorageError> {
+        if self.in_memory(key).is_none() {
+            self.base.get(key)?;
+        }
+        Ok(())
+    }
+
     fn layers(&self) -> Layers<'_> {
         Layers { tail: &self.tail, frozen: &self.frozen, base: &self.base }
     }
 
-    fn in_memory(&self, key: &[u8]) -> Option<&Record> {
+    /// The newest record of `key` that is in memory, of either keyspace; where there is none, what
+    /// is in tables counts.
+    pub(crate) fn in_memory(&self, key: &[u8]) -> Option<&Record> {
         self.tail.get(key).or_else(|| self.frozen.get(key))
     }
 

@@ -2,7 +2,12 @@
 //!
 //! `cargo test --test history -- --nocapture` prints the counts. A failure prints its replay:
 //! `HTKV_SEED=s cargo test --test history`.
-#![expect(clippy::unwrap_used, reason = "helpers of tests")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "helpers of tests"
+)]
 
 #[path = "../support/model.rs"]
 mod model;

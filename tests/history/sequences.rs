@@ -1,7 +1,6 @@
 //! Random work with reopening, kills, power cuts, compactions, eras and cleaning.
 
 use std::path::Path;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -12,6 +11,8 @@ use hightower_kv::env::rng::SeededRng;
 use hightower_kv::{
     ReadOnlyEngine, Retention, RetentionHandle, RetentionRegistry, StoreConfig, Timestamp, Version,
 };
+
+use parking_lot::Mutex;
 
 use crate::checks::{Seen, check_some};
 use crate::session::{DIRECTORY, Session, small_config};
@@ -142,7 +143,7 @@ impl Kept {
 fn run(seed: u64) -> Seen {
     let mut kept = Kept::new(seed);
     let mut workload = Workload::new(seed);
-    let mut seen = Seen::default();
+    let mut tally = Seen::default();
     for step in 0..STEPS {
         kept.session.engine().set_era_bytes(kept.era_bytes);
         let next = workload.next_step(kept.session.model());
@@ -150,15 +151,15 @@ fn run(seed: u64) -> Seen {
         match kept.rng.up_to(39) {
             0 => kept.cut(),
             1 if step > STEPS / 2 => kept.speak(),
-            2..=5 => kept.check(&mut seen),
+            2..=5 => kept.check(&mut tally),
             _ => {}
         }
     }
-    kept.check(&mut seen);
+    kept.check(&mut tally);
     if seed.is_multiple_of(8) {
-        kept.check_closed(&mut seen);
+        kept.check_closed(&mut tally);
     }
-    seen
+    tally
 }
 
 #[expect(clippy::print_stdout, reason = "a helper of a test that shows what was done")]
@@ -182,14 +183,14 @@ fn the_past_is_what_it_was_whatever_happens_to_the_store() {
                 return;
             }
             let tried = std::panic::catch_unwind(|| run(seed));
-            let Ok(seen) = tried else {
+            let Ok(tally) = tried else {
                 next.store(SEQUENCES, Ordering::Relaxed);
                 panic!("replay: HTKV_SEED={seed} cargo test --test history");
             };
-            let mut all = all.lock().unwrap();
-            all.states += seen.states;
-            all.given_up += seen.given_up;
-            all.histories += seen.histories;
+            let mut all = all.lock();
+            all.states += tally.states;
+            all.given_up += tally.given_up;
+            all.histories += tally.histories;
         }
     };
     std::thread::scope(|scope| {
@@ -197,7 +198,7 @@ fn the_past_is_what_it_was_whatever_happens_to_the_store() {
             scope.spawn(work);
         }
     });
-    let all = *all.lock().unwrap();
+    let all = *all.lock();
     show(&format!("{SEQUENCES} sequences: {all:?}"));
     assert!(all.states > 5_000 && all.given_up > 100 && all.histories > 1_000, "{all:?}");
 }

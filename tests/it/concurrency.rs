@@ -281,6 +281,47 @@ fn a_read_closure_sees_one_state_while_others_write() {
     });
 }
 
+/// A get looks at memory first and at tables then; rows that move from the one into the others in
+/// between must be found in one of them, and not as they were before.
+#[test]
+fn a_get_never_goes_back_while_rows_move_into_tables() {
+    const LAST: u64 = 3_000;
+    let fs = SimFs::new(1);
+    let engine = open_sim_with(&fs, &config(1)).unwrap();
+    let written = AtomicU64::new(0);
+    within_reason(|| {
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                for count in 1..=LAST {
+                    engine.put(b"k".to_vec(), count.to_le_bytes().to_vec()).unwrap();
+                    written.store(count, Ordering::Release);
+                    if count % 16 == 0 {
+                        engine.delete(b"gone".to_vec()).unwrap();
+                        engine.put(b"other".to_vec(), count.to_le_bytes().to_vec()).unwrap();
+                    }
+                }
+            });
+            scope.spawn(|| {
+                while written.load(Ordering::Acquire) < LAST {
+                    engine.run_compaction_now().unwrap();
+                }
+            });
+            for _ in 0..2 {
+                scope.spawn(|| {
+                    let mut seen = 0;
+                    while seen < LAST {
+                        let least = written.load(Ordering::Acquire).max(seen);
+                        let found = engine.get(b"k").unwrap();
+                        seen = found.map_or(0, |value| number(&value));
+                        assert!(least <= seen, "{seen} after {least}");
+                        assert_eq!(engine.get(b"gone").unwrap(), None);
+                    }
+                });
+            }
+        });
+    });
+}
+
 #[test]
 fn writers_go_on_during_compactions_and_nothing_is_lost() {
     let fs = SimFs::new(1);

@@ -3,10 +3,11 @@
 use std::time::Instant;
 
 use super::{Group, Values, buffered, rate};
+use crate::bare::BareLog;
 use crate::data::{Row, Shape};
 use crate::failure::Result;
 use crate::line::{Goal, Line, Unit};
-use crate::scratch::Scratch;
+use crate::scratch::{Scratch, write_synced};
 use crate::store::Opening;
 use crate::stores::Contender;
 
@@ -49,5 +50,25 @@ impl Group for Compaction {
         let Some(compacted) = store.compact_alone() else { return Ok(vec![None]) };
         compacted?;
         Ok(vec![Some(rate(SHAPE.rows + deleted.len(), started.elapsed()))])
+    }
+
+    /// As many records, and then what is left in one synced file.
+    fn measure_bare(&mut self) -> Result<Values> {
+        let directory = self.scratch.new_directory()?;
+        let operations = SHAPE.rows + DELETES;
+        let mut log = BareLog::create(directory.path(), operations, SHAPE.key + SHAPE.value);
+        let started = Instant::now();
+        self.rows.iter().for_each(|row| log.append(&row.key, &row.value));
+        let mut left = Vec::new();
+        for (at, row) in self.rows.iter().enumerate() {
+            if at % (SHAPE.rows / DELETES) == 0 {
+                log.append(&row.key, &[]);
+            } else {
+                left.extend_from_slice(&row.key);
+                left.extend_from_slice(&row.value);
+            }
+        }
+        write_synced(&directory.path().join("left"), &left)?;
+        Ok(vec![Some(rate(operations, started.elapsed()))])
     }
 }

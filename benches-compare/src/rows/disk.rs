@@ -1,11 +1,12 @@
 //! Bytes on the device beside the bytes of the user.
 
 use super::{Group, Values, buffered};
+use crate::bare::BareLog;
 use crate::child::MILLION;
 use crate::data::{Row, Shape};
-use crate::failure::{Failure, Result};
+use crate::failure::{Failure, Result, While};
 use crate::line::{Goal, Line, Unit};
-use crate::scratch::{Scratch, occupied_bytes, written};
+use crate::scratch::{Scratch, Written, occupied_bytes, write_synced, written};
 use crate::store::Opening;
 use crate::stores::Contender;
 
@@ -85,11 +86,37 @@ impl Group for WrittenBytes {
             store.sync()?;
         }
         drop(store);
-        let after = written().ok_or_else(|| Failure::new("/proc/self/io is gone"))?;
-        let bytes = OVERWRITTEN.bytes() as f64 * ROUNDS as f64;
-        let times = |after: u64, before: u64| Some(after.saturating_sub(before) as f64 / bytes);
-        Ok(vec![times(after.calls, before.calls), times(after.device, before.device)])
+        times_the_bytes_put(before)
     }
+
+    /// Each row to a log and once more to a sorted file, which is then never rewritten.
+    fn measure_bare(&mut self) -> Result<Values> {
+        let Some(before) = written() else { return Ok(vec![None, None]) };
+        for round in 0..ROUNDS {
+            let directory = self.scratch.new_directory()?;
+            let Shape { rows, key, value } = OVERWRITTEN;
+            let mut log = BareLog::create(directory.path(), rows, key + value);
+            let mut sorted = Vec::new();
+            for row in &self.rows {
+                let row = with_round(row, round);
+                log.append(&row.key, &row.value);
+                sorted.push(row);
+            }
+            log.file.sync().during("the log of the bare loop")?;
+            sorted.sort_unstable_by(|a, b| a.key.cmp(&b.key));
+            let rows = sorted.into_iter().flat_map(|row| [row.key, row.value].concat());
+            write_synced(&directory.path().join("rows"), &rows.collect::<Vec<u8>>())?;
+        }
+        times_the_bytes_put(before)
+    }
+}
+
+/// What was written since then for each byte put, as calls and as pages.
+fn times_the_bytes_put(before: Written) -> Result<Values> {
+    let after = written().ok_or_else(|| Failure::new("/proc/self/io is gone"))?;
+    let bytes = OVERWRITTEN.bytes() as f64 * ROUNDS as f64;
+    let times = |after: u64, before: u64| Some(after.saturating_sub(before) as f64 / bytes);
+    Ok(vec![times(after.calls, before.calls), times(after.device, before.device)])
 }
 
 /// The row with another value in each round: setting the one that is there may change nothing.

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use super::bare_store::BareStore;
 use super::{Group, Values, buffered, rate};
 use crate::data::{Row, Shape, keys_shuffled};
 use crate::failure::{Failure, Result, While};
@@ -104,5 +105,14 @@ impl Group for FewReads {
         let view = self.get_by_view(store)?;
         let two = self.get(store, 2, PASSES)?;
         Ok(vec![median(hot), median(reopened), Some(warm), Some(view), Some(two)])
+    }
+
+    fn measure_bare(&mut self) -> Result<Values> {
+        let store = BareStore::new(&self.scratch, self.rows.clone(), SHAPE)?;
+        let once = self.get(&store, 1, 1)?;
+        let warm = self.get(&store, 1, PASSES)?;
+        let view = self.get_by_view(&store)?;
+        let two = self.get(&store, 2, PASSES)?;
+        Ok([once, once, warm, view, two].map(Some).into())
     }
 }

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
+use super::bare_store::BareStore;
 use super::few_prefixes::{prefix_lines, prefix_rates};
 use super::few_reads::get_each;
 use super::{Group, Values, buffered, rate};
@@ -79,8 +80,11 @@ impl MillionReads {
     /// What two readers get while a writer overwrites.
     fn get_beside_writer(&self, store: &dyn Store) -> Result<f64> {
         let is_over = AtomicBool::new(false);
+        // Keys that are drawn already: making some would keep a core busy for a good part of the
+        // time that is measured.
+        let keys = self.keys.get(2 * GETS_WARM..).unwrap_or(&self.keys);
         thread::scope(|scope| {
-            let writer = scope.spawn(|| overwrite_until(store, &is_over));
+            let writer = scope.spawn(|| overwrite_until(store, keys, &is_over));
             let got = self.get_warm(store, 2);
             is_over.store(true, Ordering::Relaxed);
             writer.join().unwrap_or_else(|_| Err(Failure::new("the writer panicked")))?;
@@ -95,9 +99,8 @@ fn write_all(contender: Contender, directory: &Path) -> Result<()> {
 }
 
 /// 10,000 puts a second, so that a writer takes little of the cores that the readers use.
-fn overwrite_until(store: &dyn Store, is_over: &AtomicBool) -> Result<()> {
+fn overwrite_until(store: &dyn Store, keys: &[Vec<u8>], is_over: &AtomicBool) -> Result<()> {
     let mut random = Random(0x0BAD);
-    let keys = MILLION.drawn_keys(GETS_WARM);
     let mut keys = keys.iter().cycle();
     while !is_over.load(Ordering::Relaxed) {
         let next = Instant::now() + BURST_PAUSE;
@@ -140,5 +143,16 @@ impl Group for MillionReads {
         let mut values: Values = [reopened, warm, view, two, beside].map(Some).into();
         values.extend(prefixes);
         Ok(values)
+    }
+
+    fn measure_bare(&mut self) -> Result<Values> {
+        let store = BareStore::new(&self.scratch, MILLION.rows(), MILLION)?;
+        // As the stores, it has been read before what counts.
+        get_each(&store, &self.keys)?;
+        let warm = self.get_warm(&store, 1)?;
+        let view = self.get_by_view(&store)?;
+        let two = self.get_warm(&store, 2)?;
+        let beside = self.get_beside_writer(&store)?;
+        Ok(vec![None, Some(warm), Some(view), Some(two), Some(beside)])
     }
 }

@@ -8,6 +8,7 @@ use crate::settings::Settings;
 use crate::stores::Contender;
 use crate::table::thousands;
 
+mod bare_store;
 mod writes;
 mod parallel_writes;
 mod durable;

@@ -1,12 +1,15 @@
 //! Puts from several threads into a new store.
 
+use std::time::Duration;
+
+use super::bare_store::BareStore;
 use super::{Group, Values, buffered, rate};
 use crate::data::{Row, Shape};
 use crate::failure::Result;
 use crate::line::{Goal, Line, Unit};
 use crate::parallel;
 use crate::scratch::Scratch;
-use crate::store::Opening;
+use crate::store::{Opening, Store};
 use crate::stores::Contender;
 
 const SHAPE: Shape = Shape { rows: 4096, key: 32, value: 256 };
@@ -32,6 +35,16 @@ fn name(threads: usize) -> String {
     format!("writes_parallel/{threads}")
 }
 
+impl ParallelWrites {
+    fn put_all(&self, store: &dyn Store) -> Result<Duration> {
+        let mut rows = self.rows.clone();
+        let parts = rows.chunks_mut(SHAPE.rows / self.threads).collect();
+        parallel::timed(parts, |part: &mut [Row]| {
+            part.iter_mut().try_for_each(|row| store.put(row))
+        })
+    }
+}
+
 impl Group for ParallelWrites {
     fn lines(&self) -> Vec<Line> {
         let mut goals = vec![Goal::TimesBest(2.0)];
@@ -42,15 +55,21 @@ impl Group for ParallelWrites {
     }
 
     fn measure(&mut self, contender: Contender) -> Result<Values> {
-        let mut time = std::time::Duration::ZERO;
+        let mut time = Duration::ZERO;
         for _ in 0..RUNS {
             let directory = self.scratch.new_directory()?;
             let store = contender.open(directory.path(), Opening::BUFFERED)?;
-            let mut rows = self.rows.clone();
-            let parts = rows.chunks_mut(SHAPE.rows / self.threads).collect();
-            time += parallel::timed(parts, |part: &mut [Row]| {
-                part.iter_mut().try_for_each(|row| store.put(row))
-            })?;
+            time += self.put_all(&*store)?;
+        }
+        Ok(vec![Some(rate(SHAPE.rows * RUNS, time))])
+    }
+
+    /// One bare loop, which the threads take turns in.
+    fn measure_bare(&mut self) -> Result<Values> {
+        let mut time = Duration::ZERO;
+        for _ in 0..RUNS {
+            let store = BareStore::new(&self.scratch, Vec::new(), SHAPE)?;
+            time += self.put_all(&store)?;
         }
         Ok(vec![Some(rate(SHAPE.rows * RUNS, time))])
     }

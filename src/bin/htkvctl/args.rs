@@ -4,11 +4,13 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
+use hightower_kv::At;
 
 #[cfg(feature = "auth")]
 use crate::auth_args::{
     Authority, KeyCommand, KeySource, MasterKeyCommand, RoleCommand, UserCommand,
 };
+use crate::text::parse_at;
 
 /// Looks at, changes, checks and repairs a hightower-kv store.
 #[derive(Debug, Parser)]
@@ -35,6 +37,27 @@ pub(crate) struct Args {
 
     #[command(subcommand)]
     pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ArchiveCommand {
+    /// List its pieces, oldest first: the state that each begins with, and the entries behind it.
+    List,
+    /// Give up the oldest pieces that are beyond a limit. The newest piece stays.
+    Clean {
+        /// Give up what is only needed for states that are older than so many seconds.
+        #[arg(long, value_name = "SECONDS")]
+        max_age: Option<u64>,
+        /// Keep at most so many bytes of change files.
+        #[arg(long, value_name = "N")]
+        max_bytes: Option<u64>,
+        /// Keep at most so many change files.
+        #[arg(long, value_name = "N")]
+        max_files: Option<usize>,
+        /// Give up all of it, the newest piece included.
+        #[arg(long, conflicts_with_all = ["max_age", "max_bytes", "max_files"])]
+        all: bool,
+    },
 }
 
 #[derive(Debug, Subcommand)]
@@ -65,6 +88,10 @@ pub(crate) enum Command {
         /// to be written to again.
         #[arg(long, value_name = "NAME")]
         scope: Option<String>,
+        /// As it was at a version (digits), or at a time: 2026-01-31T12:00:00Z, or microseconds
+        /// since 1970 behind an @.
+        #[arg(long, value_name = "TIME-OR-VERSION", value_parser = parse_at)]
+        at: Option<At>,
     },
     /// Remove a key.
     Rm {
@@ -89,6 +116,21 @@ pub(crate) enum Command {
         /// to be written to again.
         #[arg(long, value_name = "NAME")]
         scope: Option<String>,
+        /// As they were at a version (digits), or at a time: 2026-01-31T12:00:00Z, or microseconds
+        /// since 1970 behind an @.
+        #[arg(long, value_name = "TIME-OR-VERSION", value_parser = parse_at)]
+        at: Option<At>,
+    },
+    /// Print the versions of a key that there are, oldest first: version, time, `set` with the
+    /// value or `removed`.
+    History {
+        /// The key.
+        key: OsString,
+    },
+    /// Show and give up the past that the store keeps.
+    Archive {
+        #[command(subcommand)]
+        command: ArchiveCommand,
     },
     /// Set the rows of a file of JSON lines: `{"key": "..", "value": ".."}`, or `key_hex` and
     /// `value_hex` for bytes that are not UTF-8. Rows that are there already are left as they are.

@@ -7,8 +7,10 @@ use std::path::Path;
 use hightower_kv::command::is_reserved;
 use hightower_kv::env::Env;
 use hightower_kv::storage::error::StorageError;
-use hightower_kv::storage::format::IDENTITY_NAME;
-use hightower_kv::{Error, ReadOnlyEngine, SingleNodeEngine, StoreConfig};
+use hightower_kv::storage::format::{ARCHIVE_NAME, IDENTITY_NAME};
+use hightower_kv::{
+    At, Error, ReadOnlyEngine, Retention, SingleNodeEngine, StateView, StoreConfig,
+};
 
 use crate::args::Args;
 use crate::failure::{Failure, Result};
@@ -55,6 +57,11 @@ impl Args {
         let mut config = StoreConfig::default();
         config.data_dir.clone_from(&self.data_dir);
         config.worker_threads = 0;
+        // Where a past is kept, what this tool writes becomes a part of it.
+        let archive = self.data_dir.join(ARCHIVE_NAME);
+        if Env::system().fs.kind(&archive).is_ok_and(|kind| kind.is_some()) {
+            config.retention = Some(Retention::default());
+        }
         config
     }
 
@@ -72,6 +79,15 @@ impl Args {
     /// Opens a store that exists for reading; nothing is written.
     pub(crate) fn look(&self) -> Result<ReadOnlyEngine> {
         Ok(ReadOnlyEngine::open(&self.data_dir)?)
+    }
+
+    /// The state now, or as it was.
+    pub(crate) fn state(&self, at: Option<At>) -> Result<StateView> {
+        let engine = self.look()?;
+        Ok(match at {
+            None => engine.view().clone(),
+            Some(at) => engine.snapshot_at(at)?,
+        })
     }
 
     /// Refuses a directory that would become a store by being opened.

@@ -6,9 +6,9 @@
 
 #[cfg(feature = "auth")]
 mod auth_args;
-mod args;
 mod failure;
 mod text;
+mod args;
 mod rows;
 mod lines;
 mod console;

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use hightower_kv::Timestamp;
+use hightower_kv::{At, Timestamp, Version};
 
 /// Bytes in a row: UTF-8 as it is, but control characters and backslashes as `\xNN`, and so every
 /// byte that is not UTF-8. Nothing else yields the same text, so the bytes can be had back.
@@ -133,6 +133,57 @@ const fn date(days: u64) -> (u64, u64, u64) {
     (year, month, day)
 }
 
+/// The moment that an argument names: digits are a version, digits behind an @ microseconds since
+/// 1970, and the rest a time in UTC as RFC 3339 has it.
+pub(crate) fn parse_at(text: &str) -> Result<At, String> {
+    let digits = |text: &str| -> Option<u64> {
+        let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+        is_number.then(|| text.parse().ok()).flatten()
+    };
+    if let Some(version) = digits(text) {
+        return Ok(At::Version(Version(version)));
+    }
+    let time = match text.strip_prefix('@') {
+        Some(micros) => digits(micros).map(Timestamp),
+        None => parse_utc(text),
+    };
+    time.map(At::Time).ok_or_else(|| {
+        "expected a version (digits), a time like 2026-01-31T12:00:00Z, or microseconds since 1970 \
+         behind an @"
+            .to_owned()
+    })
+}
+
+/// A moment in UTC, as [`Utc`] prints it; the fraction of a second may have any number of digits,
+/// of which six count, or be left out.
+fn parse_utc(text: &str) -> Option<Timestamp> {
+    let (date_text, time) = text.strip_suffix('Z')?.split_once('T')?;
+    let (time, fraction) = time.split_once('.').unwrap_or((time, "0"));
+    let number = |text: &str, len: usize| -> Option<u64> {
+        let is_number = text.len() == len && text.bytes().all(|byte| byte.is_ascii_digit());
+        is_number.then(|| text.parse().ok()).flatten()
+    };
+    let mut parts = date_text.split('-');
+    let (year, month) = (number(parts.next()?, 4)?, number(parts.next()?, 2)?);
+    let day = number(parts.next()?, 2)?;
+    let mut times = time.split(':');
+    let (hour, minute) = (number(times.next()?, 2)?, number(times.next()?, 2)?);
+    let second = number(times.next()?, 2)?;
+    if parts.next().is_some() || times.next().is_some() || year < 1970 {
+        return None;
+    }
+    if hour > 23 || minute > 59 || second > 59 || fraction.is_empty() {
+        return None;
+    }
+    let six: String = fraction.chars().chain("000000".chars()).take(6).collect();
+    let micros = number(&six, 6).filter(|_| fraction.bytes().all(|byte| byte.is_ascii_digit()))?;
+    // The calendar is known in the other direction: a day that comes back is one.
+    let guess = (year - 1970) * 365 + (year - 1969) / 4 + (month.max(1) - 1) * 28 + day;
+    let days = (guess.saturating_sub(40)..guess + 40).find(|&it| date(it) == (year, month, day))?;
+    let seconds = days * DAY_SECONDS + hour * 3600 + minute * 60 + second;
+    Some(Timestamp(seconds * 1_000_000 + micros))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -191,5 +242,38 @@ mod tests {
             Utc(Timestamp(1_700_000_000_123_456)).to_string(),
             "2023-11-14T22:13:20.123456Z"
         );
+    }
+
+    #[test]
+    fn moments_are_versions_times_or_microseconds() {
+        assert_eq!(parse_at("17"), Ok(At::Version(Version(17))));
+        assert_eq!(parse_at("@1700000000123456"), Ok(At::Time(Timestamp(1_700_000_000_123_456))));
+        let time = |micros| Ok(At::Time(Timestamp(micros)));
+        assert_eq!(parse_at("1970-01-01T00:00:00Z"), time(0));
+        assert_eq!(parse_at("2000-02-29T00:00:00Z"), time(951_782_400_000_000));
+        assert_eq!(parse_at("2023-11-14T22:13:20.1Z"), time(1_700_000_000_100_000));
+        assert_eq!(parse_at("2023-11-14T22:13:20.1234567Z"), time(1_700_000_000_123_456));
+        for day in (0..400_000).step_by(97) {
+            let micros = day * 86_400_000_000 + 123;
+            assert_eq!(parse_at(&Utc(Timestamp(micros)).to_string()), time(micros));
+        }
+        for bad in [
+            "",
+            "@",
+            "-1",
+            "1.5",
+            "yesterday",
+            "2023-02-29T00:00:00Z",
+            "2023-13-01T00:00:00Z",
+            "2023-01-01T24:00:00Z",
+            "2023-01-01T00:00:00",
+            "2023-01-01",
+            "1969-12-31T23:59:59Z",
+            "2023-01-01T00:00:00.Z",
+            "2023-01-01T00:00:00.xZ",
+            "2023-1-1T00:00:00Z",
+        ] {
+            assert!(parse_at(bad).unwrap_err().contains("expected a version"), "{bad}");
+        }
     }
 }

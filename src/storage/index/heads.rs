@@ -12,6 +12,9 @@ const HEAD_BYTES: usize = 8;
 /// from further into the keys.
 const SHARED_BITS_MAX: u32 = 32;
 
+/// Bytes of the shared prefix that stand beside the heads; of a longer one, none do.
+const INLINE_BYTES: usize = 16;
+
 /// For each key of a node, the eight bytes that follow the prefix which all of them share.
 ///
 /// Invariants: the keys are ascending and there are as many heads; all keys share their first
@@ -21,6 +24,8 @@ const SHARED_BITS_MAX: u32 = 32;
 pub(super) struct Heads {
     /// Bytes at the front of the keys that all share and no head holds.
     skip: usize,
+    /// Those bytes, where they fit: a search then looks at no key that it does not find.
+    shared: [u8; INLINE_BYTES],
     /// How many of `numbers` are in use.
     len: usize,
     /// Inline, not on the heap: finding a node brings them along.
@@ -28,7 +33,8 @@ pub(super) struct Heads {
 }
 
 impl Heads {
-    pub(super) const EMPTY: Self = Self { skip: 0, len: 0, numbers: [0; FANOUT] };
+    pub(super) const EMPTY: Self =
+        Self { skip: 0, shared: [0; INLINE_BYTES], len: 0, numbers: [0; FANOUT] };
 
     /// The heads of some ascending keys, at most `FANOUT`.
     pub(super) fn of<'a>(keys: impl DoubleEndedIterator<Item = &'a [u8]> + Clone) -> Self {
@@ -36,11 +42,21 @@ impl Heads {
         let mut ends = keys.clone();
         if let (Some(first), Some(last)) = (ends.next(), ends.next_back()) {
             made.skip = shared_bytes(first, last);
+            let shared = first.get(..made.skip).unwrap_or_default();
+            made.shared.iter_mut().zip(shared).for_each(|(to, from)| *to = *from);
         }
         for key in keys {
             made.push(head(key, made.skip));
         }
         made
+    }
+
+    /// What all keys share; `any` gives one of them.
+    fn shared<'a>(&'a self, any: impl FnOnce() -> &'a [u8]) -> &'a [u8] {
+        match self.shared.get(..self.skip) {
+            Some(shared) => shared,
+            None => split_at_most(any(), self.skip).0,
+        }
     }
 
     /// Where the keys that may equal `key` stand, if `key` begins with the shared prefix. Empty
@@ -65,9 +81,8 @@ impl Heads {
         key_at: impl Fn(usize) -> &'a [u8],
     ) -> Result<usize, usize> {
         if self.skip > 0 {
-            let (shared, _) = split_at_most(key_at(0), self.skip);
             let (begin, _) = split_at_most(key, self.skip);
-            match begin.cmp(shared) {
+            match begin.cmp(self.shared(|| key_at(0))) {
                 Ordering::Less => return Err(0),
                 Ordering::Equal => {}
                 Ordering::Greater => return Err(self.len),
@@ -94,7 +109,8 @@ impl Heads {
     /// with; returns false, with nothing changed, when it does not.
     pub(super) fn insert(&mut self, at: usize, key: &[u8], neighbour: Option<&[u8]>) -> bool {
         let skip = self.skip;
-        if skip > 0 && neighbour.is_none_or(|other| shared_bytes(key, other) < skip) {
+        let shares = |other| key.starts_with(self.shared(|| other));
+        if skip > 0 && !neighbour.is_some_and(shares) {
             return false;
         }
         self.numbers.copy_within(at..self.len, at + 1);
@@ -114,7 +130,7 @@ impl Heads {
     /// Takes away the heads from `at` on and returns those from `from` on.
     pub(super) fn split_off(&mut self, at: usize, from: usize) -> Self {
         let mut right = Self::EMPTY;
-        right.skip = self.skip;
+        (right.skip, right.shared) = (self.skip, self.shared);
         for &head in self.used().get(from..).unwrap_or_default() {
             right.push(head);
         }
@@ -146,6 +162,7 @@ impl Heads {
         let mut ends = keys.clone();
         if let (Some(first), Some(last)) = (ends.next(), ends.next_back()) {
             assert!(shared_bytes(first, last) >= self.skip, "a key without the shared prefix");
+            assert!(first.starts_with(self.shared(|| first)), "another prefix than the keys have");
         }
         let expected = keys.map(|key| head(key, self.skip));
         assert!(expected.eq(self.used().iter().copied()), "a head is not its key's");

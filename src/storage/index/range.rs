@@ -37,6 +37,34 @@ impl<'a, V> Range<'a, V> {
     }
 }
 
+impl<'a, V> Range<'a, V> {
+    /// The next rows that stand in one piece, at once: those of a leaf, at most 32. Empty when all
+    /// rows were given.
+    pub fn next_rows(&mut self) -> &'a [(Bytes, V)] {
+        let Some((first, last)) = &mut self.ends else { return &[] };
+        let rows = first.leaf.rows();
+        let is_last = std::ptr::eq(first.leaf, last.leaf);
+        let end = if is_last { last.at + 1 } else { rows.len() };
+        let rows = rows.get(first.at..end).unwrap_or_default();
+        if is_last || !first.leave_forward() {
+            self.ends = None;
+        }
+        rows
+    }
+
+    /// As [`Self::next_rows`], from the other end; in key order, so the last one is the next.
+    pub fn next_rows_back(&mut self) -> &'a [(Bytes, V)] {
+        let Some((first, last)) = &mut self.ends else { return &[] };
+        let is_last = std::ptr::eq(first.leaf, last.leaf);
+        let start = if is_last { first.at } else { 0 };
+        let rows = last.leaf.rows().get(start..=last.at).unwrap_or_default();
+        if is_last || !last.leave_backward() {
+            self.ends = None;
+        }
+        rows
+    }
+}
+
 impl<'a, V> Iterator for Range<'a, V> {
     type Item = (&'a Bytes, &'a V);
 
@@ -175,7 +203,7 @@ impl<'a, V> Cursor<'a, V> {
             self.at += 1;
             return true;
         }
-        self.turn(|at, items| (at + 1 < items).then_some(at + 1), End::First)
+        self.leave_forward()
     }
 
     /// Moves to the row before; false at the beginning.
@@ -184,6 +212,16 @@ impl<'a, V> Cursor<'a, V> {
             self.at = at;
             return true;
         }
+        self.leave_backward()
+    }
+
+    /// Moves to the first row of the next leaf; false at the end.
+    fn leave_forward(&mut self) -> bool {
+        self.turn(|at, items| (at + 1 < items).then_some(at + 1), End::First)
+    }
+
+    /// Moves to the last row of the leaf before; false at the beginning.
+    fn leave_backward(&mut self) -> bool {
         self.turn(|at, _| at.checked_sub(1), End::Last)
     }
 

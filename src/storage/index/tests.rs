@@ -229,6 +229,7 @@ fn ranges_equal_the_standard_map_from_both_ends() {
             backwards.reverse();
             assert_eq!(backwards, expected);
             assert_eq!(from_both_ends(index.range(bounds).map(owned), &mut numbers), expected);
+            assert_eq!(pieces_from_both_ends(index.range(bounds), &mut numbers), expected);
         }
     }
 }
@@ -247,6 +248,29 @@ fn from_both_ends<T>(
         let Some(row) = row else { break };
         end.push(row);
     }
+    back.reverse();
+    front.append(&mut back);
+    front
+}
+
+/// Takes the rows of a leaf, or one row, from an end chosen at random, until both have met.
+fn pieces_from_both_ends(mut rows: Range<'_, u64>, numbers: &mut Numbers) -> Vec<(Bytes, u64)> {
+    let (mut front, mut back) = (Vec::new(), Vec::new());
+    loop {
+        let (end, piece) = match numbers.below(3) {
+            0 => (&mut front, rows.next_rows().to_vec()),
+            1 => (&mut back, rows.next_rows_back().iter().rev().cloned().collect()),
+            _ => (
+                &mut front,
+                rows.next().map(|(key, value)| (key.clone(), *value)).into_iter().collect(),
+            ),
+        };
+        if piece.is_empty() {
+            break;
+        }
+        end.extend(piece);
+    }
+    assert!(rows.next().is_none(), "a piece is empty at the end only");
     back.reverse();
     front.append(&mut back);
     front

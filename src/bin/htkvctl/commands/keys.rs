@@ -3,7 +3,7 @@
 use std::ffi::OsStr;
 use std::io::{self, Read, Write};
 
-use hightower_kv::{ApplyOutcome, Outcome, Scope, Value};
+use hightower_kv::{ApplyOutcome, At, Outcome, Scope, Value};
 use serde_json::json;
 
 use crate::args::Args;
@@ -85,11 +85,16 @@ fn read_value(args: &Args) -> Result<Vec<u8>> {
     Ok(value)
 }
 
-pub(crate) fn get(args: &Args, scope: Option<&str>, key: &OsStr, form: Form) -> Result<()> {
+pub(crate) fn get(
+    args: &Args,
+    scope: Option<&str>,
+    key: &OsStr,
+    form: Form,
+    at: Option<At>,
+) -> Result<()> {
     let scope = scope_of(scope)?;
     let key = key_in(args, &scope, key)?;
-    let engine = args.look()?;
-    let found = engine.view().scope(&scope).get_versioned(&key)?.ok_or(Failure::NotFound)?;
+    let found = args.state(at)?.scope(&scope).get_versioned(&key)?.ok_or(Failure::NotFound)?;
     let mut out = output();
     let value: &[u8] = &found.value;
     match as_plain_text(value) {
@@ -140,11 +145,12 @@ pub(crate) fn scan(
     prefix: Option<&OsStr>,
     limit: Option<usize>,
     order: Order,
+    at: Option<At>,
 ) -> Result<()> {
     let scope = scope_of(scope)?;
     let prefix = prefix.map(|prefix| key_in(args, &scope, prefix)).transpose()?.unwrap_or_default();
-    let engine = args.look()?;
-    let rows = engine.view().scope(&scope).prefix(&prefix);
+    let view = args.state(at)?;
+    let rows = view.scope(&scope).prefix(&prefix);
     let limit = limit.unwrap_or(usize::MAX);
     let mut out = output();
     match order {

@@ -3,6 +3,7 @@
 mod keys;
 mod import;
 mod export;
+mod history;
 mod sizes;
 mod log;
 mod check;
@@ -33,12 +34,16 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         Command::Set { key, value, ttl, scope } => {
             keys::set(args, scope.as_deref(), key, value, ttl.as_deref())
         }
-        Command::Get { key, raw, scope } => keys::get(args, scope.as_deref(), key, (*raw).into()),
-        Command::Rm { key, scope } => keys::rm(args, scope.as_deref(), key),
-        Command::Scan { prefix, limit, reverse, scope } => {
-            let order = if *reverse { keys::Order::Reverse } else { keys::Order::Forward };
-            keys::scan(args, scope.as_deref(), prefix.as_deref(), *limit, order)
+        Command::Get { key, raw, scope, at } => {
+            keys::get(args, scope.as_deref(), key, (*raw).into(), *at)
         }
+        Command::Rm { key, scope } => keys::rm(args, scope.as_deref(), key),
+        Command::Scan { prefix, limit, reverse, scope, at } => {
+            let order = if *reverse { keys::Order::Reverse } else { keys::Order::Forward };
+            keys::scan(args, scope.as_deref(), prefix.as_deref(), *limit, order, *at)
+        }
+        Command::History { key } => history::history(args, key),
+        Command::Archive { command } => history::archive(args, command),
         Command::Import { file } => import::import(args, file),
         Command::Export { prefix } => export::export(args, prefix.as_deref()),
         Command::Compact => sizes::compact(args),
