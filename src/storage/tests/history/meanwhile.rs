@@ -5,6 +5,7 @@ use std::sync::OnceLock;
 
 use super::*;
 use crate::env::fs::{DirEntry, FileKind, FsFile, OpenHow};
+use crate::storage::sync_gate::SyncGate;
 
 /// A disk that calls somebody after each change of a name.
 struct Watched {
@@ -80,6 +81,7 @@ fn while_it_goes_on(change: impl Fn(&Past)) -> usize {
     let after = Arc::new(OnceLock::new());
     let mut watched = context(&fs);
     watched.env.fs = Arc::new(Watched { fs: fs.clone(), after: Arc::clone(&after) });
+    watched.gate = SyncGate::new(Arc::clone(&watched.env.fs));
     let found = look(&watched).unwrap();
     past.archive = Archive::for_writing(&watched, found, Some(LogIndex(31))).unwrap();
     let (reading, expected) = (past.archive.clone(), past.expected(0..=31));
