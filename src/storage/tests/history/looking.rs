@@ -38,6 +38,10 @@ fn every_time_has_its_entry() {
         past.check_time(0, 89, Timestamp(time), found.map(|index| index.0), "time");
     }
     assert_eq!(past.archive.index_at(Timestamp(u64::MAX)).unwrap(), Some(LogIndex(89)));
+    // Of those with the same stamp the last one, also where it changed nothing.
+    for last in [29, 59, 89] {
+        assert_eq!(past.archive.index_at(stamp(last)).unwrap(), Some(LogIndex(last)));
+    }
 }
 
 #[test]

@@ -5,6 +5,7 @@ mod appending;
 mod looking;
 mod model;
 mod packing;
+mod meanwhile;
 mod crash;
 mod disk_full;
 mod damage;
@@ -278,7 +279,7 @@ fn check_no_leftovers(fs: &SimFs, archive: &Archive, what: &str) {
     let eras = archive.eras();
     assert_eq!(folders(fs).len(), eras.len(), "{what}: {:?}", folders(fs));
     let changes: usize = eras.iter().map(|era| era.files.len()).sum();
-    let is_change = |path: &&String| path.ends_with(".chg") || path.ends_with(".chz");
+    let is_change = |path: &&String| [Some("chg"), Some("chz")].contains(&path.rsplit('.').next());
     let paths = paths(fs);
     assert_eq!(paths.iter().filter(is_change).count(), changes, "{what}: {paths:?}");
     assert!(!paths.iter().any(|path| path.contains(".tmp")), "{what}: {paths:?}");

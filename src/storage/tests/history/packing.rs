@@ -49,7 +49,7 @@ fn text_takes_less_than_half_of_what_the_log_took() {
         let mut value = String::new();
         while value.len() < 100 {
             let word = words[usize::try_from(rng.up_to(7)).unwrap()];
-            value += &format!("\"{word}\":{},", rng.up_to(9999));
+            value = format!("{value}\"{word}\":{},", rng.up_to(9999));
         }
         value.truncate(100);
         log_bytes += (56 + 37 + 16 + 100_usize).next_multiple_of(8);
