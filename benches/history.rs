@@ -14,7 +14,10 @@ use std::time::{Duration, Instant};
 
 use hightower_kv::command::codec;
 use hightower_kv::storage::frame::frame_len;
-use hightower_kv::{Command, KvEngine, Retention, SingleNodeEngine, StoreConfig, Version};
+use hightower_kv::storage::history::EraInfo;
+use hightower_kv::{
+    Command, KvEngine, Retention, SingleNodeEngine, StateView, StoreConfig, Version,
+};
 
 use crate::random::Random;
 
@@ -47,7 +50,8 @@ fn text(random: &mut Random, number: u64) -> Vec<u8> {
     for draw in random.bytes(12).chunks(2) {
         let [word, amount] = draw else { continue };
         let word = WORDS.get(usize::from(word % 8)).unwrap_or(&"none");
-        line += &format!(",\"{word}\":{}", u32::from(*amount) * 7);
+        line.extend([",\"", word, "\":"]);
+        line += &(u32::from(*amount) * 7).to_string();
     }
     line.push('}');
     line.into_bytes()
@@ -109,7 +113,7 @@ fn opening_and_room() {
     let engine = open(directory.path(), Some(Retention::default()), 2);
     let (_, log_bytes) = write(&engine, BACK + PUTS, 77);
     engine.run_compaction_now().expect("a compaction");
-    let last = engine.read_with(|view| view.version()).unwrap_or_default();
+    let last = engine.read_with(StateView::version).unwrap_or_default();
     for back in [BACK, BACK / 2, 1] {
         let started = Instant::now();
         let view = engine.snapshot_at(Version(last.0 - back)).expect("a state of the past");
@@ -122,7 +126,7 @@ fn opening_and_room() {
         engine.run_compaction_now().expect("a compaction");
     }
     let eras = engine.eras();
-    let bytes: u64 = eras.iter().map(|era| era.file_bytes()).sum();
+    let bytes: u64 = eras.iter().map(EraInfo::file_bytes).sum();
     let started = Instant::now();
     engine.snapshot_at(Version(last.0 - BACK)).expect("a state of the past");
     println!("the same, compressed: {:?}", started.elapsed());
