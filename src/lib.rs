@@ -82,8 +82,9 @@ pub use command::{Command, Condition, Guard, LeaseId, Scope, ScopeName, Until};
 pub use config::{Compression, StoreConfig};
 pub use engine::backup::{BackupOptions, BackupReport, restore};
 pub use engine::{
-    At, KeyHistory, KeyVersion, KvEngine, Lease, ReadContext, ReadOnlyEngine, Scoped, Scopes,
-    Session, SingleNodeEngine, SnapshotEngine, Submission,
+    At, Change, Changes, KeyHistory, KeyVersion, KvEngine, Lease, ReadContext, ReadOnlyEngine,
+    Scoped, Scopes, Session, SingleNodeEngine, SnapshotEngine, Submission, WatchEngine, WatchEvent,
+    WatchOptions, Watcher,
 };
 pub use error::{Error, Result};
 pub use kv_store::KvStore;

@@ -136,7 +136,8 @@ impl Answering {
     /// `Validation`.
     pub(crate) fn refuse() -> Result<()> {
         if ANSWERING.get() {
-            let text = "a callback waits for a command: hand it in with submit_async";
+            let text = "a callback waits for what its own thread has to do: hand a command in with \
+                        submit_async, ask a watcher with try_next";
             return Err(Error::Validation(text.to_owned()));
         }
         Ok(())

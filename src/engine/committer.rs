@@ -255,6 +255,7 @@ impl Committer {
             self.stop_timing(started);
         }
         drop(leading);
+        self.machine.watchers.wake();
         result
     }
 
@@ -267,6 +268,7 @@ impl Committer {
             self.commit(round);
         }
         drop(leading);
+        self.machine.watchers.wake();
     }
 
     /// Takes the commands of one round out of the queue.

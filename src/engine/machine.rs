@@ -12,6 +12,8 @@ use super::pressure::Pressure;
 use super::replay::{Replica, stale_bytes};
 use super::shared::Shared;
 use super::throttle::Throttle;
+use super::watch::marking::mark;
+use super::watch::registry::Registry;
 use crate::command::Command;
 use crate::command::membership::Membership;
 use crate::env::Env;
@@ -23,7 +25,7 @@ use crate::storage::index::Index;
 use crate::storage::record::Record;
 use crate::storage::store::Store;
 use crate::storage::table_set::TableSet;
-use crate::types::{LogId, Timestamp};
+use crate::types::{LogId, LogIndex, Timestamp};
 
 /// What has gathered since the tail was last set aside, in bytes. Changed under the replica's lock;
 /// read without, by whoever wonders whether a compaction is due.
@@ -57,6 +59,8 @@ pub(crate) struct Machine {
     /// What has gathered since tables were last written.
     pub(crate) load: Load,
     pub(crate) throttle: Throttle,
+    /// Who follows what is applied.
+    pub(crate) watchers: Arc<Registry>,
     /// What entries are stamped with.
     pub(crate) log_clock: LogClock,
     pub(crate) deadlines: Deadlines,
@@ -85,6 +89,9 @@ impl Machine {
             behind: AtomicU64::new(pressure.behind),
             tail: AtomicU64::new(pressure.tail),
         };
+        let watchers = Arc::<Registry>::default();
+        let told = Arc::clone(&watchers);
+        store.log().on_poison(Box::new(move || told.stop()));
         let last = replica.kv.as_view().timestamp();
         Self {
             log_clock: LogClock::new(Arc::clone(&env.clock), last),
@@ -95,6 +102,7 @@ impl Machine {
             replica: Shared::new(replica),
             load,
             throttle: Throttle::default(),
+            watchers,
             deadlines: Deadlines::new(),
             keeping,
             archiver: Archiver::default(),
@@ -158,7 +166,8 @@ impl Machine {
         Ok(self.replica.read().kv.check(command)?)
     }
 
-    /// Applies a committed command, and counts what it leaves behind. `replica` is this machine's.
+    /// Applies a committed command, counts what it leaves behind, and marks the watchers that it
+    /// concerns: whoever applied it wakes them when the lock is gone. `replica` is this machine's.
     ///
     /// # Errors
     /// `OutcomeUnknown` when rows that it looks at cannot be read; then the store has stopped.
@@ -176,6 +185,8 @@ impl Machine {
         #[cfg(any(test, feature = "testing"))]
         let command =
             if self.skip_next.swap(false, Ordering::AcqRel) { Command::batch([]) } else { command };
+        // What it names is gone once it is applied.
+        let watched = (!self.watchers.is_empty()).then(|| command.clone());
         let ttl = command.ttl();
         let (applied, effects) = match replica.kv.apply_telling(id.index, clock, command) {
             Ok(told) => told,
@@ -185,6 +196,9 @@ impl Machine {
             Err(ApplyError::Unreadable(error)) => return Err(self.halt(&error)),
         };
         replica.last = Some(id);
+        if let Some(command) = &watched {
+            mark(&self.watchers, id.index, command, &effects);
+        }
         let stamp = replica.kv.as_view().timestamp();
         self.log_clock.saw(stamp);
         self.deadlines.applied(stamp, ttl);
@@ -242,7 +256,12 @@ impl Machine {
         self.deadlines.ask();
         *self.tables.write() = Arc::clone(replica.kv.as_view().tables());
         self.has_tail.store(replica.kv.has_tail(), Ordering::Release);
-        std::mem::replace(&mut current, replica)
+        // Nobody here knows what the entries in between have changed.
+        self.watchers.changed_unknown(current.last.map_or(LogIndex(0), |last| last.index.next()));
+        let before = std::mem::replace(&mut *current, replica);
+        drop(current);
+        self.watchers.wake();
+        before
     }
 
     /// Stops the store: an entry is in the log, and rows that it looks at, which could be read a

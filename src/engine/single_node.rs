@@ -29,6 +29,10 @@ use super::scoped::Scoped;
 use super::session::Session;
 use super::stats::{CompactionReport, EngineStats, TableStats};
 use super::submission::{Callback, Reply, Submission};
+use super::watch::options::{Begin, WatchOptions};
+use super::watch::source::Source;
+use super::watch::watch_engine::WatchEngine;
+use super::watch::watcher::Watcher;
 use crate::command::codec;
 use crate::command::limits::Limits;
 use crate::command::membership::Membership;
@@ -295,9 +299,13 @@ impl SingleNodeEngine {
                 tracing::error!("a thread of the store had panicked");
             }
         }
+        let machine = &self.inner.committer.machine;
+        machine.end_watching();
         self.inner.compact_to_close();
-        self.inner.committer.machine.store.close()?;
-        Ok(())
+        let closed = machine.store.close();
+        // A watcher that reads on its thread may hold the store for a moment longer.
+        machine.store.unlock();
+        Ok(closed?)
     }
 }
 
@@ -367,6 +375,27 @@ impl KvEngine for SingleNodeEngine {
 
     fn owner(&self) -> Option<Owner> {
         Some(self.owner)
+    }
+}
+
+impl WatchEngine for SingleNodeEngine {
+    fn watch_with(&self, options: WatchOptions) -> Result<Watcher> {
+        options.validate()?;
+        match options.begin {
+            Begin::Now => {}
+            Begin::At(asked) => {
+                let at = self.snapshot_state().last_applied();
+                let next = at.map_or(LogIndex(0), LogIndex::next);
+                if LogIndex::from(asked) > next {
+                    return Err(Error::NotYet { asked, at: at.map(Version::from) });
+                }
+            }
+            Begin::State(context) => drop(self.view(context)?),
+        }
+        let source: Arc<dyn Source> = Arc::clone(&self.inner) as _;
+        let machine = &self.inner.committer.machine;
+        let clock = Arc::clone(&machine.env.clock);
+        Watcher::new(Arc::downgrade(&source), &*source, &machine.watchers, clock, &options)
     }
 }
 

@@ -45,6 +45,7 @@ pub(crate) mod expiry;
 pub(crate) mod ephemeral;
 pub(crate) mod open;
 pub mod cluster_engine;
+pub(crate) mod watching;
 pub mod history;
 #[cfg(any(test, feature = "testing"))]
 pub mod test_cluster;

@@ -150,6 +150,7 @@ impl Node {
             return;
         }
         tracing::error!(node = %self.id(), %index, "the state differs from that of the others");
+        self.machine.watchers.stop();
         let raft = self.raft.clone();
         tokio::spawn(async move {
             if let Err(error) = raft.shutdown().await {
@@ -208,6 +209,7 @@ impl Node {
     /// Answers nothing any more.
     pub(super) fn close(&self) {
         self.closed.store(true, Ordering::Release);
+        self.machine.end_watching();
     }
 
     /// When a call that begins now must have its answer, by the clock's elapsed time.

@@ -75,6 +75,7 @@ impl StateMachine {
         for (responder, answer) in answers {
             responder.send(answer);
         }
+        self.machine.watchers.wake();
         self.ask_for_snapshot();
         Ok(())
     }

@@ -6,10 +6,12 @@ use std::ops::{Bound, RangeBounds};
 
 use bytes::Bytes;
 
-use super::value::Value;
+use super::value::{Value, Versioned};
 use super::view::{Rows, StateView, owned};
+use crate::command::is_reserved;
 use crate::storage::error::StorageError;
 use crate::storage::prefix_index::{as_slice, prefix_range};
+use crate::storage::record::Direction;
 
 /// Rows that the first look-up fetches; the number doubles with each, up to [`CHUNK_ROWS_MAX`], so
 /// that a scan which ends early has fetched little.
@@ -134,6 +136,35 @@ impl StateView {
     pub fn scan_prefix(&self, prefix: &[u8]) -> OwnedScan {
         let (from, to) = prefix_range(prefix);
         OwnedScan::new(self.clone(), from, to)
+    }
+
+    /// The rows of either keyspace whose keys begin with `prefix` and stand behind `after`, in key
+    /// order: as many as fit `bytes_max`, at least one where there is any. Copies them.
+    pub(crate) fn rows_behind(
+        &self,
+        prefix: &[u8],
+        after: Option<&[u8]>,
+        bytes_max: usize,
+    ) -> Result<Vec<(Bytes, Versioned)>, StorageError> {
+        let (from, to) = prefix_range(prefix);
+        let from = after.map_or(as_slice(&from), Bound::Excluded);
+        let bounds = (from, as_slice(&to));
+        let mut cursor = if is_reserved(prefix) {
+            self.cursor_of_all(bounds, Direction::Forward)?
+        } else {
+            self.cursor::<&[u8]>(bounds, Direction::Forward)?
+        };
+        let mut rows = Vec::new();
+        let mut bytes = 0;
+        while bytes < bytes_max
+            && let Some(row) = cursor.next()?
+        {
+            bytes += row.key.len() + row.value.len();
+            let value = Value::from(Bytes::copy_from_slice(row.value));
+            let (version, timestamp) = (row.version, row.timestamp);
+            rows.push((Bytes::copy_from_slice(row.key), Versioned { value, version, timestamp }));
+        }
+        Ok(rows)
     }
 }
 

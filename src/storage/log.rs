@@ -31,6 +31,7 @@ use super::log_entry::{Completion, Entry, EntryRef, NewEntry, draft_of};
 use super::log_read;
 use super::log_waiting::Waiting;
 use super::log_writer::{Appended, LogWriter, Purpose};
+use super::sync_gate::OnPoison;
 use super::watermark;
 use crate::env::fs::{FsFile, write_all_at};
 use crate::metrics::LogMetrics;
@@ -167,6 +168,11 @@ impl Log {
     pub fn poison(&self, cause: &str) {
         self.context.gate.poison(&cause);
         self.tell_if_poisoned(self.check()).ok();
+    }
+
+    /// Has `tell` called once the log is poisoned, whatever poisons it.
+    pub(crate) fn on_poison(&self, tell: OnPoison) {
+        self.context.gate.on_poison(tell);
     }
 
     /// Appends entries as one write. When this returns they can be read by everybody; `completion`

@@ -279,6 +279,11 @@ impl Store {
     #[cfg_attr(not(feature = "raft"), expect(dead_code, reason = "for clusters"))]
     pub(crate) fn release(&self) {
         self.log.poison("the store was closed");
+        self.unlock();
+    }
+
+    /// As [`Self::release`], by whoever sees to it by itself that nothing is written any more.
+    pub(crate) fn unlock(&self) {
         self.lock.lock().take();
     }
 }

@@ -8,8 +8,14 @@ use std::fmt;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
+use parking_lot::Mutex;
+
 use super::error::StorageError;
 use crate::env::fs::{Fs, FsFile};
+
+/// Told when the store has stopped. It may be called with locks of the store held, so it waits for
+/// nothing.
+pub(crate) type OnPoison = Box<dyn Fn() + Send + Sync>;
 
 /// Syncs files and directories until one sync fails. Clones share the latch.
 #[derive(Clone)]
@@ -19,11 +25,13 @@ pub(crate) struct SyncGate {
     ///
     /// Invariant: once set, no file of the store is synced or written again through this gate.
     failed: Arc<OnceLock<Arc<str>>>,
+    /// Who is told of it.
+    told: Arc<Mutex<Vec<OnPoison>>>,
 }
 
 impl SyncGate {
     pub(crate) fn new(fs: Arc<dyn Fs>) -> Self {
-        Self { fs, failed: Arc::new(OnceLock::new()) }
+        Self { fs, failed: Arc::default(), told: Arc::default() }
     }
 
     /// Whether the store still stands.
@@ -43,6 +51,24 @@ impl SyncGate {
         if self.failed.set(Arc::clone(&text)).is_ok() {
             metrics::counter!(crate::metrics::POISONED_TOTAL).increment(1);
             tracing::error!(cause = &*text, "the store stopped: open it again to go on");
+            self.tell();
+        }
+    }
+
+    /// Has `tell` called once the latch is closed: now, where it is closed already.
+    pub(crate) fn on_poison(&self, tell: OnPoison) {
+        self.told.lock().push(tell);
+        // Closed in between: whoever takes them out tells them, here or there.
+        if self.check().is_err() {
+            self.tell();
+        }
+    }
+
+    fn tell(&self) {
+        // Called without the lock: whoever is told may look whether the latch is closed.
+        let told = std::mem::take(&mut *self.told.lock());
+        for tell in told {
+            tell();
         }
     }
 

@@ -28,4 +28,5 @@ mod r15_identity;
 mod r16_power_cuts;
 mod r17_snapshots;
 mod r18_restarts;
+mod watching;
 mod scopes;
