@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use hightower_kv::Retention;
 use hightower_kv::env::Env;
+use hightower_kv::env::clock::Clock;
 use hightower_kv::env::rng::SeededRng;
 
 use crate::follower::{Follower, Told};
@@ -85,7 +86,9 @@ fn kill(session: &mut Session, seed: u64) {
     let image = session.sim.fs.image();
     // What it still does on its disk when it goes is not on the image.
     session.engine = None;
+    let now = session.sim.clock.now();
     session.sim = Env::simulated_on(image.kill(), seed + 7);
+    session.sim.clock.set_now(now);
     session.open();
 }
 
