@@ -92,7 +92,7 @@ fn a_lease_that_is_kept_alive_outlives_its_leader() {
         let command = hightower_kv::Command::RevokeLease { lease: lease.id() };
         cluster.node(other).submit(command)
     });
-    on_all(&cluster, "the key is gone", |view| view.is_empty());
+    on_all(&cluster, "the key is gone", StateView::is_empty);
     assert_eq!(agreed(&cluster).reserved_keys(), 0);
 }
 
@@ -246,7 +246,7 @@ fn under_a_leader_whose_clock_is_an_hour_behind_stamps_go_on_and_keys_go_in_thei
     let second = put(&cluster, "l");
     assert!(second.timestamp >= first.timestamp);
     let began = Instant::now();
-    on_all(&cluster, "both keys go", |view| view.is_empty());
+    on_all(&cluster, "both keys go", StateView::is_empty);
     assert!(began.elapsed() < PATIENCE);
     let view = agreed(&cluster);
     assert!(view.timestamp().0 >= second.timestamp.0 + 2_000_000, "early");
