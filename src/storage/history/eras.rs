@@ -36,8 +36,8 @@ impl Archive {
     ///
     /// # Errors
     /// `NotNext` when the state is older than what is archived: publish a manifest first;
-    /// `ArchiveAhead`; `DiskFull`, `Io`: the eras are as before, and no room is taken. `SyncFailed`,
-    /// `Poisoned`: the store stops. `Closed` when it is open for reading only.
+    /// `ArchiveAhead`; `DiskFull`, `Io`: the eras are as before, and no room is taken.
+    /// `SyncFailed`, `Poisoned`: the store stops. `Closed` when it is open for reading only.
     pub fn begin_era(&self, tables: &TableStore) -> Result<(), StorageError> {
         let Shared { context, .. } = &*self.shared;
         let _change = self.shared.extend()?;

@@ -1,5 +1,5 @@
-//! Says of most keys that are not in a table, or in a block of changes, that they are not, for ten bits a key and one look
-//! into memory.
+//! Says of most keys that are not in a table, or in a block of changes, that they are not, for ten
+//! bits a key and one look into memory.
 
 use super::key_hash::KeyHash;
 

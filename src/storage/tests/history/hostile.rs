@@ -98,10 +98,10 @@ fn names_that_lie_bar_nobody_from_the_rest() {
     let (fs, file, _) = one_file();
     let era = file.parent().unwrap();
     let number = |n: u64| format!("{n:020}");
-    let (greatest, five) = (number(u64::MAX), number(5));
+    let (greatest, inside) = (number(u64::MAX), number(5));
     for name in [
         format!("{greatest}-{greatest}-{greatest}-{greatest}-{}-{}.chz", u64::MAX, u64::MAX),
-        format!("{five}-{greatest}-{five}-{greatest}-1-1.chg"),
+        format!("{inside}-{greatest}-{inside}-{greatest}-1-1.chg"),
     ] {
         fs.write_file(&era.join(name), b"x").unwrap();
     }
