@@ -96,7 +96,7 @@ fn a_request_is_told_once_and_a_refused_one_not_at_all() {
 #[test]
 fn what_reaches_into_the_other_keyspace_changes_nothing() {
     let mut told = Told::default();
-    let key = Bytes::from(reserved_key(b"x"));
+    let key = reserved_key(b"x");
     assert_eq!(told.apply(Command::set(key.clone(), "1")), NOTHING);
     assert_eq!(told.apply(Command::reserved([], [Command::set("plain", "1")])), NOTHING);
     let reserved = Command::reserved([], [Command::set(key.clone(), "1")]);
