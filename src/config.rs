@@ -124,9 +124,10 @@ pub struct StoreConfig {
     /// 1 MiB; zero: none.
     pub disk_reserve: u64,
 
-    /// How much of the past is kept. Default `None`: what handles ask for, see `retention_registry`.
-    /// With `Some` every compaction writes down what changed before it lets the log go, and gives up
-    /// what is beyond the limits. It takes room on the device: about half of what is written.
+    /// How much of the past is kept. Default `None`: what handles ask for, see
+    /// `retention_registry`. With `Some` every compaction writes down what changed before it lets
+    /// the log go, and gives up what is beyond the limits. It takes room on the device: about half
+    /// of what is written.
     pub retention: Option<Retention>,
 
     /// Who wants the past to be kept. Default `None`: the store makes a registry, which the engine

@@ -27,8 +27,8 @@
 //!   what was acknowledged is on the devices of a majority of them. It opens the same directory.
 //! * [`Command`] is what can be written: set, delete, delete a prefix, and batches of them with
 //!   guards, applied whole or not at all. [`ApplyOutcome`] says what happened.
-//! * [`Scope`] is which keys are meant: plain ones, those that live as long as the process, or those of
-//!   a name. Keys may have a time, or a [`Lease`] that they share.
+//! * [`Scope`] is which keys are meant: plain ones, those that live as long as the process, or
+//!   those of a name. Keys may have a time, or a [`Lease`] that they share.
 //! * [`StateView`] is one consistent state that never changes and costs no copy. [`state::Cursor`]
 //!   lends its rows one by one.
 //! * [`StoreConfig`] is what can be set. [`Error`] says what to do.

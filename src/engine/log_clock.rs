@@ -112,7 +112,7 @@ mod tests {
         clock.set_now(Timestamp(9 * HOUR));
         let first = log.now();
         assert!(first >= Timestamp(10 * HOUR));
-        clock.advance(Duration::from_secs(60));
+        clock.advance(Duration::from_mins(1));
         assert_eq!(log.now(), Timestamp(first.0 + 60_000_000));
         // Whoever waits sees the same.
         assert_eq!(log.look(), Timestamp(first.0 + 60_000_000));

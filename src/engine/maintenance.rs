@@ -299,8 +299,8 @@ impl Maintenance {
         !*stop
     }
 
-    /// Where there is no thread for it, removes what is due. A failure is no failure of the write or
-    /// the flush that this comes with: it is tried again at the next one.
+    /// Where there is no thread for it, removes what is due. A failure is none of the write or the
+    /// flush that this comes with: it is tried again at the next one.
     pub(crate) fn expire_if_due(&self) {
         let machine = &self.committer.machine;
         if !self.has_threads.load(Ordering::Acquire)

@@ -263,18 +263,15 @@ impl Past<'_> {
         error: StorageError,
     ) -> Result<Begin> {
         let last = self.archive.last();
+        let joins = last.map_or(LogIndex(0), LogIndex::next) >= live.start;
         match error {
-            StorageError::BeyondEnd { .. }
-                if last.map_or(LogIndex(0), LogIndex::next) >= live.start =>
-            {
-                match last {
-                    Some(last) => {
-                        let base = self.archive.base_for(last)?;
-                        begin(base.head.as_ref(), base.set)
-                    }
-                    None => begin(None, TableSet::empty()),
+            StorageError::BeyondEnd { .. } if joins => match last {
+                Some(last) => {
+                    let base = self.archive.base_for(last)?;
+                    begin(base.head.as_ref(), base.set)
                 }
-            }
+                None => begin(None, TableSet::empty()),
+            },
             StorageError::BeyondEnd { .. } => Err(compacted(head.last.index)),
             StorageError::Compacted { .. } if live.start == LogIndex(0) => {
                 begin(None, TableSet::empty())
@@ -292,9 +289,12 @@ impl Past<'_> {
     /// The beginning of the era that follows the gap in which entry `at` is.
     fn era_behind(&self, at: LogIndex) -> Option<LogIndex> {
         let eras = self.archive.eras();
-        let is_gap = |pair: &&[EraInfo]| matches!(pair, [era, next] if era.last < Some(at) && next.base_last() > Some(at));
-        let gap = eras.windows(2).find(is_gap)?;
-        gap.last().and_then(EraInfo::base_last)
+        let gap = eras.windows(2).find(|pair| {
+            let (era, next) = (pair.first(), pair.last());
+            era.is_some_and(|era| era.last < Some(at))
+                && next.is_some_and(|next| next.base_last() > Some(at))
+        });
+        gap?.last()?.base_last()
     }
 
     /// Tells the changes of entries in the order of the log, those of the archive and those of the

@@ -131,8 +131,8 @@ impl ReadOnlyEngine {
         self.store.entries_in(segment)
     }
 
-    /// As [`SingleNodeEngine::snapshot_at`](crate::SingleNodeEngine::snapshot_at). What comes behind the last entry is not in the
-    /// future: it never came.
+    /// As [`SingleNodeEngine::snapshot_at`](crate::SingleNodeEngine::snapshot_at). A time behind
+    /// the last entry is not in the future: nothing came any more.
     ///
     /// # Errors
     /// Those of [`SingleNodeEngine::snapshot_at`](crate::SingleNodeEngine::snapshot_at).

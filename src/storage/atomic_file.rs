@@ -173,7 +173,8 @@ pub(crate) fn publish_built(
 /// durably, and nobody takes a part of it for the whole.
 ///
 /// # Errors
-/// `Io`: it is as before. `SyncFailed`: the store is poisoned, and it has either name.
+/// `Io`: it is as before. `SyncFailed`: the store is poisoned; it has its name again, as far as
+/// that could be done, and a power cut may leave either.
 pub(crate) fn retire_directory(
     fs: &dyn Fs,
     gate: &SyncGate,
@@ -183,7 +184,11 @@ pub(crate) fn retire_directory(
     gate.check()?;
     let (temporary, target) = (temporary_of(directory, name), directory.join(name));
     fs.rename(&target, &temporary).map_err(StorageError::wrap("rename", &target))?;
-    gate.sync_dir(directory)
+    gate.sync_dir(directory).inspect_err(|_| {
+        if fs.rename(&temporary, &target).is_err() {
+            tracing::debug!(folder = %target.display(), "it stays without its name");
+        }
+    })
 }
 
 /// Where something that is to be called `directory/name` stands before it gets that name, and after

@@ -7,4 +7,5 @@
 mod calls;
 mod engines;
 mod refusals;
+mod scopes;
 mod threads;

@@ -26,6 +26,8 @@ mod cli_auth;
 #[cfg(feature = "cli")]
 mod cli_backup;
 #[cfg(feature = "cli")]
+mod cli_history;
+#[cfg(feature = "cli")]
 mod cli_import;
 #[cfg(all(feature = "cli", feature = "auth", unix))]
 mod cli_secrets;

@@ -57,10 +57,14 @@ impl Model {
             Command::RevokeLease { lease } => self.end_lease(*lease),
             Command::Expire { .. } => self.expire(),
             Command::Batch { commands, .. } => {
-                commands.iter().for_each(|command| self.apply(index, clock, command));
+                for command in commands {
+                    self.apply(index, clock, command);
+                }
             }
             Command::Reserved(batch) => {
-                batch.commands.iter().for_each(|command| self.apply(index, clock, command));
+                for command in &batch.commands {
+                    self.apply(index, clock, command);
+                }
             }
             Command::Set { key, value } => {
                 let kept = self.rows.get(key).filter(|row| row.0 == *value).map(|row| row.1);
@@ -111,10 +115,14 @@ impl Model {
         let due = |deadline: u64| deadline <= now;
         let keys: Vec<Bytes> =
             self.deadlines.iter().filter(|it| due(*it.1)).map(|it| it.0.clone()).collect();
-        keys.iter().for_each(|key| self.remove(key));
+        for key in keys {
+            self.remove(&key);
+        }
         let leases: Vec<LeaseId> =
             self.leases.iter().filter(|it| due(it.1.1)).map(|it| *it.0).collect();
-        leases.into_iter().for_each(|lease| self.end_lease(lease));
+        for lease in leases {
+            self.end_lease(lease);
+        }
     }
 
     fn ends_at(&self, key: &Bytes) -> Option<u64> {
@@ -563,10 +571,10 @@ fn a_single_change_of_a_scope_is_told_as_a_plain_one() {
 #[test]
 fn each_scope_reads_its_own_rows_from_both_ends() {
     let mut at = At::new();
-    let scopes = [Scope::named("a").unwrap(), Scope::named("ab").unwrap(), Scope::Ephemeral];
+    let known = [Scope::named("a").unwrap(), Scope::named("ab").unwrap(), Scope::Ephemeral];
     let owner = Owner { node: NodeId(1), start: RandomId([1; 16]) };
     at.apply(1, Command::set("b", "plain"));
-    for (scope, text) in scopes.iter().zip(["1", "2", "3"]) {
+    for (scope, text) in known.iter().zip(["1", "2", "3"]) {
         let text = text.as_bytes();
         let is_owned = *scope == Scope::Ephemeral;
         let value = if is_owned { owner.own(text) } else { Bytes::copy_from_slice(text) };
@@ -575,7 +583,7 @@ fn each_scope_reads_its_own_rows_from_both_ends() {
         at.apply(1, Command::reserved([], sets));
     }
     let view = at.state.view();
-    for (scope, text) in scopes.iter().zip(["1", "2", "3"]) {
+    for (scope, text) in known.iter().zip(["1", "2", "3"]) {
         let scoped = view.scope(scope);
         let names = |rows: ScopedRows<'_>| rows.map(|row| row.unwrap().0).collect::<Vec<_>>();
         assert_eq!(names(scoped.iter()), ["a", "b", "c"]);
@@ -592,5 +600,5 @@ fn each_scope_reads_its_own_rows_from_both_ends() {
     assert_eq!(plain.len().unwrap(), 1);
     assert_eq!(plain.range("a"..).count(), 1);
     assert_eq!(plain.scan::<&[u8]>(..).count(), 1);
-    assert!(plain.get(&scopes[0].key(b"a")).unwrap().is_none());
+    assert!(plain.get(&known[0].key(b"a")).unwrap().is_none());
 }

@@ -56,7 +56,10 @@ impl Archive {
             return Err(StorageError::NotNext { last: catalog.last(), asked: name.first });
         }
         let (fs, gate, archive) = (&*context.env.fs, &context.gate, &context.archive);
-        atomic_file::publish_directory(fs, gate, &context.root, ARCHIVE_NAME)?;
+        // Where it is there its name is durable, and must not be taken back with all that is in it.
+        if fs.kind(archive).map_err(StorageError::wrap("look at", archive))?.is_none() {
+            atomic_file::publish_directory(fs, gate, &context.root, ARCHIVE_NAME)?;
+        }
         let text = name.to_string();
         let unfinished = temporary_of(archive, &text);
         clear(fs, &unfinished)?;

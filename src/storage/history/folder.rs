@@ -157,6 +157,7 @@ pub(super) fn settle(context: &Context, found: &Found) -> Result<(), StorageErro
     // A process that was killed between a rename and the sync of its directory leaves a name that
     // everybody sees and a power cut still takes: the log must not be purged on its strength, nor
     // a file removed that another one replaced.
+    gate.sync_dir(&context.root)?;
     gate.sync_dir(&context.archive)?;
     for era in &found.catalog.eras {
         let is_newest = found.catalog.newest().is_some_and(|newest| newest.name == era.name);

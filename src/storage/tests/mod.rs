@@ -12,6 +12,7 @@ mod syncs;
 mod disk_full;
 mod hostile;
 mod tables;
+mod history;
 
 use std::cell::Cell;
 use std::path::{Path, PathBuf};

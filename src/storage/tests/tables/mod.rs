@@ -32,12 +32,12 @@ use crate::types::Version;
 const DUE: MergeGoal = MergeGoal::Due { compaction_threshold: 0 };
 
 /// Rows as the model has them; `None` for a tombstone in a run.
-type Rows = BTreeMap<Vec<u8>, Option<Record>>;
+pub(super) type Rows = BTreeMap<Vec<u8>, Option<Record>>;
 /// A state: no tombstones.
 type State = BTreeMap<Vec<u8>, Record>;
 
 /// Tiny tables of tiny blocks, and memory for hardly any of them.
-fn table_options() -> TableStoreOptions {
+pub(super) fn table_options() -> TableStoreOptions {
     TableStoreOptions {
         table: TableOptions { block_bytes: 128, ..TableOptions::default() },
         table_bytes_max: 900,
@@ -45,7 +45,7 @@ fn table_options() -> TableStoreOptions {
     }
 }
 
-fn context(fs: &SimFs) -> Context {
+pub(super) fn context(fs: &SimFs) -> Context {
     context_of(fs, 2)
 }
 
@@ -61,7 +61,10 @@ fn context_of(fs: &SimFs, incarnation: u8) -> Context {
 }
 
 /// As opening a store for writing does it.
-fn try_tables(fs: &SimFs, options: TableStoreOptions) -> Result<TableStore, StorageError> {
+pub(super) fn try_tables(
+    fs: &SimFs,
+    options: TableStoreOptions,
+) -> Result<TableStore, StorageError> {
     tables_in(&context(fs), options)
 }
 
@@ -79,7 +82,7 @@ fn tables(fs: &SimFs) -> TableStore {
     try_tables(fs, table_options()).unwrap()
 }
 
-fn record(version: u64, value: Option<Vec<u8>>) -> Record {
+pub(super) fn record(version: u64, value: Option<Vec<u8>>) -> Record {
     let value = value.map(Bytes::from);
     Record { value, version: Version(version), timestamp: Timestamp(version * 3) }
 }
@@ -156,7 +159,10 @@ impl Modelled {
 }
 
 /// All rows of a set that are there, by its cursors.
-fn read(set: &TableSet, direction: Direction) -> Result<Vec<(Vec<u8>, Record)>, StorageError> {
+pub(super) fn read(
+    set: &TableSet,
+    direction: Direction,
+) -> Result<Vec<(Vec<u8>, Record)>, StorageError> {
     let mut cursors = set.cursors(direction, Bound::Unbounded)?;
     let mut found: Vec<(Vec<u8>, Record)> = Vec::new();
     loop {
