@@ -13,12 +13,15 @@ use hightower_kv::{
 
 use crate::support::{open_real, open_sim, sim_config, versions};
 
+/// How long something may take that must not hang. Reached only by a failure.
+const HANGS_AFTER: Duration = Duration::from_mins(1);
+
 #[test]
 fn closing_ends_a_watcher_that_waits() {
     let engine = open_sim(&SimFs::new(1));
     let mut watcher = engine.watch(b"a").unwrap();
     thread::scope(|scope| {
-        let waits = scope.spawn(move || watcher.next());
+        let waits = scope.spawn(move || watcher.next_timeout(HANGS_AFTER));
         engine.close().unwrap();
         assert!(matches!(waits.join().unwrap(), Err(Error::Closed(_))));
     });
@@ -32,12 +35,13 @@ fn a_failed_sync_ends_a_watcher_that_waits() {
     engine.put(b"a1".to_vec(), b"x".to_vec()).unwrap();
     let told = engine.latest_version();
     thread::scope(|scope| {
-        let waits = scope.spawn(move || (watcher.next(), watcher.next()));
+        let mut next = move || watcher.next_timeout(HANGS_AFTER);
+        let waits = scope.spawn(move || (next(), next()));
         sim.fs.fail_all_syncs();
         assert!(engine.put(b"a2".to_vec(), b"x".to_vec()).is_err());
         let (first, second) = waits.join().unwrap();
         // What was acknowledged is told, what was not is not.
-        let WatchEvent::Changed(entry) = first.unwrap() else { panic!("not a change") };
+        let Some(WatchEvent::Changed(entry)) = first.unwrap() else { panic!("not a change") };
         assert_eq!(entry.version, told);
         assert!(matches!(second, Err(Error::Poisoned { .. })), "{second:?}");
     });

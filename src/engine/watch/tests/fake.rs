@@ -65,6 +65,7 @@ impl Fake {
         })
     }
 
+    #[expect(clippy::needless_pass_by_value, reason = "as engines take them")]
     pub(super) fn watch(self: &Arc<Self>, options: WatchOptions) -> Watcher {
         let source: Arc<dyn Source> = Arc::clone(self) as _;
         let clock = Env::simulated(1).env.clock;
