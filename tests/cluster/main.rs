@@ -14,6 +14,7 @@
 mod ledger;
 mod support;
 mod load;
+mod past;
 mod r01_partitions;
 mod r02_lossy_links;
 mod r03_leader_killed;

@@ -26,6 +26,7 @@ contract!(
     what_is_handed_in_is_applied_in_that_order,
     a_callback_gets_the_answer,
     syncing_returns,
+    a_version_of_the_past_is_read_exactly,
 );
 
 fn row(key: &str, value: &str) -> (Vec<u8>, Vec<u8>) {
@@ -238,4 +239,16 @@ fn syncing_returns<H: Harness>(harness: &H) {
     let engine = harness.engine();
     put(&*engine, "key", "value");
     engine.flush().unwrap();
+}
+
+fn a_version_of_the_past_is_read_exactly<H: Harness>(harness: &H) {
+    let engine = harness.engine();
+    let versions = ["one", "two", "three"].map(|value| put(&*engine, "key", value));
+    engine.delete(b"key".to_vec()).unwrap();
+    for (value, version) in ["one", "two", "three"].into_iter().zip(versions) {
+        let view = engine.view(ReadContext::At(version)).unwrap();
+        assert_eq!(view.get(b"key").unwrap().as_deref(), Some(value.as_bytes()));
+        assert_eq!((view.version(), view.len()), (Some(version), 1));
+    }
+    assert!(engine.is_empty().unwrap());
 }
