@@ -35,16 +35,15 @@ pub(crate) enum Task {
 /// `Corrupt`, `Io` of a table.
 pub(crate) fn look(machine: &Machine) -> Result<Task> {
     machine.deadlines.begin();
-    let now = machine.log_clock.look();
     let view = machine.replica.read().kv.view();
-    Ok(match view.first_deadline()? {
-        None => Task::Nothing,
-        Some(first) if first > now => {
-            machine.deadlines.wait_for(first);
-            Task::Wait(time_until(first, now))
-        }
-        Some(_) => Task::Expire(view.count_due(now, EXPIRE_KEYS_MAX)?),
-    })
+    let Some(first) = view.first_deadline()? else { return Ok(Task::Nothing) };
+    // Only where somebody waits for a moment of it does looking hold log time on.
+    let now = machine.log_clock.look();
+    if first > now {
+        machine.deadlines.wait_for(first);
+        return Ok(Task::Wait(time_until(first, now)));
+    }
+    Ok(Task::Expire(view.count_due(now, EXPIRE_KEYS_MAX)?))
 }
 
 fn time_until(first: Timestamp, now: Timestamp) -> Duration {

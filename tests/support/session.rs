@@ -58,6 +58,7 @@ pub(crate) struct Session {
     pub(crate) now: Promise,
     pub(crate) tally: Tally,
     interval_synced: Duration,
+    log_time: LogTime,
 }
 
 /// How much was done.
@@ -69,6 +70,32 @@ pub(crate) struct Tally {
     /// Steps of merges.
     pub(crate) merge_steps: u64,
     pub(crate) reopenings: u64,
+}
+
+/// Log time as one opening of a store has it: the time of day, or while that is behind the last
+/// stamp, what has passed since it was last told.
+#[derive(Clone, Copy, Debug, Default)]
+struct LogTime {
+    stamp: u64,
+    elapsed: Duration,
+    told: u64,
+}
+
+impl LogTime {
+    const fn begin(last: u64, elapsed: Duration) -> Self {
+        Self { stamp: last, elapsed, told: last }
+    }
+
+    fn now(&mut self, day: u64, elapsed: Duration, last: u64) -> u64 {
+        let least = last.max(self.told);
+        if day >= least {
+            return day;
+        }
+        let passed = u64::try_from((elapsed - self.elapsed).as_micros()).unwrap();
+        let stamp = (self.stamp + passed).max(least);
+        *self = Self::begin(stamp, elapsed);
+        stamp
+    }
 }
 
 impl Session {
@@ -83,6 +110,7 @@ impl Session {
             now: Promise::default(),
             tally: Tally::default(),
             interval_synced: Duration::ZERO,
+            log_time: LogTime::default(),
         };
         // The first entry of all is the membership.
         session.push_blank();
@@ -131,7 +159,14 @@ impl Session {
         self.now.term = term;
         self.engine = Some(engine);
         self.interval_synced = self.sim.clock.elapsed();
+        self.log_time = LogTime::begin(self.model().stamp, self.sim.clock.elapsed());
         self.note_synced();
+    }
+
+    /// What the next command is stamped with.
+    pub(crate) fn next_stamp(&mut self) -> u64 {
+        let last = self.model().stamp;
+        self.log_time.now(self.sim.clock.now().0, self.sim.clock.elapsed(), last)
     }
 
     /// Does one step and checks the answer.
@@ -156,8 +191,9 @@ impl Session {
         match step {
             Step::Submit(command) => {
                 let index = self.states.len() as u64;
+                let stamp = self.next_stamp();
                 let mut next = self.model().clone();
-                let expected = next.apply(index, self.sim.clock.now().0, command);
+                let expected = next.apply(index, stamp, command);
                 self.states.push(next);
                 self.note();
                 let got = self.engine().submit(command.clone()).unwrap();
