@@ -48,6 +48,14 @@ pub const TABLES: &str = "hightower_kv_tables";
 pub const TABLE_BYTES: &str = "hightower_kv_table_bytes";
 /// Runs that the tables form.
 pub const RUNS: &str = "hightower_kv_runs";
+/// Eras of the past that are kept.
+pub const PAST_ERAS: &str = "hightower_kv_past_eras";
+/// Bytes of their files with changes.
+pub const PAST_BYTES: &str = "hightower_kv_past_bytes";
+/// Watchers that there are.
+pub const WATCHERS: &str = "hightower_kv_watchers";
+/// Keys that were removed because their time was over.
+pub const EXPIRED_KEYS_TOTAL: &str = "hightower_kv_expired_keys_total";
 
 /// Handles of one open log for its syncs.
 #[derive(Clone, Debug)]

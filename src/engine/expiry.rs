@@ -6,6 +6,7 @@ use super::committer::Committer;
 use super::machine::Machine;
 use crate::command::Command;
 use crate::error::Result;
+use crate::state::Outcome;
 use crate::types::Timestamp;
 
 /// Most keys that one entry removes, but for those of one lease, which go together.
@@ -51,6 +52,13 @@ fn time_until(first: Timestamp, now: Timestamp) -> Duration {
     left.clamp(LOOK_AGAIN_MIN, LOOK_AGAIN_MAX)
 }
 
+/// Counts what an entry has removed, on the node that proposed it.
+pub(crate) fn count(outcome: Outcome) {
+    if let Outcome::Removed { keys } = outcome {
+        metrics::counter!(crate::metrics::EXPIRED_KEYS_TOTAL).increment(keys);
+    }
+}
+
 /// Removes all that is due. Returns how long nothing more is; `None` when nothing has a time.
 ///
 /// # Errors
@@ -60,7 +68,9 @@ pub(crate) fn expire(committer: &Committer) -> Result<Option<Duration>> {
         match look(&committer.machine)? {
             Task::Nothing => return Ok(None),
             Task::Wait(left) => return Ok(Some(left)),
-            Task::Expire(limit) => committer.submit_own(Command::Expire { limit }).map(drop)?,
+            Task::Expire(limit) => {
+                count(committer.submit_own(Command::Expire { limit })?.outcome);
+            }
         }
     }
 }

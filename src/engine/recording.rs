@@ -122,6 +122,12 @@ pub(crate) fn tidy_up(machine: &Machine) {
     if !machine.archiver.ask() {
         compress(machine, &mut |_| true);
     }
+    let eras = machine.store.archive().eras();
+    if !eras.is_empty() || machine.keeping.is_asked() {
+        let bytes: u64 = eras.iter().map(EraInfo::file_bytes).sum();
+        metrics::gauge!(crate::metrics::PAST_ERAS).set(eras.len() as f64);
+        metrics::gauge!(crate::metrics::PAST_BYTES).set(bytes as f64);
+    }
 }
 
 /// Compresses in steps whenever it is asked for, until it is stopped: for a thread of its own.

@@ -14,7 +14,7 @@ use tokio::time::sleep;
 use super::node::Node;
 use super::type_config::Proposal;
 use crate::command::Command;
-use crate::engine::expiry::{Task, look};
+use crate::engine::expiry::{Task, count, look};
 
 /// How long after a proposal that failed it is tried again, by whoever leads then.
 const TRY_AGAIN: Duration = Duration::from_millis(200);
@@ -64,7 +64,12 @@ async fn step(node: &Node) -> Option<Duration> {
         Ok(Ok(Task::Expire(limit))) => {
             let proposal = Proposal::new(node.machine.log_clock.now(), Command::Expire { limit });
             match node.raft.client_write(proposal).await {
-                Ok(_) => Some(Duration::ZERO),
+                Ok(response) => {
+                    if let Some(applied) = response.data.0 {
+                        count(applied.outcome);
+                    }
+                    Some(Duration::ZERO)
+                }
                 Err(error) => {
                     tracing::debug!(%error, "what is due is not removed yet");
                     Some(TRY_AGAIN)

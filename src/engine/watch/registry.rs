@@ -206,6 +206,7 @@ impl Registry {
         group.all.insert(id, Arc::clone(&slot));
         group.armed.insert(id, Arc::clone(&slot));
         self.count.fetch_add(1, Ordering::Relaxed);
+        metrics::gauge!(crate::metrics::WATCHERS).increment(1.0);
         // Whoever stopped all before this did not see it.
         if self.is_stopped() {
             slot.stop();
@@ -301,5 +302,6 @@ impl Drop for Seat {
             groups.by_len.remove(&len);
         }
         self.registry.count.fetch_sub(1, Ordering::Relaxed);
+        metrics::gauge!(crate::metrics::WATCHERS).decrement(1.0);
     }
 }
