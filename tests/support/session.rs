@@ -87,12 +87,12 @@ impl LogTime {
     }
 
     fn now(&mut self, day: u64, elapsed: Duration, last: u64) -> u64 {
-        let least = last.max(self.told);
-        if day >= least {
+        let floor = last.max(self.told);
+        if day >= floor {
             return day;
         }
-        let passed = u64::try_from((elapsed - self.elapsed).as_micros()).unwrap();
-        let stamp = (self.stamp + passed).max(least);
+        let passed = elapsed.saturating_sub(self.elapsed).as_micros();
+        let stamp = (self.stamp + u64::try_from(passed).unwrap()).max(floor);
         *self = Self::begin(stamp, elapsed);
         stamp
     }
