@@ -23,7 +23,12 @@ pub(crate) struct LogClock {
     /// The latest time that was told to anybody who goes by it.
     told: AtomicU64,
     anchor: Mutex<Anchor>,
+    /// The stamp of the anchor, to be looked at without its lock.
+    anchored: AtomicU64,
 }
+
+/// How much of log time is lost at most when the time of day is set back: one second.
+const ANCHOR_MICROS: u64 = 1_000_000;
 
 /// A moment of log time, and when it was by elapsed time.
 #[derive(Clone, Copy, Debug)]
@@ -37,7 +42,7 @@ impl LogClock {
     pub(crate) fn new(clock: Arc<dyn Clock>, last: Timestamp) -> Self {
         let anchor = Anchor { stamp: last, elapsed: clock.elapsed() };
         let (seen, told) = (AtomicU64::new(last.0), AtomicU64::new(last.0));
-        Self { clock, seen, told, anchor: Mutex::new(anchor) }
+        Self { clock, seen, told, anchor: Mutex::new(anchor), anchored: AtomicU64::new(last.0) }
     }
 
     /// An entry with this stamp was applied.
@@ -49,7 +54,14 @@ impl LogClock {
     /// What the next entry is to be stamped with.
     pub(crate) fn now(&self) -> Timestamp {
         let day = self.clock.now();
-        if day >= self.least() { day } else { self.go_on(day) }
+        // Anchored now and then also while it is right, so that of the time that passes before it
+        // is set back no more is lost than this.
+        let anchored = self.anchored.load(Ordering::Relaxed);
+        if day >= self.least() && day.0 < anchored.saturating_add(ANCHOR_MICROS) {
+            day
+        } else {
+            self.go_on_or(day)
+        }
     }
 
     /// As [`Self::now`], for whoever waits for a moment of log time: what is told here holds on,
@@ -64,6 +76,17 @@ impl LogClock {
         Timestamp(load(&self.seen).max(load(&self.told)))
     }
 
+    /// As [`Self::go_on`], but that a time of day that is right is taken as it is.
+    fn go_on_or(&self, day: Timestamp) -> Timestamp {
+        if day < self.least() {
+            return self.go_on(day);
+        }
+        let mut anchor = self.anchor.lock();
+        *anchor = Anchor { stamp: day, elapsed: self.clock.elapsed() };
+        self.anchored.store(day.0, Ordering::Relaxed);
+        day
+    }
+
     /// The time of day, or where log time has come to by itself.
     fn go_on(&self, day: Timestamp) -> Timestamp {
         let mut anchor = self.anchor.lock();
@@ -73,6 +96,7 @@ impl LogClock {
         let by_itself = Timestamp(anchor.stamp.0.saturating_add(passed));
         let stamp = day.max(by_itself).max(self.least());
         *anchor = Anchor { stamp, elapsed };
+        self.anchored.store(stamp.0, Ordering::Relaxed);
         self.told.store(stamp.0, Ordering::Relaxed);
         stamp
     }

@@ -62,11 +62,10 @@ fn after_the_clock_was_set_forward_a_year_all_keys_go() {
 #[test]
 fn stamps_never_go_back_also_across_reopening() {
     let mut store = Store::new(82);
-    let first = put(&store, "l", 24 * 3600);
-    let mut last = first;
+    let mut last = Timestamp(0);
     for round in 0..12_u64 {
         let put = store.engine.put(bytes("k"), round.to_le_bytes().to_vec()).unwrap();
-        assert!(put.timestamp >= last, "round {round}");
+        assert!(put.timestamp > last, "round {round}");
         last = put.timestamp;
         match round % 3 {
             0 => set_back_an_hour(&store),
@@ -75,8 +74,6 @@ fn stamps_never_go_back_also_across_reopening() {
         }
         store.sim.clock.advance(SECOND);
     }
-    // Four hours back all in all, and eleven seconds on.
-    assert!(last.0 >= first.0 + 6_000_000, "{first} to {last}");
 }
 
 #[test]

@@ -89,6 +89,9 @@ impl LogTime {
     fn now(&mut self, day: u64, elapsed: Duration, last: u64) -> u64 {
         let floor = last.max(self.told);
         if day >= floor {
+            if day >= self.stamp + 1_000_000 {
+                (self.stamp, self.elapsed) = (day, elapsed);
+            }
             return day;
         }
         let passed = elapsed.saturating_sub(self.elapsed).as_micros();
