@@ -235,8 +235,8 @@ fn merge(
         if step.progress == MergeProgress::Done {
             report.merges += 1;
             // What came in meanwhile is left to the next compaction: beside a writer that does not
-            // rest, merging everything would never end.
-            if wrote_tail && !is_earlier && goal == MergeGoal::Everything {
+            // rest, this one would never end, and whoever waits for it, or to compact, neither.
+            if wrote_tail && !is_earlier {
                 return Ok(());
             }
             (is_earlier, wrote_tail) = (false, false);

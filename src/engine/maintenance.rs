@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 
-use parking_lot::{Condvar, Mutex};
+use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use super::committer::Committer;
 use super::compaction::{Effort, Frozen, KeepLog, Rules, compact};
@@ -16,6 +16,7 @@ use super::pressure::{Marks, is_due, is_far_behind};
 use super::recording::compress_in_background;
 use super::stats::CompactionReport;
 use crate::error::{Error, Result};
+use crate::storage::table_store::MergeGoal;
 
 /// How long a compaction that failed waits before it is tried again; doubled each time, up to the
 /// second.
@@ -178,7 +179,7 @@ impl Maintenance {
         self.expire_if_due();
         self.sync_if_due();
         if is_due || self.is_time_over() {
-            self.compact_if_due();
+            self.compact_if_due(false);
         }
     }
 
@@ -254,18 +255,26 @@ impl Maintenance {
         self.committer.machine.env.clock.elapsed().saturating_sub(compaction.last) >= interval
     }
 
-    /// A failure is counted and logged, never returned from a write that succeeded.
-    fn compact_if_due(&self) {
+    /// Compacts where that is due, or where `go_on` says that the last one has left something to
+    /// do; returns whether this one has. A failure is counted and logged, never returned from a
+    /// write that succeeded.
+    fn compact_if_due(&self, go_on: bool) -> bool {
         let is_time_over = self.is_time_over();
         let mut compaction = self.compaction.lock();
         if self.committer.machine.env.clock.elapsed() < compaction.not_before {
-            return;
+            return false;
         }
-        if is_time_over || self.is_due() {
-            let threshold = self.threshold();
-            // The result was logged and counted.
-            drop(self.compact(&mut compaction, Effort::Due { threshold }));
+        if !(go_on || is_time_over || self.is_due()) {
+            return false;
         }
+        let compaction_threshold = self.threshold();
+        let effort = Effort::Due { threshold: compaction_threshold };
+        let is_done = self.compact(&mut compaction, effort).is_ok();
+        let goal = MergeGoal::Due { compaction_threshold };
+        let is_left = is_done && self.committer.machine.store.tables().is_merge_due(goal);
+        // Whoever waits to compact is before this thread, which may be back at once.
+        MutexGuard::unlock_fair(compaction);
+        is_left
     }
 
     fn sync_if_due(&self) {
@@ -348,13 +357,17 @@ impl Maintenance {
     fn compact_in_background(&self) {
         let interval = self.schedule.compaction_interval;
         let interval = if interval.is_zero() { BACK_OFF_MAX } else { interval };
+        let mut go_on = false;
         loop {
             let mut back_off = self.back_off();
-            if back_off.is_zero() && (self.is_due() || self.is_time_over()) {
-                self.compact_if_due();
+            if back_off.is_zero() && (go_on || self.is_due() || self.is_time_over()) {
+                go_on = self.compact_if_due(go_on);
                 back_off = self.back_off();
-                if back_off.is_zero() && self.is_due() {
+                if back_off.is_zero() && (go_on || self.is_due()) {
                     // Writes went on meanwhile.
+                    if *self.stop.lock() {
+                        return;
+                    }
                     continue;
                 }
             }

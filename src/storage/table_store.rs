@@ -425,6 +425,11 @@ impl TableStore {
         Ok(MergeStep { set, progress, bytes_written, bytes_removed })
     }
 
+    /// Whether [`Self::merge_step`] would do anything.
+    pub fn is_merge_due(&self, goal: MergeGoal) -> bool {
+        self.job(&self.set(), goal).is_some()
+    }
+
     /// The merge that is under way; or else the one that the goal asks for.
     fn job(&self, set: &TableSet, goal: MergeGoal) -> Option<MergeJob> {
         let runs = set.runs();
