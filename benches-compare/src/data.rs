@@ -1,7 +1,7 @@
 //! Rows to write and keys to read, the same for every store and in every run.
 
 /// A key with its value.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Row {
     pub(crate) key: Vec<u8>,
     pub(crate) value: Vec<u8>,

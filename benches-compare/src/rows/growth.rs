@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use super::bare_store::BareTree;
 use super::few_prefixes::scan_rate;
 use super::few_reads::get_each;
 use super::{Group, Values, buffered, rate};
@@ -9,7 +10,7 @@ use crate::data::{Row, Shape};
 use crate::failure::Result;
 use crate::line::{Goal, Line, Unit};
 use crate::scratch::Scratch;
-use crate::store::Opening;
+use crate::store::{Opening, Store};
 use crate::stores::Contender;
 
 /// The size that the others are measured against.
@@ -68,6 +69,20 @@ impl Group for Growth {
         }
         let directory = self.scratch.new_directory()?;
         let store = contender.open(directory.path(), Opening::BUFFERED)?;
+        self.measure_store(&*store)
+    }
+
+    fn measure_bare(&mut self) -> Result<Values> {
+        if self.rows.is_empty() {
+            self.rows = self.shape.rows();
+        }
+        let records = Shape { rows: self.shape.rows + PUTS, ..self.shape };
+        self.measure_store(&BareTree::new(&self.scratch, records)?)
+    }
+}
+
+impl Growth {
+    fn measure_store(&self, store: &dyn Store) -> Result<Values> {
         self.rows.iter().try_for_each(|row| store.put(&mut row.clone()))?;
         let keys = self.shape.drawn_keys(GETS);
         let prefixes = self.shape.prefixes();
@@ -75,9 +90,9 @@ impl Group for Growth {
         let mut more = Shape { rows: PUTS, ..self.shape }.rows_from(self.shape.rows);
 
         let started = Instant::now();
-        get_each(&*store, &keys)?;
+        get_each(store, &keys)?;
         let get = rate(GETS, started.elapsed());
-        let scan = scan_rate(&*store, &prefixes, 1)?;
+        let scan = scan_rate(store, &prefixes, 1)?;
         let started = Instant::now();
         more.iter_mut().try_for_each(|row| store.put(row))?;
         let put = rate(PUTS, started.elapsed());
