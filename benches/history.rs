@@ -13,7 +13,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use hightower_kv::command::codec;
-use hightower_kv::storage::frame::frame_len;
+use hightower_kv::storage::frame::entry_frame_len;
 use hightower_kv::storage::history::EraInfo;
 use hightower_kv::{
     Command, KvEngine, Retention, SingleNodeEngine, StateView, StoreConfig, Version,
@@ -72,7 +72,7 @@ fn write(engine: &SingleNodeEngine, puts: u64, seed: u64) -> (Duration, u64) {
             .map(|number| Command::set(key_of(number), text(&mut random, number)))
             .collect();
         random.shuffle(&mut commands);
-        let len = |command| frame_len(codec::encode(command).to_payload().len()) as u64;
+        let len = |command| entry_frame_len(codec::encode(command).to_payload().len()) as u64;
         bytes += commands.iter().map(len).sum::<u64>();
         let started = Instant::now();
         for command in commands {

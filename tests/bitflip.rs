@@ -239,7 +239,7 @@ fn zeros_behind_the_log_are_room_to_write_on() {
 fn without_the_watermark_the_headers_behind_damage_show_that_it_was_synced() {
     let Simulated { env, fs, .. } = Env::simulated(8);
     let engine = SingleNodeEngine::with_env(&calm(), env).unwrap();
-    for key in 0..14_u8 {
+    for key in 0..16_u8 {
         engine.put(vec![key], vec![key + 1; 400]).unwrap();
     }
     let state = rows(&engine.snapshot_state());

@@ -9,9 +9,9 @@ use hightower_kv::env::fs::{Fs, FsFile, OpenHow, write_all_at};
 use hightower_kv::env::fs_disk::DiskFs;
 
 /// Bytes before the payload of a record, as in the log of the store.
-const HEADER_BYTES: usize = 56;
+const HEADER_BYTES: usize = 32;
 /// Bytes of a payload besides key and value.
-const PAYLOAD_OVERHEAD_BYTES: usize = 21;
+const PAYLOAD_OVERHEAD_BYTES: usize = 2;
 
 /// A file with room, written record by record.
 pub(crate) struct BareLog {
@@ -43,10 +43,9 @@ impl BareLog {
         let mut crc = crc32c::crc32c_append(self.chain, record);
         let checksums = record.len();
         record.extend_from_slice(&[0; 8]);
-        record.extend_from_slice(&[0; 5]);
-        record.extend_from_slice(&(key.len() as u64).to_le_bytes());
+        let key_len = u8::try_from(key.len()).expect("a short key");
+        record.extend_from_slice(&[2, key_len]);
         record.extend_from_slice(key);
-        record.extend_from_slice(&(value.len() as u64).to_le_bytes());
         record.extend_from_slice(value);
         record.resize(record.len().next_multiple_of(8), 0);
         let (header, body) = record.split_at_mut(checksums + 8);

@@ -292,7 +292,26 @@ fn at_most(what: Measure, limit: usize, got: usize) -> Result<(), CommandError> 
 /// Length of a command once encoded, format number included; computed, not encoded.
 #[must_use]
 pub fn encoded_bytes(command: &Command) -> usize {
-    FORMAT_BYTES + item_bytes(command)
+    let content = match command {
+        Command::Set { key, value } => {
+            key_len_bytes(key.len()).map(|bytes| bytes + key.len() + value.len())
+        }
+        _ => None,
+    };
+    FORMAT_BYTES + content.unwrap_or_else(|| item_bytes(command))
+}
+
+/// Most bytes that the length of a key takes in the payload of a `Set` that stands alone.
+pub(super) const KEY_LEN_BYTES_MAX: usize = 3;
+
+/// How many bytes the length of a key takes there; `None` where it is too long for that form.
+pub(super) const fn key_len_bytes(len: usize) -> Option<usize> {
+    match len {
+        0..0x80 => Some(1),
+        0x80..0x4000 => Some(2),
+        0x4000..0x20_0000 => Some(KEY_LEN_BYTES_MAX),
+        _ => None,
+    }
 }
 
 /// Length of a command within an encoding, its tag included.
@@ -520,7 +539,7 @@ mod tests {
 
     #[test]
     fn the_session_counts_towards_the_size_of_the_entry() {
-        let plain = Command::set("k", "v");
+        let plain = Command::delete("k");
         let exact = Limits { entry_bytes_max: encoded_bytes(&plain), ..SMALL };
         assert_eq!(validate_command(&plain, &exact), Ok(()));
         let command = Command::in_session(SessionId([7; 16]), 1, plain);

@@ -209,7 +209,7 @@ mod tests {
     use crate::config::StoreConfig;
     use crate::engine::{KvEngine, SingleNodeEngine, SnapshotEngine};
     use crate::env::{Env, Simulated};
-    use crate::state::{KvState, StateView};
+    use crate::state::{KvState, Looked, StateView};
     use crate::storage::record::Direction;
 
     fn any_single() -> impl Strategy<Value = Command> {
@@ -291,7 +291,9 @@ mod tests {
             let mut state = KvState::new();
             let mut before = Rows::new();
             for (index, command) in (1..).map(LogIndex).zip(commands) {
-                let told = state.apply_telling(index, Timestamp(index.0), command.clone());
+                let clock = Timestamp(index.0);
+                let looked = Looked::default();
+                let told = state.apply_telling(index, clock, command.clone(), looked);
                 let after = rows_of(state.as_view());
                 let changes = changes_of(&command, &told.unwrap().1).unwrap();
                 prop_assert_eq!(&changes, &difference(&before, &after, index), "{:?}", command);

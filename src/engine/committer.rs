@@ -21,7 +21,7 @@ use crate::command::codec;
 use crate::command::limits::validate_command;
 use crate::error::{Error, Result};
 use crate::metrics::EngineMetrics;
-use crate::state::{Applied, ApplyOutcome, Durability};
+use crate::state::{Applied, ApplyOutcome, Durability, Looked};
 use crate::storage::error::StorageError;
 use crate::storage::log_entry::{Completion, EntryKind, EntryRef};
 use crate::storage::log_writer::Purpose;
@@ -228,7 +228,7 @@ impl Committer {
         let leading = Leading(self);
         let started = self.start_timing();
         let mut leader = self.leader.lock();
-        self.machine.check_looks(&command)?;
+        let looked = self.machine.check_looks(&command)?;
         let id = LogId { term: self.term, leader: self.node, index: leader.next };
         let clock = self.machine.log_clock.now();
         let mut head = std::mem::take(&mut leader.scratch);
@@ -244,7 +244,7 @@ impl Committer {
             leader.next = id.index.next();
             self.make_durable()?;
             let mut replica = self.machine.replica.write();
-            let applied = self.machine.apply(&mut replica, id, clock, command, bytes)?;
+            let applied = self.machine.apply(&mut replica, id, clock, (command, looked), bytes)?;
             Ok(applied.with_durability(self.rules.durability))
         });
         drop(leader);
@@ -307,7 +307,9 @@ impl Committer {
                 let len = pending.bytes();
                 bytes += len as u64;
                 let id = LogId { term: self.term, leader: self.node, index };
-                let applied = self.machine.apply(&mut replica, id, clock, pending.command, len);
+                // Those before it may have changed what was seen.
+                let command = (pending.command, Looked::default());
+                let applied = self.machine.apply(&mut replica, id, clock, command, len);
                 answers.push((pending.reply, applied));
                 index = index.next();
             }

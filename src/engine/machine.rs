@@ -18,9 +18,9 @@ use crate::command::Command;
 use crate::command::membership::Membership;
 use crate::env::Env;
 use crate::error::{Error, Result};
-use crate::state::{Applied, ApplyError, Resident, Value};
+use crate::state::{Applied, ApplyError, Looked, Resident, Value};
 use crate::storage::error::StorageError;
-use crate::storage::frame::frame_len;
+use crate::storage::frame::entry_frame_len;
 use crate::storage::index::Index;
 use crate::storage::record::Record;
 use crate::storage::store::Store;
@@ -159,15 +159,16 @@ impl Machine {
     ///
     /// # Errors
     /// `Corrupt`, `Io` of the table.
-    pub(crate) fn check_looks(&self, command: &Command) -> Result<()> {
+    pub(crate) fn check_looks(&self, command: &Command) -> Result<Looked> {
         if self.store.tables().is_empty() {
-            return Ok(());
+            return Ok(Looked::default());
         }
         Ok(self.replica.read().kv.check(command)?)
     }
 
     /// Applies a committed command, counts what it leaves behind, and marks the watchers that it
-    /// concerns: whoever applied it wakes them when the lock is gone. `replica` is this machine's.
+    /// concerns: whoever applied it wakes them when the lock is gone. `replica` is this machine's,
+    /// `looked` as in [`KvState::apply_telling`](crate::state::KvState::apply_telling).
     ///
     /// # Errors
     /// `OutcomeUnknown` when rows that it looks at cannot be read; then the store has stopped.
@@ -179,7 +180,7 @@ impl Machine {
         replica: &mut Replica,
         id: LogId,
         clock: Timestamp,
-        command: Command,
+        (command, looked): (Command, Looked),
         payload_len: usize,
     ) -> Result<Applied> {
         #[cfg(any(test, feature = "testing"))]
@@ -188,7 +189,7 @@ impl Machine {
         // What it names is gone once it is applied.
         let watched = (!self.watchers.is_empty()).then(|| command.clone());
         let ttl = command.ttl();
-        let (applied, effects) = match replica.kv.apply_telling(id.index, clock, command) {
+        let (applied, effects) = match replica.kv.apply_telling(id.index, clock, command, looked) {
             Ok(told) => told,
             Err(ApplyError::NotInOrder(_)) => {
                 unreachable!("whoever applies does so in the order of the log")
@@ -211,7 +212,7 @@ impl Machine {
         if stale > 0 {
             self.load.stale.fetch_add(stale, Ordering::Relaxed);
         }
-        self.load.behind.fetch_add(frame_len(payload_len) as u64, Ordering::Relaxed);
+        self.load.behind.fetch_add(entry_frame_len(payload_len) as u64, Ordering::Relaxed);
         self.load.tail.store(replica.kv.tail_bytes(), Ordering::Relaxed);
         Ok(applied)
     }
@@ -231,7 +232,7 @@ impl Machine {
             unreachable!("whoever applies does so in the order of the log")
         };
         replica.last = Some(id);
-        self.load.behind.fetch_add(frame_len(0) as u64, Ordering::Relaxed);
+        self.load.behind.fetch_add(entry_frame_len(0) as u64, Ordering::Relaxed);
         if membership.is_some() {
             replica.membership = membership;
             replica.membership_id = Some(id);

@@ -103,7 +103,7 @@ mod tests {
     use crate::engine::rest::Rest;
     use crate::env::Simulated;
     use crate::env::rng::SeededRng;
-    use crate::state::StateDigest;
+    use crate::state::{Looked, StateDigest};
     use crate::storage::log_entry::{Completion, EntryKind, EntryRef};
     use crate::storage::log_writer::Purpose;
     use crate::types::{LogId, LogIndex, NodeId, Term, Timestamp};
@@ -144,7 +144,9 @@ mod tests {
             let log = self.machine.store.log();
             log.append_refs(&[entry], Purpose::Grow, Completion::none()).unwrap();
             let mut replica = self.machine.replica.write();
-            self.machine.apply(&mut replica, id, clock, command, payload.len()).unwrap();
+            self.machine
+                .apply(&mut replica, id, clock, (command, Looked::default()), payload.len())
+                .unwrap();
         }
 
         fn compact(&mut self) {
@@ -169,7 +171,15 @@ mod tests {
                 for entry in entries {
                     let command = codec::decode(&entry.payload, 1 << 20).unwrap();
                     let bytes = entry.payload.len();
-                    machine.apply(&mut replica, entry.id, entry.clock, command, bytes).unwrap();
+                    machine
+                        .apply(
+                            &mut replica,
+                            entry.id,
+                            entry.clock,
+                            (command, Looked::default()),
+                            bytes,
+                        )
+                        .unwrap();
                     next = entry.id.index.next();
                 }
             }

@@ -18,7 +18,7 @@ use crate::state::{
     Applied, ApplyError, Checkpoint, Effects, KvState, Logged, NotInOrder, Outcome, Run, Told,
 };
 use crate::storage::error::StorageError;
-use crate::storage::frame::frame_len;
+use crate::storage::frame::entry_frame_len;
 use crate::storage::hard_state::HardState;
 use crate::storage::log_entry::Entry;
 use crate::storage::manifest::ManifestHead;
@@ -273,7 +273,7 @@ impl Replayed {
         let (stale, log) = (&mut self.stale_bytes, &mut self.log_bytes);
         let told = |told: Told<'_>| {
             *stale += stale_bytes(told.applied, told.payload_bytes);
-            *log += frame_len(told.payload_bytes) as u64;
+            *log += entry_frame_len(told.payload_bytes) as u64;
             effects.tell(told.index, told.timestamp, told.effects);
         };
         self.replica.kv.apply_run(run, told).map_err(|error| match error {
@@ -298,10 +298,10 @@ fn out_of_order(error: &NotInOrder) -> Error {
 pub(crate) fn stale_bytes(applied: &Applied, payload_len: usize) -> u64 {
     let own = match applied.outcome {
         Outcome::Applied => 0,
-        _ => frame_len(payload_len) as u64,
+        _ => entry_frame_len(payload_len) as u64,
     };
     // What was overwritten had a frame around it, too.
-    let around = if applied.stale_bytes > 0 { frame_len(0) as u64 } else { 0 };
+    let around = if applied.stale_bytes > 0 { entry_frame_len(0) as u64 } else { 0 };
     applied.stale_bytes + around + own
 }
 

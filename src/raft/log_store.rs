@@ -26,7 +26,7 @@ use crate::raft::syncer::Syncer;
 use crate::raft::type_config::{
     EntryParts, TypeConfig, entry_of, log_id_of, parts_of, raft_log_id_of, raft_vote_of, vote_of,
 };
-use crate::storage::frame::frame_len;
+use crate::storage::frame::entry_frame_len;
 use crate::storage::log::NotAppended;
 use crate::storage::log_entry::{Completion, EntryRef};
 use crate::storage::log_writer::Purpose;
@@ -273,7 +273,7 @@ fn payload_len(entry: &Entry) -> usize {
 
 /// Bytes that entries take in the log, about.
 fn bytes_of(entries: &[Entry]) -> u64 {
-    entries.iter().map(|entry| frame_len(payload_len(entry)) as u64).sum()
+    entries.iter().map(|entry| entry_frame_len(payload_len(entry)) as u64).sum()
 }
 
 fn indexes(range: &impl RangeBounds<u64>) -> Range<LogIndex> {

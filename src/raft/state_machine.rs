@@ -22,6 +22,7 @@ use crate::raft::snapshot::{
     NamedSnapshot, SnapshotBuilder, SnapshotData, Snapshots, stored_membership_of,
 };
 use crate::raft::type_config::{Answer, TypeConfig, log_id_of, membership_of, raft_log_id_of};
+use crate::state::Looked;
 
 /// Most entries that are applied under one lock. More: fewer locks; fewer: readers and the freeze
 /// of a snapshot wait less.
@@ -136,7 +137,13 @@ fn apply_one(
         }
         EntryPayload::Normal(proposal) => {
             let (clock, bytes) = (proposal.clock(), proposal.bytes());
-            let applied = machine.apply(replica, id, clock, proposal.into_command(), bytes)?;
+            let applied = machine.apply(
+                replica,
+                id,
+                clock,
+                (proposal.into_command(), Looked::default()),
+                bytes,
+            )?;
             Ok(Answer(Some(applied)))
         }
     }

@@ -45,12 +45,47 @@ fn record_sum(key: &[u8], record: &Record) -> Sum {
     value.as_ref().map_or_else(Sum::default, |value| Sum::of_row(key, value, *version, *timestamp))
 }
 
+/// What there is of a key that a set names.
+#[derive(Clone, Debug)]
+pub(super) enum Found {
+    /// The tail has it, and what it has counts.
+    InTail,
+    /// The tail does not; what the layers below it have.
+    Below(Option<Record>),
+}
+
+impl Found {
+    fn of(view: &StateView, key: &[u8]) -> Result<Self, StorageError> {
+        // Layers below count where the tail has nothing of the key.
+        Ok(if view.is_tail_only() || view.tail.get(key).is_some() {
+            Self::InTail
+        } else {
+            Self::Below(view.below(key)?)
+        })
+    }
+
+    fn is(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::InTail, Self::InTail) => true,
+            (Self::Below(one), Self::Below(other)) => one == other,
+            _ => false,
+        }
+    }
+}
+
 /// Whether everything that applying `command`, a change in a session or not, would look at can be
-/// read.
+/// read. Of a set without more to look at, what it will find.
 ///
 /// # Errors
 /// `Corrupt`, `Io`.
-pub(super) fn check(view: &StateView, command: &Command) -> Result<(), StorageError> {
+pub(super) fn check(view: &StateView, command: &Command) -> Result<Option<Found>, StorageError> {
+    match command {
+        Command::Set { key, .. } if !view.has_times => Found::of(view, key).map(Some),
+        other => check_read(view, other).map(|()| None),
+    }
+}
+
+fn check_read(view: &StateView, command: &Command) -> Result<(), StorageError> {
     if view.base.is_empty() {
         return Ok(());
     }
@@ -74,14 +109,14 @@ pub(super) fn check(view: &StateView, command: &Command) -> Result<(), StorageEr
         }
         Command::Batch { guards, commands } => {
             guards.iter().try_for_each(|guard| view.look_at(&guard.key))?;
-            commands.iter().try_for_each(|command| check(view, command))
+            commands.iter().try_for_each(|command| check_read(view, command))
         }
         Command::Reserved(batch) => {
             batch.guards.iter().try_for_each(|guard| view.look_at(&guard.key))?;
-            batch.commands.iter().try_for_each(|command| check(view, command))
+            batch.commands.iter().try_for_each(|command| check_read(view, command))
         }
         // What it holds is a change, so this goes no deeper.
-        Command::InSession { command, .. } => check(view, command),
+        Command::InSession { command, .. } => check_read(view, command),
         _ => Ok(()),
     }
 }
@@ -99,6 +134,8 @@ pub(super) struct Changes<'a> {
     sum: Option<&'a mut Sum>,
     /// Notes what is changed.
     recorder: Recorder,
+    /// What the set that is the whole command finds, where that is known.
+    found: Option<Found>,
 }
 
 impl<'a> Changes<'a> {
@@ -108,8 +145,23 @@ impl<'a> Changes<'a> {
         (version, timestamp): (Version, Timestamp),
         sum: Option<&'a mut Sum>,
     ) -> Self {
-        let recorder = Recorder::default();
-        Self { now, tail_bytes, version, timestamp, stale_bytes: 0, reserved: false, sum, recorder }
+        Self {
+            now,
+            tail_bytes,
+            version,
+            timestamp,
+            stale_bytes: 0,
+            reserved: false,
+            sum,
+            recorder: Recorder::default(),
+            found: None,
+        }
+    }
+
+    /// The same; of the set that is the whole command it is known what it finds.
+    pub(super) fn knowing(mut self, found: Option<Found>) -> Self {
+        self.found = found;
+        self
     }
 
     /// Makes a change. A set that changed nothing tells which version and stamp the key keeps.
@@ -190,11 +242,16 @@ impl<'a> Changes<'a> {
             Record { value: Some(value), version: self.version, timestamp: self.timestamp };
         let key_bytes = key.len() as u64;
         let bytes = row_bytes(&key, &record);
-        // Layers below count where the tail has nothing of the key.
-        let below = if self.now.is_tail_only() || self.now.tail.get(&key).is_some() {
-            None
-        } else {
-            self.now.below(&key)?
+        let found = match self.found.take() {
+            Some(found) => {
+                debug_assert!(found.is(&Found::of(self.now, &key)?), "nothing came in between");
+                found
+            }
+            None => Found::of(self.now, &key)?,
+        };
+        let below = match found {
+            Found::InTail => None,
+            Found::Below(below) => below,
         };
         if let Some(kept) = below.as_ref().filter(|old| old.value == record.value) {
             if self.now.has_times {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::changes::{Changes, check, tail_bytes_of};
+use super::changes::{Changes, Found, check, tail_bytes_of};
 use super::check::{Sum, Tracker};
 use super::digest::StateDigest;
 use super::effects::Effects;
@@ -29,6 +29,14 @@ pub enum ApplyError {
     /// is of no more use.
     #[error(transparent)]
     Unreadable(#[from] StorageError),
+}
+
+/// What applying a command will find, as [`KvState::check`] has seen it.
+#[derive(Clone, Debug, Default)]
+pub struct Looked {
+    found: Option<Found>,
+    /// How often the tail had been set aside.
+    freezes: u64,
 }
 
 /// What a state begins with: everything up to one entry.
@@ -68,6 +76,8 @@ pub struct KvState {
     tail_bytes: u64,
     /// That of the frozen one.
     frozen_bytes: u64,
+    /// How often a tail was set aside: what was in it before is below it now.
+    freezes: u64,
     /// The digest, while it is tracked.
     tracker: Option<Tracker>,
     /// The first entry of which a check has found that it left another state here than elsewhere.
@@ -113,6 +123,7 @@ impl KvState {
         if self.now.frozen.is_empty() {
             self.now.frozen = std::mem::take(&mut self.now.tail);
             self.frozen_bytes = std::mem::take(&mut self.tail_bytes);
+            self.freezes += 1;
         }
     }
 
@@ -243,10 +254,11 @@ impl KvState {
         clock: Timestamp,
         command: Command,
     ) -> Result<Applied, ApplyError> {
-        self.apply_telling(index, clock, command).map(|(applied, _)| applied)
+        self.apply_telling(index, clock, command, Looked::default()).map(|(applied, _)| applied)
     }
 
-    /// As [`Self::apply`]; tells what was changed, too.
+    /// As [`Self::apply`]; tells what was changed, too. `looked` is what [`Self::check`] has seen
+    /// for this command, if nothing was applied since: then it is not looked up again.
     ///
     /// # Errors
     ///
@@ -260,9 +272,13 @@ impl KvState {
         index: LogIndex,
         clock: Timestamp,
         command: Command,
+        looked: Looked,
     ) -> Result<(Applied, Effects), ApplyError> {
         let timestamp = self.advance(index, clock)?;
-        let told = self.step(index, timestamp, command)?;
+        // The tail may have been set aside since, and other tables put below it. Of these two only
+        // the first changes which layer has a row.
+        let found = looked.found.filter(|_| looked.freezes == self.freezes);
+        let told = self.step(index, timestamp, command, found)?;
         self.note(index);
         Ok(told)
     }
@@ -273,6 +289,7 @@ impl KvState {
         index: LogIndex,
         timestamp: Timestamp,
         command: Command,
+        found: Option<Found>,
     ) -> Result<(Applied, Effects), StorageError> {
         let at = Place { index, timestamp };
         let sessions = &mut self.now.sessions;
@@ -284,7 +301,7 @@ impl KvState {
             }
             Command::Check { index, digest } => Outcome::Checked(self.compare(index, digest)),
             timed if timed.is_about_time() => return leases::apply(self.changes(at), timed),
-            change => return self.changes(at).all(change),
+            change => return self.changes(at).knowing(found).all(change),
         };
         let version = Version::from(index);
         Ok((Applied { outcome, version, timestamp, stale_bytes: 0 }, Effects::default()))
@@ -327,18 +344,22 @@ impl KvState {
     }
 
     /// Whether everything can be read that applying `command` would look at. What was read is
-    /// cached, so that applying it at once reads nothing more.
+    /// cached, so that applying it at once reads nothing more; what was seen is given back, so that
+    /// it need not be looked up again.
     ///
     /// A command that would have to look at damaged rows must not get into the log, where every
     /// replay would meet it.
     ///
     /// # Errors
     /// `Corrupt`, `Io`.
-    pub fn check(&self, command: &Command) -> Result<(), StorageError> {
-        if command.is_about_time() {
-            return leases::check(&self.now, command);
-        }
-        check(&self.now, command)
+    pub fn check(&self, command: &Command) -> Result<Looked, StorageError> {
+        let found = if command.is_about_time() {
+            leases::check(&self.now, command)?;
+            None
+        } else {
+            check(&self.now, command)?
+        };
+        Ok(Looked { found, freezes: self.freezes })
     }
 
     fn changes(&mut self, at: Place) -> Changes<'_> {
@@ -383,7 +404,7 @@ impl KvState {
         };
         for Logged { index, clock, command, payload_bytes } in run.entries {
             let timestamp = before.max(clock);
-            let (applied, effects) = self.step(index, timestamp, command)?;
+            let (applied, effects) = self.step(index, timestamp, command, None)?;
             told(Told { index, timestamp, applied: &applied, effects, payload_bytes });
             match (&mut sums, &self.tracker) {
                 (Some(sums), Some(tracker)) => sums.applied(index, tracker.rows),

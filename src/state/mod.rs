@@ -27,7 +27,7 @@ pub use self::check::{CHECK_INTERVAL, CHECKS_KEPT, Sum};
 pub use self::cursor::{Cursor, Row};
 pub use self::digest::StateDigest;
 pub use self::effects::{Detail, Effect, Effects, named_row};
-pub use self::kv_state::{ApplyError, Checkpoint, KvState};
+pub use self::kv_state::{ApplyError, Checkpoint, KvState, Looked};
 pub use self::outcome::{Applied, ApplyOutcome, CheckResult, Durability, Outcome};
 pub use self::past::{PastState, RowChange};
 pub use self::reserved::Reserved;

@@ -11,8 +11,10 @@ pub const FORMAT_VERSION: u32 = 2;
 pub const IDENTITY_BYTES: usize = 64;
 /// Length of what stands before the first frame of a segment, a manifest or a table.
 pub const PROLOGUE_BYTES: usize = 40;
-/// Length of a frame's header.
+/// Length of a frame's long header.
 pub const HEADER_BYTES: usize = 56;
+/// Length of the short header that an entry has where its fields fit.
+pub const SHORT_HEADER_BYTES: usize = 32;
 /// Frames begin at multiples of this.
 pub const FRAME_ALIGN: usize = 8;
 /// Length of a state frame's payload.
@@ -99,6 +101,7 @@ pub const MANIFEST_PREFIX: &str = "MANIFEST-";
 
 const _: () = assert!(PROLOGUE_BYTES.is_multiple_of(FRAME_ALIGN));
 const _: () = assert!(HEADER_BYTES.is_multiple_of(FRAME_ALIGN));
+const _: () = assert!(SHORT_HEADER_BYTES.is_multiple_of(FRAME_ALIGN));
 const _: () = assert!(STATE_BYTES.is_multiple_of(FRAME_ALIGN));
 const _: () = assert!((TABLE_BLOCK_BYTES_MAX as u64) < u32::MAX as u64);
 const _: () = assert!(SEGMENT_BYTES_CEILING + (PAYLOAD_BYTES_MAX as u64) < u32::MAX as u64);
@@ -226,6 +229,16 @@ impl<const N: usize> Fields<N> {
 
     pub(crate) fn u64(self, field: u64) -> Self {
         self.raw(&field.to_le_bytes())
+    }
+
+    /// What was written so far.
+    pub(crate) fn written(&self) -> &[u8] {
+        self.bytes.get(..self.at).unwrap_or_default()
+    }
+
+    /// The bytes, with zeros behind what was written.
+    pub(crate) const fn padded(self) -> [u8; N] {
+        self.bytes
     }
 
     /// Appends the CRC-32C of `seed` and everything written so far.

@@ -8,15 +8,62 @@
 use std::fmt;
 
 use super::format::{
-    FRAME_ALIGN, Fields, HEADER_BYTES, PAYLOAD_BYTES_MAX, aligned, take, take_u32, take_u64,
+    FRAME_ALIGN, Fields, HEADER_BYTES, PAYLOAD_BYTES_MAX, SHORT_HEADER_BYTES, aligned, take,
+    take_u32, take_u64,
 };
-use crate::types::{LogId, LogIndex, LogPosition, NodeId, Term, Timestamp};
+use crate::types::{LogId, LogIndex, LogPosition, NodeId, SegmentId, Term, Timestamp};
 
-/// Offset of the frame checksum in a header: everything before it is covered by it.
-pub(crate) const FRAME_CRC_AT: usize = 48;
-/// Offset of the header checksum in a header: everything before it is covered by it.
-const HEADER_CRC_AT: usize = 52;
-const _: () = assert!(HEADER_CRC_AT + 4 == HEADER_BYTES);
+/// All set in the first byte of a short header, beside the kind, and none in that of a long one.
+/// Three, so that the form of a header is still known where one of its bits was flipped: otherwise
+/// a damaged short frame at the end of the log would look like a longer one that was never
+/// finished.
+const SHORT_BITS: u8 = 0xe0;
+
+/// How a header stands on disk: see `docs/format.md`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Form {
+    /// With narrow fields, as nearly every entry has it.
+    Short,
+    /// With all fields whole.
+    Long,
+}
+
+impl Form {
+    /// That of the header that begins with these bytes, if it is one.
+    const fn of(bytes: &[u8]) -> Self {
+        match bytes.first() {
+            Some(first) if (*first & SHORT_BITS).count_ones() >= 2 => Self::Short,
+            _ => Self::Long,
+        }
+    }
+
+    const fn header_bytes(self) -> usize {
+        match self {
+            Self::Short => SHORT_HEADER_BYTES,
+            Self::Long => HEADER_BYTES,
+        }
+    }
+
+    /// Offset of the frame checksum: everything before it is covered by it.
+    const fn frame_crc_at(self) -> usize {
+        self.header_bytes() - 8
+    }
+
+    /// Offset of the header checksum: everything before it is covered by it.
+    const fn header_crc_at(self) -> usize {
+        self.header_bytes() - 4
+    }
+}
+
+/// Length of the header that these bytes begin with, if they are one. Not checked.
+pub(crate) const fn claimed_header_bytes(bytes: &[u8]) -> usize {
+    Form::of(bytes).header_bytes()
+}
+
+/// The frame checksum of the header that these bytes begin with, if they are one. Not checked.
+pub(crate) fn claimed_chain(bytes: &[u8]) -> Option<Chain> {
+    take_u32(bytes, Form::of(bytes).frame_crc_at()).map(Chain)
+}
 
 /// What a frame says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -125,49 +172,80 @@ impl FrameHeader {
             flag,
             id,
             clock: Timestamp(0),
-            durable_upto: LogPosition { segment: crate::types::SegmentId(0), offset: 0 },
+            durable_upto: LogPosition { segment: SegmentId(0), offset: 0 },
             payload_len: 0,
         }
     }
 
-    /// Bytes that the whole frame takes on disk.
-    #[must_use]
-    pub const fn frame_len(&self) -> usize {
-        frame_len(self.payload_len as usize)
+    /// Whether a short header at `offset` of this file can say it.
+    fn is_short(&self, salt: Salt, offset: u64) -> bool {
+        self.kind.is_entry()
+            && self.flag == Flag::Unset
+            && is_narrow(self.id, self.payload_len as usize)
+            && self.clock.0 >> 56 == 0
+            && self.words_synced_back(salt, offset).is_some()
+    }
+
+    /// How many words before `offset` of this file `durable_upto` is, where a short header has room
+    /// for it.
+    fn words_synced_back(&self, salt: Salt, offset: u64) -> Option<u64> {
+        let LogPosition { segment, offset: synced } = self.durable_upto;
+        let back = offset.checked_sub(u64::from(synced))?;
+        let is_here = segment.0 == salt.number && back.is_multiple_of(FRAME_ALIGN as u64);
+        let words = back / FRAME_ALIGN as u64;
+        (is_here && words >> 24 == 0).then_some(words)
     }
 }
 
-/// Bytes that a frame with such a payload takes on disk.
+/// Whether a short header has room for an entry's name and length.
+const fn is_narrow(id: LogId, payload_len: usize) -> bool {
+    id.index.0 >> 40 == 0
+        && id.term.0 >> 24 == 0
+        && id.leader.0 >> 16 == 0
+        && payload_len >> 24 == 0
+}
+
+/// Bytes that a frame with such a payload takes on disk, at most.
 #[must_use]
-pub const fn frame_len(payload_len: usize) -> usize {
+pub const fn frame_len_max(payload_len: usize) -> usize {
     HEADER_BYTES + aligned(payload_len)
 }
 
-/// The checksum with which everything in one file is salted.
+/// Bytes that the frame of an entry with such a payload takes on disk, as a rule: one that has no
+/// room in a short header takes 24 more.
+#[must_use]
+pub const fn entry_frame_len(payload_len: usize) -> usize {
+    SHORT_HEADER_BYTES + aligned(payload_len)
+}
+
+/// What the checksums of everything in one file are salted with, and the file's number.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub struct Salt(u32);
+pub struct Salt {
+    seed: u32,
+    number: u32,
+}
 
 impl Salt {
-    /// From the salt in a file's prologue.
+    /// From the salt and the number in a file's prologue.
     #[must_use]
-    pub fn new(salt: u64) -> Self {
-        Self(crc32c::crc32c(&salt.to_le_bytes()))
+    pub fn new(salt: u64, number: u32) -> Self {
+        Self { seed: crc32c::crc32c(&salt.to_le_bytes()), number }
     }
 
     /// The seed of the chain: stands in for the frame before the first.
     #[must_use]
     pub const fn chain(self) -> Chain {
-        Chain(self.0)
+        Chain(self.seed)
     }
 
     fn header_crc(self, offset: u64, covered: &[u8]) -> u32 {
-        crc32c::crc32c_append(crc32c::crc32c_append(self.0, &offset.to_le_bytes()), covered)
+        crc32c::crc32c_append(crc32c::crc32c_append(self.seed, &offset.to_le_bytes()), covered)
     }
 }
 
 impl fmt::Debug for Salt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Salt({:08x})", self.0)
+        write!(f, "Salt({:08x}, file {})", self.seed, self.number)
     }
 }
 
@@ -184,8 +262,15 @@ impl fmt::Debug for Chain {
 /// Bytes of a header and where the chain goes on behind the frame.
 #[derive(Debug)]
 pub(crate) struct EncodedHeader {
-    pub(crate) bytes: [u8; HEADER_BYTES],
+    bytes: [u8; HEADER_BYTES],
+    form: Form,
     pub(crate) chain: Chain,
+}
+
+impl EncodedHeader {
+    pub(crate) fn bytes(&self) -> &[u8] {
+        self.bytes.get(..self.form.header_bytes()).unwrap_or_default()
+    }
 }
 
 /// Zero bytes that fill the last multiple of the alignment.
@@ -194,38 +279,72 @@ pub(crate) fn padding(payload_len: usize) -> &'static [u8] {
     ZERO.get(..aligned(payload_len) - payload_len).unwrap_or_default()
 }
 
-/// Encodes the header of a frame whose payload is the two parts one after the other.
+/// Length of the header that [`encode_header`] makes.
+pub(crate) fn header_bytes_of(header: &FrameHeader, salt: Salt, offset: u64) -> usize {
+    let form = if header.is_short(salt, offset) { Form::Short } else { Form::Long };
+    form.header_bytes()
+}
+
+/// Encodes the header of a frame that will stand at `offset`. `padded` are the parts of its payload
+/// with the padding behind it: the fewer, the faster.
 ///
 /// # Panics
-/// When the parts are not as long as the header says, or longer than any payload may be: the caller
-/// checks limits first.
+/// When the payload is longer than any may be: the caller checks limits first.
 pub(crate) fn encode_header(
     header: &FrameHeader,
-    payload: [&[u8]; 2],
+    padded: &[&[u8]],
     salt: Salt,
     offset: u64,
     before: Chain,
 ) -> EncodedHeader {
-    let len = payload[0].len() + payload[1].len();
-    assert_eq!(len, header.payload_len as usize, "the header must tell the payload's length");
-    assert!(len <= PAYLOAD_BYTES_MAX, "the caller checks the limit");
-    let flag = u8::from(header.flag == Flag::Set);
-    let covered: [u8; FRAME_CRC_AT] = Fields::new()
-        .raw(&[header.kind.code(), flag, 0, 0])
-        .u32(header.payload_len)
-        .u64(header.id.index.0)
-        .u64(header.id.term.0)
-        .u64(header.id.leader.0)
-        .u64(header.clock.0)
-        .u64(header.durable_upto.to_u64())
-        .finish();
-    let mut crc = crc32c::crc32c_append(before.0, &covered);
-    for part in [payload[0], payload[1], padding(len)] {
+    assert!(header.payload_len as usize <= PAYLOAD_BYTES_MAX, "the caller checks the limit");
+    let form_bytes = header_bytes_of(header, salt, offset);
+    if form_bytes == SHORT_HEADER_BYTES {
+        let back = header.words_synced_back(salt, offset).unwrap_or_default();
+        // Whole words, so that the checksums can load what was just stored.
+        let covered = Fields::<SHORT_COVERED>::new()
+            .u64(u64::from(SHORT_BITS | header.kind.code()) | header.clock.0 << 8)
+            .u64(u64::from(header.payload_len) | header.id.index.0 << 24)
+            .u64(back | header.id.term.0 << 24 | header.id.leader.0 << 48)
+            .finish();
+        seal_header(Form::Short, &covered, padded, salt, offset, before)
+    } else {
+        let flag = u8::from(header.flag == Flag::Set);
+        let covered = Fields::<LONG_COVERED>::new()
+            .raw(&[header.kind.code(), flag, 0, 0])
+            .u32(header.payload_len)
+            .u64(header.id.index.0)
+            .u64(header.id.term.0)
+            .u64(header.id.leader.0)
+            .u64(header.clock.0)
+            .u64(header.durable_upto.to_u64())
+            .finish();
+        seal_header(Form::Long, &covered, padded, salt, offset, before)
+    }
+}
+
+/// Bytes of a header before its checksums.
+const SHORT_COVERED: usize = SHORT_HEADER_BYTES - 8;
+const LONG_COVERED: usize = HEADER_BYTES - 8;
+
+/// Puts the two checksums behind the fields of a header.
+fn seal_header<const N: usize>(
+    form: Form,
+    covered: &[u8; N],
+    padded: &[&[u8]],
+    salt: Salt,
+    offset: u64,
+    before: Chain,
+) -> EncodedHeader {
+    let mut crc = crc32c::crc32c_append(before.0, covered);
+    for part in padded {
         crc = crc32c::crc32c_append(crc, part);
     }
-    let salted: [u8; HEADER_CRC_AT] = Fields::new().raw(&covered).u32(crc).finish();
-    let header_crc = salt.header_crc(offset, &salted);
-    EncodedHeader { bytes: Fields::new().raw(&salted).u32(header_crc).finish(), chain: Chain(crc) }
+    // In one piece with the place in front, and then without it: one call costs less than two.
+    let placed = Fields::<{ 8 + HEADER_BYTES }>::new().u64(offset).raw(covered).u32(crc);
+    let header_crc = crc32c::crc32c_append(salt.seed, placed.written());
+    let bytes = Fields::new().raw(covered).u32(crc).u32(header_crc).padded();
+    EncodedHeader { bytes, form, chain: Chain(crc) }
 }
 
 /// A header that checks, with the frame checksum it holds.
@@ -235,6 +354,21 @@ pub struct CheckedHeader {
     pub header: FrameHeader,
     /// The frame checksum that stands in it: the seed of the frame behind.
     pub chain: Chain,
+    form: Form,
+}
+
+impl CheckedHeader {
+    /// Bytes of the header.
+    #[must_use]
+    pub const fn header_bytes(&self) -> usize {
+        self.form.header_bytes()
+    }
+
+    /// Bytes that the whole frame takes.
+    #[must_use]
+    pub const fn frame_len(&self) -> usize {
+        self.header_bytes() + aligned(self.header.payload_len as usize)
+    }
 }
 
 /// Reads the header at the beginning of `bytes`, which stand at `offset` of a file with that salt.
@@ -243,23 +377,63 @@ pub struct CheckedHeader {
 /// that no release writes.
 #[must_use]
 pub fn check_header(bytes: &[u8], salt: Salt, offset: u64) -> Option<CheckedHeader> {
-    let [code, flag, zero @ ..]: [u8; 4] = take(bytes, 0)?;
     // Cheap refusals first: a search behind damage comes here for every eighth byte.
-    let kind = FrameKind::from_code(code)?;
-    let flag = match flag {
-        0 => Flag::Unset,
-        1 => Flag::Set,
+    let form = Form::of(bytes);
+    let marked = match form {
+        Form::Short => SHORT_BITS,
+        Form::Long => 0,
+    };
+    let kind = FrameKind::from_code(bytes.first()? ^ marked)?;
+    let payload_len = match form {
+        Form::Short if kind.is_entry() => take_u32(bytes, 8)? & 0xff_ffff,
+        Form::Short => return None,
+        Form::Long => take_u32(bytes, 4)?,
+    };
+    if payload_len as usize > PAYLOAD_BYTES_MAX {
+        return None;
+    }
+    let covered = bytes.get(..form.header_crc_at())?;
+    if take_u32(bytes, form.header_crc_at())? != salt.header_crc(offset, covered) {
+        return None;
+    }
+    let header = match form {
+        Form::Short => short_fields(bytes, kind, payload_len, salt, offset),
+        Form::Long => long_fields(bytes, kind, payload_len),
+    }?;
+    Some(CheckedHeader { header, chain: claimed_chain(bytes)?, form })
+}
+
+fn short_fields(
+    bytes: &[u8],
+    kind: FrameKind,
+    payload_len: u32,
+    salt: Salt,
+    offset: u64,
+) -> Option<FrameHeader> {
+    let [first, second, third] = [take_u64(bytes, 0)?, take_u64(bytes, 8)?, take_u64(bytes, 16)?];
+    let back = (third & 0xff_ffff) * FRAME_ALIGN as u64;
+    let synced = u32::try_from(offset.checked_sub(back)?).ok()?;
+    Some(FrameHeader {
+        kind,
+        flag: Flag::Unset,
+        id: LogId {
+            index: LogIndex(second >> 24),
+            term: Term(third >> 24 & 0xff_ffff),
+            leader: NodeId(third >> 48),
+        },
+        clock: Timestamp(first >> 8),
+        durable_upto: LogPosition { segment: SegmentId(salt.number), offset: synced },
+        payload_len,
+    })
+}
+
+fn long_fields(bytes: &[u8], kind: FrameKind, payload_len: u32) -> Option<FrameHeader> {
+    let flag = match take(bytes, 1)? {
+        [0, 0, 0] => Flag::Unset,
+        [1, 0, 0] => Flag::Set,
         _ => return None,
     };
-    let payload_len = take_u32(bytes, 4)?;
-    if zero != [0, 0] || payload_len as usize > PAYLOAD_BYTES_MAX {
-        return None;
-    }
-    let covered = bytes.get(..HEADER_CRC_AT)?;
-    if take_u32(bytes, HEADER_CRC_AT)? != salt.header_crc(offset, covered) {
-        return None;
-    }
-    let header = FrameHeader {
+    Some(FrameHeader {
         kind,
         flag,
         id: LogId {
@@ -270,8 +444,7 @@ pub fn check_header(bytes: &[u8], salt: Salt, offset: u64) -> Option<CheckedHead
         clock: Timestamp(take_u64(bytes, 32)?),
         durable_upto: LogPosition::from_u64(take_u64(bytes, 40)?),
         payload_len,
-    };
-    Some(CheckedHeader { header, chain: Chain(take_u32(bytes, FRAME_CRC_AT)?) })
+    })
 }
 
 /// A frame that checks whole.
@@ -283,6 +456,15 @@ pub struct Frame<'a> {
     pub payload: &'a [u8],
     /// The seed of the frame behind it.
     pub chain: Chain,
+    /// Bytes that it takes.
+    pub len: usize,
+}
+
+impl Frame<'_> {
+    /// Bytes of its header.
+    pub(crate) const fn header_bytes(&self) -> usize {
+        self.len - aligned(self.payload.len())
+    }
 }
 
 /// Why bytes are not a frame.
@@ -308,16 +490,16 @@ pub fn check_frame(
     before: Chain,
 ) -> Result<Frame<'_>, NotAFrame> {
     let checked = check_header(bytes, salt, offset).ok_or(NotAFrame::Header)?;
-    let payload_len = checked.header.payload_len as usize;
-    let padded =
-        bytes.get(HEADER_BYTES..frame_len(payload_len)).ok_or(NotAFrame::Short(checked))?;
-    let covered = bytes.get(..FRAME_CRC_AT).ok_or(NotAFrame::Header)?;
+    let CheckedHeader { header, chain, form } = checked;
+    let len = checked.frame_len();
+    let padded = bytes.get(form.header_bytes()..len).ok_or(NotAFrame::Short(checked))?;
+    let covered = bytes.get(..form.frame_crc_at()).ok_or(NotAFrame::Header)?;
     let crc = crc32c::crc32c_append(crc32c::crc32c_append(before.0, covered), padded);
-    if Chain(crc) != checked.chain {
+    if Chain(crc) != chain {
         return Err(NotAFrame::Payload(checked));
     }
-    let payload = padded.get(..payload_len).ok_or(NotAFrame::Short(checked))?;
-    Ok(Frame { header: checked.header, payload, chain: checked.chain })
+    let payload = padded.get(..header.payload_len as usize).ok_or(NotAFrame::Short(checked))?;
+    Ok(Frame { header, payload, chain, len })
 }
 
 #[cfg(test)]
@@ -325,23 +507,36 @@ mod tests {
     use super::*;
 
     const SALT: u64 = 0x1122_3344_5566_7788;
+    const NUMBER: u32 = 6;
+    /// Where frames stand in these tests.
+    const AT: u64 = 1024;
 
-    fn header(payload_len: u32) -> FrameHeader {
+    fn salt() -> Salt {
+        Salt::new(SALT, NUMBER)
+    }
+
+    /// Of an entry that says that its file was synced up to `synced`.
+    fn header(payload_len: usize, synced: u32) -> FrameHeader {
         FrameHeader {
             kind: FrameKind::Normal,
             flag: Flag::Unset,
             id: LogId { term: Term(2), leader: NodeId(3), index: LogIndex(4) },
             clock: Timestamp(5),
-            durable_upto: LogPosition { segment: crate::types::SegmentId(6), offset: 7 },
-            payload_len,
+            durable_upto: LogPosition { segment: SegmentId(NUMBER), offset: synced },
+            payload_len: u32::try_from(payload_len).unwrap(),
         }
     }
 
-    fn encode(payload: &[u8], offset: u64, before: Chain) -> Vec<u8> {
-        let header = header(u32::try_from(payload.len()).unwrap());
+    /// Two headers that have a short form, and one whose `durable_upto` no short one can say.
+    fn headers(payload_len: usize) -> [FrameHeader; 3] {
+        [header(payload_len, 40), header(payload_len, 1024), header(payload_len, 41)]
+    }
+
+    fn encode(header: &FrameHeader, payload: &[u8], before: Chain) -> Vec<u8> {
         let (head, body) = payload.split_at(payload.len() / 2);
-        let encoded = encode_header(&header, [head, body], Salt::new(SALT), offset, before);
-        [&encoded.bytes, head, body, padding(payload.len())].concat()
+        let padded = [head, body, padding(payload.len())];
+        let encoded = encode_header(header, &padded, salt(), AT, before);
+        [encoded.bytes(), &padded.concat()].concat()
     }
 
     #[test]
@@ -349,61 +544,139 @@ mod tests {
         let before = Chain(9);
         for len in [0, 1, 7, 8, 9, 600] {
             let payload: Vec<u8> = (0..len).map(|n| u8::try_from(n % 251).unwrap()).collect();
-            let bytes = encode(&payload, 40, before);
-            assert_eq!(bytes.len(), frame_len(payload.len()));
-            let frame = check_frame(&bytes, Salt::new(SALT), 40, before).unwrap();
-            assert_eq!(frame.payload, payload);
-            assert_eq!(frame.header, header(len));
+            for (told, header_bytes) in headers(len).into_iter().zip([32, 32, 56]) {
+                let bytes = encode(&told, &payload, before);
+                let frame = check_frame(&bytes, salt(), AT, before).unwrap();
+                assert_eq!(frame.payload, payload);
+                assert_eq!(frame.header, told);
+                assert_eq!((frame.len, frame.header_bytes()), (bytes.len(), header_bytes));
+                assert!(bytes.len() <= frame_len_max(len));
+                assert_eq!(header_bytes_of(&told, salt(), AT), header_bytes);
+            }
         }
+        assert_eq!(entry_frame_len(9), encode(&header(9, 40), &[7; 9], before).len());
     }
 
     #[test]
-    fn the_bytes_are_those_of_format_version_1() {
-        let bytes = encode(b"abc", 40, Salt::new(SALT).chain());
-        let golden: [u8; 64] = [
-            3, 0, 0, 0, 3, 0, 0, 0, 4, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 0,
-            0, 0, 0, 5, 0, 0, 0, 0, 0, 0, 0, 7, 0, 0, 0, 6, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, b'a',
-            b'b', b'c', 0, 0, 0, 0, 0,
+    fn what_has_no_room_in_a_short_header_gets_a_long_one_and_reads_back() {
+        let change = |change: &dyn Fn(&mut FrameHeader)| {
+            let mut header = header(0, 40);
+            change(&mut header);
+            let bytes = encode(&header, &[], Chain(9));
+            let frame = check_frame(&bytes, salt(), AT, Chain(9)).unwrap();
+            assert_eq!(frame.header, header);
+            frame.header_bytes()
+        };
+        let at = |segment, offset| LogPosition { segment: SegmentId(segment), offset };
+        let fits: [&dyn Fn(&mut FrameHeader); 6] = [
+            &|header| header.id.index = LogIndex((1 << 40) - 1),
+            &|header| header.id.term = Term((1 << 24) - 1),
+            &|header| header.id.leader = NodeId((1 << 16) - 1),
+            &|header| header.clock = Timestamp((1 << 56) - 1),
+            &|header| header.kind = FrameKind::Blank,
+            &|header| header.durable_upto = at(NUMBER, 0),
         ];
-        assert_eq!(bytes[..48], golden[..48]);
-        assert_eq!(bytes[56..], golden[56..]);
-        // Written out once and kept: a change here is a new format version.
-        assert_eq!(bytes[48..56], GOLDEN_CHECKSUMS);
+        for fit in fits {
+            assert_eq!(change(fit), SHORT_HEADER_BYTES);
+        }
+        let does_not: [&dyn Fn(&mut FrameHeader); 9] = [
+            &|header| header.id.index = LogIndex(1 << 40),
+            &|header| header.id.term = Term(1 << 24),
+            &|header| header.id.leader = NodeId(1 << 16),
+            &|header| header.clock = Timestamp(1 << 56),
+            &|header| header.kind = FrameKind::Vote,
+            &|header| header.flag = Flag::Set,
+            &|header| header.durable_upto = at(NUMBER - 1, 40),
+            &|header| header.durable_upto = at(NUMBER + 1, 0),
+            &|header| header.durable_upto = at(NUMBER, 1032),
+        ];
+        for other in does_not {
+            assert_eq!(change(other), HEADER_BYTES);
+        }
+        // As far back as three bytes of words say, and no further.
+        let far = (1 << 27) - 8;
+        let is_short = |offset| header(0, 0).is_short(salt(), offset);
+        assert!(is_short(far));
+        assert!(!is_short(far + 8));
+        assert!(!header(1 << 24, 40).is_short(salt(), AT));
+        assert!(header((1 << 24) - 1, 40).is_short(salt(), AT));
     }
 
-    // Also computed by an independent reader written from docs/format.md alone.
-    const GOLDEN_CHECKSUMS: [u8; 8] = [105, 227, 175, 101, 63, 72, 27, 39];
+    #[test]
+    fn the_bytes_are_those_of_the_format() {
+        let chain = salt().chain();
+        let long = encode(&header(3, 7), b"abc", chain);
+        let golden: [u8; 48] = [
+            3, 0, 0, 0, 3, 0, 0, 0, 4, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 0,
+            0, 0, 0, 5, 0, 0, 0, 0, 0, 0, 0, 7, 0, 0, 0, 6, 0, 0, 0,
+        ];
+        assert_eq!(long[..48], golden);
+        assert_eq!(long[56..], *b"abc\0\0\0\0\0");
+        let short = encode(&header(3, 40), b"abc", chain);
+        let golden: [u8; 24] =
+            [227, 5, 0, 0, 0, 0, 0, 0, 3, 0, 0, 4, 0, 0, 0, 0, 123, 0, 0, 2, 0, 0, 3, 0];
+        assert_eq!(short[..24], golden);
+        assert_eq!(short[32..], *b"abc\0\0\0\0\0");
+        // Written out once and kept: a change here is a new format version.
+        assert_eq!(long[48..56], LONG_CHECKSUMS);
+        assert_eq!(short[24..32], SHORT_CHECKSUMS);
+    }
+
+    // Also computed by independent readers written from docs/format.md alone.
+    const LONG_CHECKSUMS: [u8; 8] = [105, 227, 175, 101, 234, 205, 138, 209];
+    const SHORT_CHECKSUMS: [u8; 8] = [126, 14, 146, 151, 250, 0, 71, 248];
 
     #[test]
     fn every_flipped_bit_is_seen() {
         let before = Chain(9);
-        let good = encode(b"some payload", 40, before);
-        for bit in 0..good.len() * 8 {
-            let mut bytes = good.clone();
-            bytes[bit / 8] ^= 1 << (bit % 8);
-            assert!(check_frame(&bytes, Salt::new(SALT), 40, before).is_err(), "bit {bit}");
+        for told in headers(12) {
+            let good = encode(&told, b"some payload", before);
+            for bit in 0..good.len() * 8 {
+                let mut bytes = good.clone();
+                bytes[bit / 8] ^= 1 << (bit % 8);
+                assert!(check_frame(&bytes, salt(), AT, before).is_err(), "bit {bit}");
+            }
         }
     }
 
     #[test]
     fn another_place_file_or_predecessor_does_not_check() {
-        let before = Chain(9);
-        let bytes = encode(b"some payload", 40, before);
-        let header = |salt, offset| check_header(&bytes, Salt::new(salt), offset);
-        assert!(header(SALT, 40).is_some());
-        assert_eq!(header(SALT, 48), None);
-        assert_eq!(header(SALT + 1, 40), None);
-        let other = check_frame(&bytes, Salt::new(SALT), 40, Chain(8));
-        assert!(matches!(other, Err(NotAFrame::Payload(_))));
+        for told in headers(12) {
+            let bytes = encode(&told, b"some payload", Chain(9));
+            let header = |salt, offset| check_header(&bytes, Salt::new(salt, NUMBER), offset);
+            assert!(header(SALT, AT).is_some());
+            assert_eq!(header(SALT, AT + 8), None);
+            assert_eq!(header(SALT + 1, AT), None);
+            let other = check_frame(&bytes, salt(), AT, Chain(8));
+            assert!(matches!(other, Err(NotAFrame::Payload(_))));
+        }
     }
 
     #[test]
     fn a_hostile_length_is_refused_without_reading_it() {
-        let mut long = header(0);
-        long.payload_len = u32::MAX;
-        let mut bytes = encode(b"", 40, Chain(0));
-        bytes[4..8].copy_from_slice(&long.payload_len.to_le_bytes());
-        assert_eq!(check_header(&bytes, Salt::new(SALT), 40), None);
+        let mut bytes = encode(&header(0, 41), b"", Chain(0));
+        bytes[4..8].copy_from_slice(&u32::MAX.to_le_bytes());
+        assert_eq!(check_header(&bytes, salt(), AT), None);
+    }
+
+    #[test]
+    fn a_short_header_whose_values_nobody_writes_is_refused() {
+        let good = encode(&header(0, 40), b"", Chain(0));
+        // Makes the header checksum right again.
+        let changed = |change: &dyn Fn(&mut Vec<u8>)| {
+            let mut bytes = good.clone();
+            change(&mut bytes);
+            let crc = salt().header_crc(AT, &bytes[..28]);
+            bytes[28..32].copy_from_slice(&crc.to_le_bytes());
+            check_header(&bytes, salt(), AT)
+        };
+        assert!(changed(&|_| {}).is_some());
+        assert!(changed(&|bytes| bytes[8] = 200).is_some_and(|h| h.header.payload_len == 200));
+        // A kind that has no short form, one that is none, and a sync before the file began.
+        for code in [FrameKind::Vote.code(), FrameKind::Seal.code(), 0, 13, 0x1f] {
+            assert_eq!(changed(&|bytes| bytes[0] = SHORT_BITS | code), None, "{code}");
+        }
+        assert_eq!(changed(&|bytes| bytes[18] = 1), None);
     }
 
     #[test]

@@ -2,7 +2,10 @@
 
 use std::io::{self, IoSlice};
 
-use super::frame::{Chain, FrameHeader, Salt, encode_header, frame_len, padding};
+use super::format::aligned;
+use super::frame::{
+    Chain, EncodedHeader, FrameHeader, Salt, encode_header, frame_len_max, header_bytes_of, padding,
+};
 use crate::env::fs::{FsFile, write_all_at};
 
 /// Payload parts from this length on are handed to the kernel where they are; shorter ones are
@@ -31,8 +34,9 @@ impl<'a> Draft<'a> {
         Self { header, payload }
     }
 
-    pub(crate) fn frame_len(&self) -> usize {
-        frame_len(self.payload[0].len() + self.payload[1].len())
+    /// Bytes that the frame takes at most.
+    pub(crate) fn frame_len_max(&self) -> usize {
+        frame_len_max(self.payload[0].len() + self.payload[1].len())
     }
 }
 
@@ -62,36 +66,52 @@ impl<'a> FrameBuffer<'a> {
     }
 
     /// Adds a frame; returns where it will stand and the checksum of the frame before it.
+    ///
+    /// # Panics
+    /// When the header says another length than the payload has: the caller's fault.
     pub(crate) fn push(&mut self, draft: &Draft<'a>) -> (u64, Chain) {
-        let placed = self.push_head(draft);
         let [head, body] = draft.payload;
         if body.len() < SPLICE_BYTES_MIN {
-            self.copied.extend_from_slice(body);
-        } else {
-            self.spliced.push((self.copied.len(), body));
+            return self.push_copied(draft);
         }
-        self.copied.extend_from_slice(padding(head.len() + body.len()));
+        let padding = padding(head.len() + body.len());
+        let (placed, header) = self.encode(draft, &[head, body, padding]);
+        self.copied.extend_from_slice(header.bytes());
+        self.copied.extend_from_slice(head);
+        self.spliced.push((self.copied.len(), body));
+        self.copied.extend_from_slice(padding);
         placed
     }
 
-    /// Adds a frame whose payload does not live as long as the buffer.
-    pub(crate) fn push_copied(&mut self, draft: &Draft<'_>) {
-        self.push_head(draft);
+    /// Adds a frame whose payload does not live as long as the buffer. As [`Self::push`].
+    pub(crate) fn push_copied(&mut self, draft: &Draft<'_>) -> (u64, Chain) {
         let [head, body] = draft.payload;
+        let begin = self.copied.len();
+        let payload_at = begin + header_bytes_of(&draft.header, self.salt, self.offset);
+        // The payload first: then its checksum is that of one piece.
+        self.copied.resize(payload_at, 0);
+        self.copied.extend_from_slice(head);
         self.copied.extend_from_slice(body);
         self.copied.extend_from_slice(padding(head.len() + body.len()));
+        let mut copied = std::mem::take(&mut self.copied);
+        let (placed, header) = self.encode(draft, &[copied.get(payload_at..).unwrap_or_default()]);
+        if let Some(room) = copied.get_mut(begin..payload_at) {
+            room.copy_from_slice(header.bytes());
+        }
+        self.copied = copied;
+        placed
     }
 
-    /// Adds a frame's header and the first part of its payload.
-    fn push_head(&mut self, draft: &Draft<'_>) -> (u64, Chain) {
+    /// Encodes the header of the next frame, and goes on behind that frame.
+    fn encode(&mut self, draft: &Draft<'_>, padded: &[&[u8]]) -> ((u64, Chain), EncodedHeader) {
         let placed = (self.offset, self.chain);
-        let encoded =
-            encode_header(&draft.header, draft.payload, self.salt, self.offset, self.chain);
-        self.copied.extend_from_slice(&encoded.bytes);
-        self.copied.extend_from_slice(draft.payload[0]);
-        self.offset += draft.frame_len() as u64;
-        self.chain = encoded.chain;
-        placed
+        let payload_len = draft.payload[0].len() + draft.payload[1].len();
+        let told = draft.header.payload_len as usize;
+        assert_eq!(payload_len, told, "the header must tell the payload's length");
+        let header = encode_header(&draft.header, padded, self.salt, self.offset, self.chain);
+        self.offset += (header.bytes().len() + aligned(payload_len)) as u64;
+        self.chain = header.chain;
+        (placed, header)
     }
 
     /// Where the frame after the last will stand.

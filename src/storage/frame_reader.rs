@@ -54,10 +54,9 @@ impl FrameReader {
         if had == 0 {
             return Ok(None);
         }
-        let header = check_header(self.rest(), self.salt, self.offset)
+        let len = check_header(self.rest(), self.salt, self.offset)
             .ok_or_else(|| self.corrupt("the header of a frame does not check"))?
-            .header;
-        let len = header.frame_len();
+            .frame_len();
         if self.rest().len() < len {
             // The length is hostile until the file shows that it can be true.
             let room = self.file.len().map_err(StorageError::wrap("measure", &self.path))?;

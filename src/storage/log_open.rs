@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::atomic_file;
 use super::context::Context;
 use super::error::StorageError;
-use super::format::{HEADER_BYTES, TORN_SUFFIX, WATERMARK_BYTES, WATERMARK_NAME};
+use super::format::{TORN_SUFFIX, WATERMARK_BYTES, WATERMARK_NAME};
 use super::frame::FrameKind;
 use super::frame_buffer::Draft;
 use super::hard_state::{PreviousEnd, SegmentState};
@@ -139,7 +139,8 @@ fn rewrite_tail(
     let Ok(()) = tail.survivors(last.salt, |placed| {
         let mut header = placed.frame.header;
         header.durable_upto = position;
-        let start = placed.offset + HEADER_BYTES;
+        // Borrowed from the tail and not from the frame, which does not live as long.
+        let start = placed.offset + placed.frame.header_bytes();
         let payload = tail.bytes.get(start..start + header.payload_len as usize);
         // A seal says that its file ends; in the fresh one writing goes on.
         if header.kind != FrameKind::Seal {

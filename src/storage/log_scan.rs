@@ -78,7 +78,7 @@ impl Tail {
                 break;
             };
             visit(Placed { frame, offset, before })?;
-            offset += frame.header.frame_len();
+            offset += frame.len;
             before = frame.chain;
         }
         Ok(())
@@ -261,7 +261,7 @@ impl Scanner<'_> {
             if placed.offset >= upto {
                 return Ok(());
             }
-            shown = (placed.offset + placed.frame.header.frame_len(), placed.frame.chain);
+            shown = (placed.offset + placed.frame.len, placed.frame.chain);
             observe(contents, head.id, &placed, path)
         })?;
         self.synced = self.synced.max(end.durable_upto);

@@ -7,7 +7,7 @@ use super::atomic_file;
 use super::context::Context;
 use super::error::StorageError;
 use super::format::{HEADER_BYTES, PROLOGUE_BYTES, SEGMENT_MAGIC, STATE_BYTES, segment_name};
-use super::frame::{Chain, Flag, FrameHeader, FrameKind, Salt, frame_len};
+use super::frame::{Chain, Flag, FrameHeader, FrameKind, Salt, frame_len_max};
 use super::frame_buffer::{Draft, FrameBuffer};
 use super::hard_state::{PreviousEnd, SegmentState};
 use super::prologue::Prologue;
@@ -16,7 +16,7 @@ use crate::types::{LogId, LogPosition, SegmentId};
 
 /// Prologue and state frame: what every segment begins with.
 pub(crate) const HEAD_BYTES: u32 = 208;
-const _: () = assert!(HEAD_BYTES as usize == PROLOGUE_BYTES + frame_len(STATE_BYTES));
+const _: () = assert!(HEAD_BYTES as usize == PROLOGUE_BYTES + frame_len_max(STATE_BYTES));
 
 /// Room is reserved in steps of this many bytes: each step costs one slower sync, and as many bytes
 /// at most are held that a small store does not need.

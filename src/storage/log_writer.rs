@@ -97,7 +97,7 @@ impl LogWriter {
                 let (limit, got) = (PAYLOAD_BYTES_MAX as u64, payload_len as u64);
                 return Err(StorageError::TooLarge { limit, got });
             }
-            len += draft.frame_len() as u64;
+            len += draft.frame_len_max() as u64;
         }
         // Together they must fit a segment's offsets, too.
         if len > PAYLOAD_BYTES_MAX as u64 + self.bytes_max {

@@ -150,7 +150,7 @@ fn decode_frames(bytes: &[u8], salt: Salt) -> Result<Manifest, &'static str> {
         let frame = check_frame(rest, salt, at as u64, chain)
             .map_err(|_| "a checksum of the manifest differs from its content")?;
         assembly.take(&frame)?;
-        at += frame.header.frame_len();
+        at += frame.len;
         chain = frame.chain;
     }
     if at != bytes.len() {

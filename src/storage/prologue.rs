@@ -21,7 +21,7 @@ pub(crate) struct Prologue {
 
 impl Prologue {
     pub(crate) fn salt(&self) -> Salt {
-        Salt::new(self.salt)
+        Salt::new(self.salt, self.number)
     }
 
     pub(crate) fn encode(&self) -> [u8; PROLOGUE_BYTES] {

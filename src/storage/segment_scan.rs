@@ -1,8 +1,10 @@
 //! Reads the frames of one segment in order and says how and where they end. Pure: bytes in, words
 //! out; what the words mean for the store is decided in `recovery`.
 
-use super::format::{FRAME_ALIGN, HEADER_BYTES, PROLOGUE_BYTES, SECTOR_BYTES};
-use super::frame::{Chain, Frame, NotAFrame, Salt, check_frame, check_header};
+use super::format::{FRAME_ALIGN, PROLOGUE_BYTES, SECTOR_BYTES, SHORT_HEADER_BYTES};
+use super::frame::{
+    Chain, Frame, NotAFrame, Salt, check_frame, check_header, claimed_header_bytes,
+};
 use crate::types::LogPosition;
 
 /// What bytes that do not check show about having been written.
@@ -69,7 +71,7 @@ pub(crate) fn scan<E>(
             Ok(frame) => {
                 visit(Placed { frame, offset: end.offset, before: end.chain })?;
                 end.durable_upto = end.durable_upto.max(frame.header.durable_upto);
-                end.offset += frame.header.frame_len();
+                end.offset += frame.len;
                 end.chain = frame.chain;
             }
             Err(_) if is_zero(rest) => return Ok(end),
@@ -89,17 +91,17 @@ pub(crate) fn scan<E>(
 /// written is zero. The frame is one write, so what a lost sector should hold of it is zero.
 fn written(rest: &[u8], offset: usize, not_a_frame: NotAFrame) -> Written {
     let len = match not_a_frame {
-        NotAFrame::Header => HEADER_BYTES,
+        NotAFrame::Header => header_len(rest),
         NotAFrame::Short(_) => return Written::FileEnds,
-        NotAFrame::Payload(checked) => checked.header.frame_len(),
+        NotAFrame::Payload(checked) => checked.frame_len(),
     };
     let Some(frame) = rest.get(..len) else {
         return Written::FileEnds;
     };
     // The system call may have taken only part of the frame: in reserved room the rest is zero.
     let content_len = match not_a_frame {
-        NotAFrame::Payload(checked) => HEADER_BYTES + checked.header.payload_len as usize,
-        NotAFrame::Header | NotAFrame::Short(_) => HEADER_BYTES,
+        NotAFrame::Payload(checked) => checked.header_bytes() + checked.header.payload_len as usize,
+        NotAFrame::Header | NotAFrame::Short(_) => header_len(rest),
     };
     if rest.get(content_len.saturating_sub(1)..).is_some_and(is_zero) {
         return Written::FileEnds;
@@ -111,6 +113,15 @@ fn written(rest: &[u8], offset: usize, not_a_frame: NotAFrame) -> Written {
         Written::ZeroSector
     } else {
         Written::Unclear
+    }
+}
+
+/// How long a header that does not check was to be. Where not even its first byte was written it
+/// may have been either: what is looked at is no more than it has in any case.
+fn header_len(rest: &[u8]) -> usize {
+    match rest.first() {
+        Some(0) => SHORT_HEADER_BYTES,
+        _ => claimed_header_bytes(rest),
     }
 }
 
@@ -143,31 +154,53 @@ pub(crate) fn nonzero_end(bytes: &[u8]) -> usize {
 mod tests {
     use super::*;
     use crate::storage::frame::{Flag, FrameHeader, FrameKind, encode_header, padding};
-    use crate::types::{LogId, SegmentId};
+    use crate::types::{LogId, SegmentId, Timestamp};
 
     const SALT: u64 = 99;
+    const NUMBER: u32 = 1;
 
-    /// A segment with one frame per payload; frame n says it was written when n bytes were synced.
-    fn segment(payloads: &[&[u8]]) -> Vec<u8> {
-        let salt = Salt::new(SALT);
+    /// A segment.
+    struct Segment {
+        bytes: Vec<u8>,
+        /// Where its frames begin.
+        starts: Vec<usize>,
+        header_bytes: usize,
+        /// What the last frame says of how far the log was synced.
+        durable_upto: LogPosition,
+    }
+
+    /// Segments with one frame per payload, with short headers and with long ones; frame n says
+    /// that n words were synced, or n segments.
+    fn segments(payloads: &[&[u8]]) -> [Segment; 2] {
+        let words = |n| LogPosition { segment: SegmentId(NUMBER), offset: 8 * n };
+        let files = |n| LogPosition { segment: SegmentId(NUMBER + 1 + n), offset: 0 };
+        [segment(payloads, words), segment(payloads, files)]
+    }
+
+    fn segment(payloads: &[&[u8]], durable_upto: impl Fn(u32) -> LogPosition) -> Segment {
+        let salt = Salt::new(SALT, NUMBER);
         let mut bytes = vec![0xAA; PROLOGUE_BYTES];
+        let (mut starts, mut header_bytes) = (Vec::new(), 0);
         let mut chain = salt.chain();
+        let mut header = FrameHeader::mark(FrameKind::Normal, Flag::Unset, LogId::default());
+        header.clock = Timestamp(1 << 55);
         for (n, payload) in (0..).zip(payloads) {
-            let mut header = FrameHeader::mark(FrameKind::Normal, Flag::Unset, LogId::default());
             header.payload_len = u32::try_from(payload.len()).unwrap();
-            header.durable_upto = LogPosition { segment: SegmentId(1), offset: n };
-            let encoded = encode_header(&header, [payload, b""], salt, bytes.len() as u64, chain);
-            bytes.extend_from_slice(&encoded.bytes);
-            bytes.extend_from_slice(payload);
-            bytes.extend_from_slice(padding(payload.len()));
+            header.durable_upto = durable_upto(n);
+            let padded = [*payload, padding(payload.len())];
+            let encoded = encode_header(&header, &padded, salt, bytes.len() as u64, chain);
+            starts.push(bytes.len());
+            header_bytes = encoded.bytes().len();
+            bytes.extend_from_slice(encoded.bytes());
+            bytes.extend_from_slice(&padded.concat());
             chain = encoded.chain;
         }
-        bytes
+        Segment { bytes, starts, header_bytes, durable_upto: header.durable_upto }
     }
 
     fn scanned(bytes: &[u8]) -> (usize, End) {
         let mut frames = 0;
-        let end = scan(bytes, Salt::new(SALT), |_| {
+        let end = scan(bytes, Salt::new(SALT, NUMBER), |_| {
             frames += 1;
             Ok::<_, ()>(())
         });
@@ -176,73 +209,95 @@ mod tests {
 
     #[test]
     fn ends_cleanly_at_the_end_of_the_file_and_where_only_zeros_follow() {
-        let mut bytes = segment(&[b"one", b"two"]);
-        let len = bytes.len();
-        for room in [0, 8, 3000] {
-            bytes.resize(len + room, 0);
-            let (frames, end) = scanned(&bytes);
-            assert_eq!((frames, end.offset, end.stop), (2, len, Stop::Clean));
+        for Segment { mut bytes, .. } in segments(&[b"one", b"two"]) {
+            let len = bytes.len();
+            for room in [0, 8, 3000] {
+                bytes.resize(len + room, 0);
+                let (frames, end) = scanned(&bytes);
+                assert_eq!((frames, end.offset, end.stop), (2, len, Stop::Clean));
+            }
         }
     }
 
     #[test]
     fn a_damaged_payload_does_not_hide_what_the_headers_behind_it_say() {
-        let mut bytes = segment(&[b"one", &[7; 2000], b"three"]);
-        bytes[PROLOGUE_BYTES + 64 + HEADER_BYTES + 900] ^= 1;
-        let (frames, end) = scanned(&bytes);
-        assert_eq!((frames, end.stop), (1, Stop::Bad(Written::Unclear)));
-        assert_eq!(end.durable_upto.offset, 2);
+        for mut segment in segments(&[b"one", &[7; 2000], b"three"]) {
+            segment.bytes[segment.starts[1] + 1000] ^= 1;
+            let (frames, end) = scanned(&segment.bytes);
+            assert_eq!((frames, end.stop), (1, Stop::Bad(Written::Unclear)));
+            assert_eq!(end.durable_upto, segment.durable_upto);
+        }
     }
 
     #[test]
     fn a_file_that_ends_inside_a_frame_shows_it() {
-        let bytes = segment(&[b"one", &[7; 2000]]);
-        let second = PROLOGUE_BYTES + 64;
-        for len in second + 1..bytes.len() {
-            let (frames, end) = scanned(&bytes[..len]);
-            assert_eq!((frames, end.stop), (1, Stop::Bad(Written::FileEnds)), "length {len}");
+        for Segment { bytes, starts, .. } in segments(&[b"one", &[7; 2000]]) {
+            for len in starts[1] + 1..bytes.len() {
+                let (frames, end) = scanned(&bytes[..len]);
+                assert_eq!((frames, end.stop), (1, Stop::Bad(Written::FileEnds)), "length {len}");
+            }
         }
     }
 
     #[test]
     fn room_in_which_a_frame_ends_early_shows_it() {
-        let whole = segment(&[b"one", &[7; 300]]);
-        let second = PROLOGUE_BYTES + 64;
-        for len in second + 1..second + HEADER_BYTES + 300 {
-            let mut bytes = whole.clone();
-            bytes[len..].fill(0);
-            bytes.resize(2000, 0);
-            let (frames, end) = scanned(&bytes);
-            assert_eq!(frames, 1);
-            assert_ne!(end.stop, Stop::Bad(Written::Unclear), "length {len}");
+        for segment in segments(&[b"one", &[7; 300]]) {
+            let second = segment.starts[1];
+            for len in second + 1..second + segment.header_bytes + 300 {
+                let mut bytes = segment.bytes.clone();
+                bytes[len..].fill(0);
+                bytes.resize(2000, 0);
+                let (frames, end) = scanned(&bytes);
+                assert_eq!(frames, 1);
+                assert_ne!(end.stop, Stop::Bad(Written::Unclear), "length {len}");
+            }
+            let mut bytes = segment.bytes;
+            bytes[second + 100] ^= 1;
+            assert_eq!(scanned(&bytes).1.stop, Stop::Bad(Written::Unclear));
         }
-        let mut bytes = whole;
-        bytes[second + 100] ^= 1;
-        assert_eq!(scanned(&bytes).1.stop, Stop::Bad(Written::Unclear));
     }
 
     #[test]
     fn any_lost_sector_of_a_frame_shows_it() {
-        let bytes = segment(&[b"one", &[7; 2000]]);
-        let second = PROLOGUE_BYTES + 64;
-        for sector in 0..bytes.len().div_ceil(SECTOR_BYTES) {
-            let mut lost = bytes.clone();
-            let start = (sector * SECTOR_BYTES).max(second);
-            let end = ((sector + 1) * SECTOR_BYTES).min(bytes.len());
-            lost[start..end].fill(0);
-            let (frames, end) = scanned(&lost);
-            assert_eq!(frames, 1);
-            assert_ne!(end.stop, Stop::Bad(Written::Unclear), "{sector}");
+        // Frames that begin near the end of a sector, too.
+        for first in [3, 330, 340, 350, 360, 370, 380, 390, 400, 410, 420, 430, 440] {
+            for Segment { bytes, starts, .. } in segments(&[&vec![9; first], &[7; 2000], b"end"]) {
+                for sector in starts[1] / SECTOR_BYTES..bytes.len().div_ceil(SECTOR_BYTES) {
+                    let mut lost = bytes.clone();
+                    let start = (sector * SECTOR_BYTES).max(starts[1]);
+                    let end = ((sector + 1) * SECTOR_BYTES).min(bytes.len());
+                    lost[start..end].fill(0);
+                    let (frames, end) = scanned(&lost);
+                    assert!(frames == 1 || start >= starts[2]);
+                    assert_ne!(end.stop, Stop::Bad(Written::Unclear), "{first}, {sector}");
+                }
+            }
         }
     }
 
     #[test]
     fn a_frame_whose_header_is_lost_does_not_look_like_the_end() {
-        let mut bytes = segment(&[b"one", b"two", b"three"]);
-        bytes[PROLOGUE_BYTES + 64..PROLOGUE_BYTES + 128].fill(0);
-        let (frames, end) = scanned(&bytes);
-        assert_eq!((frames, end.stop), (1, Stop::Bad(Written::ZeroSector)));
-        assert_eq!(end.durable_upto.offset, 2);
+        for Segment { mut bytes, starts, durable_upto, .. } in segments(&[b"one", b"two", b"three"])
+        {
+            bytes[starts[1]..starts[2]].fill(0);
+            let (frames, end) = scanned(&bytes);
+            assert_eq!((frames, end.stop), (1, Stop::Bad(Written::ZeroSector)));
+            assert_eq!(end.durable_upto, durable_upto);
+        }
+    }
+
+    #[test]
+    fn a_flipped_bit_in_the_last_frame_does_not_look_torn() {
+        for Segment { bytes, starts, .. } in segments(&[b"one", b""]) {
+            for room in [0, 2000] {
+                for bit in starts[1] * 8..bytes.len() * 8 {
+                    let mut flipped = bytes.clone();
+                    flipped.resize(bytes.len() + room, 0);
+                    flipped[bit / 8] ^= 1 << (bit % 8);
+                    assert_eq!(scanned(&flipped).1.stop, Stop::Bad(Written::Unclear), "{bit}");
+                }
+            }
+        }
     }
 
     #[test]

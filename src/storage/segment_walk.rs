@@ -1,8 +1,8 @@
 //! Goes through the frames of one segment and on behind damage, to name all of it and not only the
 //! first. Pure: bytes in, places out.
 
-use super::format::{FRAME_ALIGN, take_u32};
-use super::frame::{Chain, FRAME_CRC_AT, NotAFrame, Salt, check_frame, check_header};
+use super::format::FRAME_ALIGN;
+use super::frame::{Chain, NotAFrame, Salt, check_frame, check_header, claimed_chain};
 use super::segment_scan::Placed;
 
 /// A frame that does not check.
@@ -68,7 +68,7 @@ pub(crate) fn walk(
                     visit(Placed { frame, offset, before: before.chain() });
                 }
                 walked.frames += 1;
-                walked.end += frame.header.frame_len();
+                walked.end += frame.len;
                 before = Before::Known(frame.chain);
             }
             Err(NotAFrame::Payload(checked)) => {
@@ -77,7 +77,7 @@ pub(crate) fn walk(
                     let found = "the checksum of a frame differs from its content";
                     walked.bad.push(BadFrame { offset, found });
                 }
-                walked.end += checked.header.frame_len();
+                walked.end += checked.frame_len();
                 before = Before::Known(checked.chain);
             }
             Err(NotAFrame::Short(_)) => {
@@ -87,7 +87,7 @@ pub(crate) fn walk(
             Err(NotAFrame::Header) => {
                 let found = "the header of a frame does not check";
                 walked.bad.push(BadFrame { offset, found });
-                let guess = take_u32(rest, FRAME_CRC_AT).map(Chain).unwrap_or_default();
+                let guess = claimed_chain(rest).unwrap_or_default();
                 before = Before::Guessed(guess);
                 walked.end = next_header(bytes, offset + FRAME_ALIGN, upto, salt);
             }

@@ -83,15 +83,20 @@ fn salt_of(bytes: &[u8]) -> u64 {
     u64::from_le_bytes(bytes.get(16..24).unwrap().try_into().unwrap())
 }
 
-/// Headers that check and promise `len` bytes of payload, in place of the frame at `offset`.
-fn lie(bytes: &[u8], offset: usize, len: u32) -> [u8; 56] {
-    let mut header: [u8; 56] = bytes.get(offset..offset + 56).unwrap().try_into().unwrap();
-    header[4..8].copy_from_slice(&len.to_le_bytes());
+/// A header that checks and promises `len` bytes of payload, in place of the one at `offset`;
+/// `None` where it is a short one that cannot.
+fn lie(bytes: &[u8], offset: usize, len: u32) -> Option<Vec<u8>> {
+    let is_short = bytes[offset] & 0xe0 != 0;
+    let (end, field) = if is_short { (32, 8..11) } else { (56, 4..8) };
+    let mut header = bytes.get(offset..offset + end).unwrap().to_vec();
+    let bytes_of_len = len.to_le_bytes();
+    let (told, beyond) = bytes_of_len.split_at(field.len());
+    header[field].copy_from_slice(told);
     let salt = crc32c::crc32c(&salt_of(bytes).to_le_bytes());
     let seed = crc32c::crc32c_append(salt, &(offset as u64).to_le_bytes());
-    let checksum = crc32c::crc32c_append(seed, &header[..52]);
-    header[52..].copy_from_slice(&checksum.to_le_bytes());
-    header
+    let checksum = crc32c::crc32c_append(seed, &header[..end - 4]);
+    header[end - 4..].copy_from_slice(&checksum.to_le_bytes());
+    beyond.iter().all(|&byte| byte == 0).then_some(header)
 }
 
 #[test]
@@ -114,9 +119,12 @@ fn a_frame_that_promises_more_than_there_is_is_refused() {
         let len = u32::from_le_bytes(bytes.get(first + 4..first + 8).unwrap().try_into().unwrap());
         let second = first + 56 + usize::try_from(len).unwrap().next_multiple_of(8);
         for offset in [first, second] {
-            for len in [1 << 20, (1 << 30) - 64, 1 << 30, (1 << 30) + 1, u32::MAX - 7, u32::MAX] {
+            let shorter = [1 << 20, (1 << 24) - 8, (1 << 24) - 1];
+            let longer = [(1 << 30) - 64, 1 << 30, (1 << 30) + 1, u32::MAX - 7, u32::MAX];
+            for len in shorter.into_iter().chain(longer) {
                 let honest = bytes.get(offset..offset + 56).unwrap();
-                open.write_all_at(&lie(&bytes, offset, len), offset as u64).unwrap();
+                let Some(lie) = lie(&bytes, offset, len) else { continue };
+                open.write_all_at(&lie, offset as u64).unwrap();
                 let error = SingleNodeEngine::with_config(real_config(&path)).unwrap_err();
                 assert!(matches!(error, Error::Corrupt(_)), "{}: {error}", file.display());
                 let error = ReadOnlyEngine::open(&path).unwrap_err();

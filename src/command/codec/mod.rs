@@ -25,6 +25,11 @@
 //! | `Expire` | 13 | limit: `u64` |
 //! | `Attach` | 14 | until, key: bytes |
 //!
+//! A `Set` that stands alone, which is what most entries are, has a payload of its own: the format
+//! number `2`, the length of the key in groups of seven bits (the lowest first, one byte each, with
+//! the top bit in all but the last; no more than three, and the last is not zero unless it is the
+//! only one), the key, and the value up to the end. Its older form, as above, is still read.
+//!
 //! How long a key is to be there (until) is the tag 0 and microseconds as `u64`, or the tag 1 and
 //! the lease: 16 bytes.
 //!
@@ -44,7 +49,7 @@
 //! where it is not known.
 //!
 //! Nothing follows the last field: a payload with bytes left over is refused. So is any payload
-//! that this module would not have written, which makes the encoding of each value unique.
+//! that no version of this module has written.
 //!
 //! # Hostile bytes
 //!
@@ -64,12 +69,15 @@ use self::wire::{
 };
 use super::definition::{Command, SessionId, StateCheck};
 use super::lease::LeaseId;
-use super::limits::{ENTRY_BYTES_HARD_MAX, encoded_bytes};
+use super::limits::{ENTRY_BYTES_HARD_MAX, KEY_LEN_BYTES_MAX, encoded_bytes, key_len_bytes};
 use super::membership::Membership;
 use crate::types::LogIndex;
 
 /// Format number that begins the payload of a command.
 pub const COMMAND_FORMAT: u8 = 1;
+
+/// Format number that begins the payload of a `Set` that stands alone.
+pub const SET_FORMAT: u8 = 2;
 
 /// Format number that begins the payload of a membership of which no directory is known.
 pub const MEMBERSHIP_FORMAT: u8 = 1;
@@ -177,6 +185,14 @@ pub fn encode_head_into(command: &Command, head: &mut Vec<u8>) {
     let body = body_of(command);
     head.clear();
     head.reserve_exact(encoded_bytes(command) - body.len());
+    if let Command::Set { key, .. } = command
+        && key_len_bytes(key.len()).is_some()
+    {
+        head.push(SET_FORMAT);
+        write_key_len(key.len(), head);
+        head.extend_from_slice(key);
+        return;
+    }
     head.push(COMMAND_FORMAT);
     match command {
         Command::OpenSession { session } => write(&(OPEN_SESSION_TAG, session.0), head),
@@ -227,13 +243,62 @@ fn write_pair(key: &[u8], value: &[u8], head: &mut Vec<u8>) {
     head.extend_from_slice(&(value.len() as u64).to_le_bytes());
 }
 
+/// Appends the length of a key, of which [`key_len_bytes`] says that it fits.
+fn write_key_len(len: usize, head: &mut Vec<u8>) {
+    let mut rest = len;
+    while rest >= 0x80 {
+        head.push(0x80 | low_bits(rest));
+        rest >>= 7;
+    }
+    head.push(low_bits(rest));
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "seven bits are left")]
+const fn low_bits(number: usize) -> u8 {
+    (number & 0x7f) as u8
+}
+
+/// Takes the length of a key off `content`; `None` where it was not written by [`write_key_len`].
+fn read_key_len(content: &[u8]) -> Option<(usize, &[u8])> {
+    let (mut len, mut bits) = (0, 0);
+    let mut rest = content;
+    loop {
+        let (&byte, behind) = rest.split_first()?;
+        rest = behind;
+        len |= usize::from(byte & 0x7f) << bits;
+        if byte & 0x80 == 0 {
+            // The shortest form is the only one.
+            return (byte != 0 || bits == 0).then_some((len, rest));
+        }
+        bits += 7;
+        if bits >= 7 * KEY_LEN_BYTES_MAX {
+            return None;
+        }
+    }
+}
+
+/// The `Set` whose content, behind the format number, this is.
+fn read_set(content: &[u8], payload: &Bytes) -> Result<Command, DecodeError> {
+    let (len, rest) = read_key_len(content).ok_or(DecodeError::UnexpectedEnd)?;
+    let (key, value) = rest.split_at_checked(len).ok_or(DecodeError::UnexpectedEnd)?;
+    Ok(Command::Set { key: payload.slice_ref(key), value: payload.slice_ref(value) })
+}
+
 /// The command that a payload holds. Its keys and values share the payload's buffer.
 ///
 /// # Errors
 ///
 /// Why the bytes are not a command, or that they are more than `entry_bytes_max`.
 pub fn decode(payload: &Bytes, entry_bytes_max: usize) -> Result<Command, DecodeError> {
-    let content = content_of(payload, COMMAND_FORMAT, entry_bytes_max)?;
+    let content = match content_of(payload, COMMAND_FORMAT, entry_bytes_max) {
+        Err(DecodeError::UnknownFormat { found: SET_FORMAT, .. }) => {
+            return read_set(payload.get(1..).unwrap_or_default(), payload);
+        }
+        Err(DecodeError::UnknownFormat { found, .. }) => {
+            return Err(DecodeError::UnknownFormat { found, max: SET_FORMAT });
+        }
+        content => content?,
+    };
     let (tag, fields) = match content.split_first_chunk::<4>() {
         Some((tag, fields)) => (u32::from_le_bytes(*tag), fields),
         None => return Err(DecodeError::UnexpectedEnd),

@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use crate::command::{Command, Guard, SessionId, reserved_key};
 use crate::state::effects::{Detail, Effect, Effects, named_row};
-use crate::state::kv_state::KvState;
+use crate::state::kv_state::{KvState, Looked};
 use crate::types::{LogIndex, Timestamp};
 
 #[derive(Default)]
@@ -17,7 +17,7 @@ impl Told {
     fn apply(&mut self, command: Command) -> Effects {
         self.last += 1;
         let at = (LogIndex(self.last), Timestamp(self.last));
-        self.state.apply_telling(at.0, at.1, command).unwrap().1
+        self.state.apply_telling(at.0, at.1, command, Looked::default()).unwrap().1
     }
 }
 

@@ -241,7 +241,9 @@ proptest! {
         let (mut state, mut rows) = (KvState::new(), BTreeMap::new());
         for (index, (clock, command)) in (1..).zip(entries) {
             let (index, clock) = (LogIndex(index), Timestamp(clock));
-            let (_, effects) = state.apply_telling(index, clock, command.clone()).unwrap();
+            let looked = Looked::default();
+            let told = state.apply_telling(index, clock, command.clone(), looked);
+            let (_, effects) = told.unwrap();
             take_in(&mut rows, &command, &effects);
             let mut found = rows_of(state.as_view());
             let reserved = state.as_view().reserved();

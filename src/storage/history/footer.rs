@@ -127,11 +127,11 @@ mod tests {
             places_crc: 6,
             compression: Compression::Lz4,
         };
-        let (salt, offset) = (Salt::new(1), 140 + 2 * CHANGES_PLACE_BYTES as u64 + 64);
+        let (salt, offset) = (Salt::new(1, 0), 140 + 2 * CHANGES_PLACE_BYTES as u64 + 64);
         let bytes = footer.encode(salt, offset);
         assert_eq!(Footer::decode(&bytes, salt, offset), Ok(footer));
         assert!(Footer::decode(&bytes, salt, offset + 1).is_err());
-        assert!(Footer::decode(&bytes, Salt::new(2), offset).is_err());
+        assert!(Footer::decode(&bytes, Salt::new(2, 0), offset).is_err());
         // With a checksum that is right, and parts that go on too far.
         let long = Footer { blocks: u64::MAX / 8, ..footer }.encode(salt, offset);
         assert!(Footer::decode(&long, salt, offset).is_err());

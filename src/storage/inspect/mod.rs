@@ -176,7 +176,7 @@ fn read_segment(context: &Context, id: SegmentId, report: &mut VerifyReport) -> 
         report.refused(&path, error);
     }
     // A damaged prologue may still hold the right salt: then the frames check with it.
-    let salt = take_u64(&bytes, 16).map(Salt::new);
+    let salt = take_u64(&bytes, 16).map(|salt| Salt::new(salt, id.0));
     let head = |salt: Salt| {
         let rest = bytes.get(PROLOGUE_BYTES..).unwrap_or_default();
         check_frame(rest, salt, PROLOGUE_BYTES as u64, salt.chain()).ok()

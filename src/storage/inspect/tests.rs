@@ -136,7 +136,7 @@ fn several_damages_are_all_named_also_within_one_file() {
     let files = machine.fs.files();
     let segments = files.iter().filter(|(path, _)| path.extension().is_some_and(|it| it == "seg"));
     let (segment, _) = segments.min().unwrap();
-    let frame = 56 + 200;
+    let frame = crate::storage::frame::entry_frame_len(200) as u64;
     // A payload, a header, and a payload again, with whole frames between them.
     for frame_number in [0, 2, 4] {
         let in_header = if frame_number == 2 { 0 } else { 60 };

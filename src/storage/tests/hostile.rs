@@ -1,7 +1,9 @@
 //! Lengths that lie, with checksums that do not: refused, in memory bounded by the file.
 
 use super::*;
-use crate::storage::format::{FRAME_ALIGN, HEADER_BYTES, PAYLOAD_BYTES_MAX, PROLOGUE_BYTES};
+use crate::storage::format::{
+    FRAME_ALIGN, HEADER_BYTES, PAYLOAD_BYTES_MAX, PROLOGUE_BYTES, SHORT_HEADER_BYTES,
+};
 use crate::storage::frame::Salt;
 
 /// The salt of a file, from its prologue.
@@ -11,11 +13,14 @@ fn salt(bytes: &[u8]) -> u64 {
 
 /// Gives the header at `at` another payload length, and a checksum that fits.
 fn lie(bytes: &mut [u8], at: usize, len: u32) {
-    bytes[at + 4..at + 8].copy_from_slice(&len.to_le_bytes());
+    let is_short = bytes[at] & 0xe0 != 0;
+    let (field, header_crc) =
+        if is_short { (at + 8..at + 11, at + 28) } else { (at + 4..at + 8, at + 52) };
+    bytes[field.clone()].copy_from_slice(&len.to_le_bytes()[..field.len()]);
     let seed = crc32c::crc32c(&salt(bytes).to_le_bytes());
     let seed = crc32c::crc32c_append(seed, &(at as u64).to_le_bytes());
-    let crc = crc32c::crc32c_append(seed, &bytes[at..at + 52]);
-    bytes[at + 52..at + 56].copy_from_slice(&crc.to_le_bytes());
+    let crc = crc32c::crc32c_append(seed, &bytes[at..header_crc]);
+    bytes[header_crc..header_crc + 4].copy_from_slice(&crc.to_le_bytes());
 }
 
 fn closed() -> SimFs {
@@ -29,17 +34,19 @@ fn closed() -> SimFs {
 
 #[test]
 fn a_frame_longer_than_its_file_is_corrupt_and_costs_no_memory() {
-    let lengths = [PAYLOAD_BYTES_MAX, PAYLOAD_BYTES_MAX - 8, 1 << 20, 5000];
+    let lengths = [PAYLOAD_BYTES_MAX, PAYLOAD_BYTES_MAX - 8, (1 << 24) - 1, 1 << 20, 5000];
     for len in lengths.map(|len| u32::try_from(len).unwrap()) {
-        for at in [PROLOGUE_BYTES, 208, 208 + HEADER_BYTES + 100usize.next_multiple_of(FRAME_ALIGN)]
-        {
+        // The state frame has a long header, the entries behind it have short ones.
+        let entry = SHORT_HEADER_BYTES + 100usize.next_multiple_of(FRAME_ALIGN);
+        let entries = [208, 208 + entry].into_iter().filter(|_| len >> 24 == 0);
+        for at in entries.chain([PROLOGUE_BYTES]) {
             let fs = closed();
             let mut bytes = fs.read_file(&segment(1)).unwrap();
             lie(&mut bytes, at, len);
             assert!(
                 crate::storage::frame::check_header(
                     &bytes[at..],
-                    Salt::new(salt(&bytes)),
+                    Salt::new(salt(&bytes), 1),
                     at as u64
                 )
                 .is_some_and(|checked| checked.header.payload_len == len),

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::env::fs_sim::{Operation, PowerCut};
+use crate::storage::frame::entry_frame_len;
 use crate::storage::store::ReadOnlyStore;
 
 #[test]
@@ -85,7 +86,7 @@ fn a_torn_tail_is_cut_and_kept_as_evidence() {
     let file = segment(1);
     let whole = fs.read_file(&file).unwrap();
     // Of the third entry a sector was never written.
-    let third = usize::try_from(end).unwrap() + 720;
+    let third = usize::try_from(end).unwrap() + 2 * entry_frame_len(300);
     let hole = third.next_multiple_of(512);
     let mut torn = whole.clone();
     torn[hole..].fill(0);
@@ -125,7 +126,7 @@ fn evidence_is_bounded() {
 fn an_ambiguous_tail_is_refused_until_the_operator_cuts_it() {
     let (fs, end) = with_unsynced_tail();
     let mut bytes = fs.read_file(&segment(1)).unwrap();
-    let second = usize::try_from(end).unwrap() + 360;
+    let second = usize::try_from(end).unwrap() + entry_frame_len(300);
     bytes[second + 100] ^= 1;
     fs.write_file(&segment(1), &bytes).unwrap();
     let before = fs.files();

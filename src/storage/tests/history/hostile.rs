@@ -44,7 +44,7 @@ fn put(bytes: &mut [u8], at: usize, value: &[u8]) {
 
 /// Makes the checksums right again: of a block, of the places, of the footer.
 fn seal(bytes: &mut [u8]) {
-    let salt = Salt::new(u64::from_le_bytes(bytes[16..24].try_into().unwrap()));
+    let salt = Salt::new(u64::from_le_bytes(bytes[16..24].try_into().unwrap()), 0);
     let footer = bytes.len() - CHANGES_FOOTER_BYTES;
     let field = |bytes: &[u8], at: usize| {
         usize::try_from(u64::from_le_bytes(bytes[at..at + 8].try_into().unwrap())).unwrap_or(0)

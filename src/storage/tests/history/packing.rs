@@ -1,6 +1,7 @@
 //! Compressing and giving up, beside those who read.
 
 use super::*;
+use crate::storage::frame::entry_frame_len;
 
 /// An older era of several raw files, and the newest.
 fn raw(fs: &SimFs) -> (Past, SeededRng) {
@@ -52,7 +53,7 @@ fn text_takes_less_than_half_of_what_the_log_took() {
             value = format!("{value}\"{word}\":{},", rng.up_to(9999));
         }
         value.truncate(100);
-        log_bytes += (56 + 37 + 16 + 100_usize).next_multiple_of(8);
+        log_bytes += entry_frame_len(2 + 16 + 100);
         changed(index, vec![set(&format!("key-{:012}", rng.up_to(100_000)), &value, None)])
     };
     let entries: Vec<EntryChanges> = (0..20_000).map(&mut entry).collect();
