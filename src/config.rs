@@ -61,7 +61,7 @@ pub struct StoreConfig {
     /// many in the tables where it is more than half of what is live. Default 64 MiB; at most half
     /// of `max_segment_size` counts, so that the directory stays within twice what is live and
     /// three segments; zero: at once whenever anything is stale, which only makes sense in tests.
-    /// Compaction also runs when a quarter of a segment, or 16 MiB, of log is in no table yet.
+    /// Compaction also runs when a quarter of a segment, or 12 MiB, of log is in no table yet.
     pub compaction_threshold: u64,
 
     /// Zero, the default: `Ok` means that the write is on the device. Otherwise `Ok` means that the

@@ -11,7 +11,7 @@ const TAIL_MAX: u64 = 64 << 20;
 const TABLE_BYTES_MAX: u64 = 32 << 20;
 /// Log that may gather before it is written to a table, at most: it is what an opening after a kill
 /// has to replay.
-const BEHIND_MAX: u64 = 16 << 20;
+const BEHIND_MAX: u64 = 12 << 20;
 /// Rows of a block, in bytes. Smaller: more of the index in memory; larger: more is read for a row.
 const BLOCK_BYTES: usize = 4096;
 
