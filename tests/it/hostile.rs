@@ -86,16 +86,18 @@ fn salt_of(bytes: &[u8]) -> u64 {
 /// A header that checks and promises `len` bytes of payload, in place of the one at `offset`;
 /// `None` where it is a short one that cannot.
 fn lie(bytes: &[u8], offset: usize, len: u32) -> Option<Vec<u8>> {
-    let is_short = bytes[offset] & 0xe0 != 0;
-    let (end, field) = if is_short { (32, 8..11) } else { (56, 4..8) };
-    let mut header = bytes.get(offset..offset + end).unwrap().to_vec();
-    let bytes_of_len = len.to_le_bytes();
-    let (told, beyond) = bytes_of_len.split_at(field.len());
-    header[field].copy_from_slice(told);
+    let rest = bytes.get(offset..).unwrap();
+    let is_short = rest.first().unwrap() & 0xe0 != 0;
+    let (header_bytes, field) = if is_short { (32, 8..11) } else { (56, 4..8) };
+    let len = len.to_le_bytes();
+    let (told, beyond) = len.split_at(field.len());
+    let mut header = rest.get(..header_bytes).unwrap().to_vec();
+    header.splice(field, told.iter().copied());
     let salt = crc32c::crc32c(&salt_of(bytes).to_le_bytes());
     let seed = crc32c::crc32c_append(salt, &(offset as u64).to_le_bytes());
-    let checksum = crc32c::crc32c_append(seed, &header[..end - 4]);
-    header[end - 4..].copy_from_slice(&checksum.to_le_bytes());
+    header.truncate(header_bytes - 4);
+    let checksum = crc32c::crc32c_append(seed, &header);
+    header.extend_from_slice(&checksum.to_le_bytes());
     beyond.iter().all(|&byte| byte == 0).then_some(header)
 }
 

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::bare_store::BareStore;
+use super::bare_store::BareTree;
 use super::{Group, Values, buffered, rate};
 use crate::data::{Row, Shape, keys_shuffled};
 use crate::failure::{Failure, Result, While};
@@ -107,8 +107,11 @@ impl Group for FewReads {
         Ok(vec![median(hot), median(reopened), Some(warm), Some(view), Some(two)])
     }
 
+    /// An ordered map in memory behind a lock: what a store comes down to that has all of its rows
+    /// in memory and in order.
     fn measure_bare(&mut self) -> Result<Values> {
-        let store = BareStore::new(&self.scratch, self.rows.clone(), SHAPE)?;
+        let store = BareTree::new(&self.scratch, SHAPE)?;
+        self.rows.clone().iter_mut().try_for_each(|row| store.put(row))?;
         let once = self.get(&store, 1, 1)?;
         let warm = self.get(&store, 1, PASSES)?;
         let view = self.get_by_view(&store)?;
