@@ -54,9 +54,13 @@ fn main() {
         measure(&mut c, ("durable/put", &name), load.shape(), || durable::engine(load))
     });
     c.final_summary();
-    if let (Some(bare), [Some(one), Some(sixteen), Some(many)]) = (bare, engine) {
+    let [one, rest @ ..] = engine;
+    if let (Some(bare), Some(one)) = (bare, one) {
         println!("1 thread / bare loop: {:.2}", one / bare);
-        println!("16 threads / 1 thread: {:.2}", sixteen / one);
-        println!("64 threads / 1 thread: {:.2}", many / one);
+        for (load, rate) in LOADS.iter().skip(1).zip(rest) {
+            if let Some(rate) = rate {
+                println!("{} threads / 1 thread: {:.2}", load.threads, rate / one);
+            }
+        }
     }
 }

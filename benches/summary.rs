@@ -96,8 +96,10 @@ fn main() {
         let name = format!("buffered puts, {threads} threads / 1 thread");
         print_ratio(&name, &parallel, (at, 0));
     }
-    print_ratio("durable puts, 16 threads / 1 thread", &durable, (1, 0));
-    print_ratio("durable puts, 64 threads / 1 thread", &durable, (2, 0));
+    for (at, load) in LOADS.into_iter().enumerate().skip(1) {
+        let name = format!("durable puts, {} threads / 1 thread", load.threads);
+        print_ratio(&name, &durable, (at, 0));
+    }
     print_ratio("hot gets, 2 threads / 1 thread", &hot, (1, 0));
     println!();
     opening::print_openings();

@@ -24,8 +24,10 @@ impl Load {
 }
 
 /// What is measured.
-pub(crate) const LOADS: [Load; 3] = [
+pub(crate) const LOADS: [Load; 5] = [
     Load { threads: 1, puts_each: 512 },
+    Load { threads: 2, puts_each: 256 },
+    Load { threads: 4, puts_each: 256 },
     Load { threads: 16, puts_each: 128 },
     Load { threads: 64, puts_each: 64 },
 ];
