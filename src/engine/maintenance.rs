@@ -63,6 +63,8 @@ pub(crate) struct Maintenance {
     threshold: AtomicU64,
     /// Held for as long as a compaction runs, so that only one does.
     compaction: Mutex<Compaction>,
+    /// Whether the last one has left merges to the next, because writes went on beside it.
+    merges_left: AtomicBool,
     /// When the last interval sync began, in microseconds of the clock's elapsed time.
     synced_at: AtomicU64,
     /// Whether the compaction thread has been told to look, or will before long.
@@ -93,6 +95,7 @@ impl Maintenance {
             marks,
             threshold: AtomicU64::new(marks.stale),
             compaction: Mutex::new(compaction),
+            merges_left: AtomicBool::new(false),
             synced_at: AtomicU64::new(micros(now)),
             asked: AtomicBool::new(false),
             has_threads: AtomicBool::new(false),
@@ -179,7 +182,7 @@ impl Maintenance {
         self.expire_if_due();
         self.sync_if_due();
         if is_due || self.is_time_over() {
-            self.compact_if_due(false);
+            self.compact_if_due();
         }
     }
 
@@ -218,6 +221,9 @@ impl Maintenance {
         compaction.last = now;
         match &result {
             Ok(_) => {
+                let goal = MergeGoal::Due { compaction_threshold: self.threshold() };
+                let is_left = self.committer.machine.store.tables().is_merge_due(goal);
+                self.merges_left.store(is_left, Ordering::Relaxed);
                 compaction.back_off = BACK_OFF_MIN;
                 compaction.not_before = Duration::ZERO;
             }
@@ -240,10 +246,9 @@ impl Maintenance {
 
     /// Cheap: a few loads.
     fn is_due(&self) -> bool {
-        is_due(
-            self.committer.machine.load.pressure(),
-            Marks { stale: self.threshold(), ..self.marks },
-        )
+        let marks = Marks { stale: self.threshold(), ..self.marks };
+        self.merges_left.load(Ordering::Relaxed)
+            || is_due(self.committer.machine.load.pressure(), marks)
     }
 
     fn is_time_over(&self) -> bool {
@@ -255,26 +260,20 @@ impl Maintenance {
         self.committer.machine.env.clock.elapsed().saturating_sub(compaction.last) >= interval
     }
 
-    /// Compacts where that is due, or where `go_on` says that the last one has left something to
-    /// do; returns whether this one has. A failure is counted and logged, never returned from a
-    /// write that succeeded.
-    fn compact_if_due(&self, go_on: bool) -> bool {
+    /// A failure is counted and logged, never returned from a write that succeeded.
+    fn compact_if_due(&self) {
         let is_time_over = self.is_time_over();
         let mut compaction = self.compaction.lock();
         if self.committer.machine.env.clock.elapsed() < compaction.not_before {
-            return false;
+            return;
         }
-        if !(go_on || is_time_over || self.is_due()) {
-            return false;
+        if is_time_over || self.is_due() {
+            let threshold = self.threshold();
+            // The result was logged and counted.
+            drop(self.compact(&mut compaction, Effort::Due { threshold }));
         }
-        let compaction_threshold = self.threshold();
-        let effort = Effort::Due { threshold: compaction_threshold };
-        let is_done = self.compact(&mut compaction, effort).is_ok();
-        let goal = MergeGoal::Due { compaction_threshold };
-        let is_left = is_done && self.committer.machine.store.tables().is_merge_due(goal);
         // Whoever waits to compact is before this thread, which may be back at once.
         MutexGuard::unlock_fair(compaction);
-        is_left
     }
 
     fn sync_if_due(&self) {
@@ -357,13 +356,12 @@ impl Maintenance {
     fn compact_in_background(&self) {
         let interval = self.schedule.compaction_interval;
         let interval = if interval.is_zero() { BACK_OFF_MAX } else { interval };
-        let mut go_on = false;
         loop {
             let mut back_off = self.back_off();
-            if back_off.is_zero() && (go_on || self.is_due() || self.is_time_over()) {
-                go_on = self.compact_if_due(go_on);
+            if back_off.is_zero() && (self.is_due() || self.is_time_over()) {
+                self.compact_if_due();
                 back_off = self.back_off();
-                if back_off.is_zero() && (go_on || self.is_due()) {
+                if back_off.is_zero() && self.is_due() {
                     // Writes went on meanwhile.
                     if *self.stop.lock() {
                         return;

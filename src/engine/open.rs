@@ -93,6 +93,7 @@ fn open_store(
 #[cfg(test)]
 mod tests {
     use std::num::NonZeroU64;
+    use std::sync::atomic::{AtomicBool, Ordering};
 
     use bytes::Bytes;
 
@@ -120,33 +121,23 @@ mod tests {
 
     impl Node {
         fn new() -> Self {
+            Self::with_segments_of(StoreConfig::default().max_segment_size)
+        }
+
+        fn with_segments_of(max_segment_size: u64) -> Self {
             let sim = Env::simulated(7);
             let config = StoreConfig {
                 data_dir: "/data".into(),
                 worker_threads: 0,
+                max_segment_size,
                 ..StoreConfig::default()
             };
             let machine = open_machine(sim.env.clone(), &config, None).unwrap();
             Self { sim, config, machine, frozen: None }
         }
 
-        fn last(&self) -> u64 {
-            self.machine.replica.read().last.map_or(0, |last| last.index.0)
-        }
-
         fn apply(&mut self, command: Command) {
-            let index = LogIndex(self.last() + 1);
-            let id = LogId { term: Term(1), leader: NodeId(1), index };
-            let clock = Timestamp(index.0 * 1_000_000);
-            let payload = Bytes::from(codec::encode(&command).to_payload());
-            let kind = EntryKind::Normal;
-            let entry = EntryRef { id, clock, kind, payload: [&payload, &[]] };
-            let log = self.machine.store.log();
-            log.append_refs(&[entry], Purpose::Grow, Completion::none()).unwrap();
-            let mut replica = self.machine.replica.write();
-            self.machine
-                .apply(&mut replica, id, clock, (command, Looked::default()), payload.len())
-                .unwrap();
+            apply_to(&self.machine, command);
         }
 
         fn compact(&mut self) {
@@ -198,6 +189,20 @@ mod tests {
         fn validate(&self) {
             self.machine.replica.read().kv.validate().unwrap();
         }
+    }
+
+    /// Appends and applies a committed entry.
+    fn apply_to(machine: &Machine, command: Command) {
+        let last = machine.replica.read().last.map_or(0, |last| last.index.0);
+        let index = LogIndex(last + 1);
+        let id = LogId { term: Term(1), leader: NodeId(1), index };
+        let clock = Timestamp(index.0 * 1_000_000);
+        let payload = Bytes::from(codec::encode(&command).to_payload());
+        let kind = EntryKind::Normal;
+        let entry = EntryRef { id, clock, kind, payload: [&payload, &[]] };
+        machine.store.log().append_refs(&[entry], Purpose::Grow, Completion::none()).unwrap();
+        let command = (command, Looked::default());
+        machine.apply(&mut machine.replica.write(), id, clock, command, payload.len()).unwrap();
     }
 
     fn any_change(rng: &SeededRng) -> Command {
@@ -259,6 +264,48 @@ mod tests {
             assert_eq!(node.machine.replica.read().kv.diverged(), None);
             assert!(node.machine.replica.read().kv.as_view().sessions().len() > 2);
         }
+    }
+
+    // Of a store that compacts by itself and of the snapshots of a cluster alike.
+    #[test]
+    fn a_compaction_that_is_due_ends_beside_a_writer_that_does_not_rest() {
+        const ROWS: u64 = 50_000;
+        // Tables of 32 KiB: a merge takes many steps, and the tail is written between them.
+        let mut node = Node::with_segments_of(64 << 10);
+        let set = |n: u64| Command::set(format!("{n:08}"), vec![b'v'; 100]);
+        let marks = Marks { behind: 16 << 10, tail: 1 << 30, stale: 1 << 30, stale_max: 1 << 30 };
+        let rules = Rules { keep_log: KeepLog::Keep, marks };
+        let effort = Effort::Due { threshold: 1 << 30 };
+        for run in 0..6 {
+            (0..2_000).for_each(|n| node.apply(set(run * 2_000 + n)));
+            compact(&node.machine, &mut node.frozen, rules, effort).unwrap();
+        }
+        node.apply(set(ROWS));
+        let Node { machine, frozen, .. } = &mut node;
+        let is_over = AtomicBool::new(false);
+        let written = std::thread::scope(|scope| {
+            let machine = &*machine;
+            let writer = scope.spawn(|| {
+                let mut written = 0;
+                while written < ROWS && !is_over.load(Ordering::Acquire) {
+                    // As far ahead as a writer gets, and no further.
+                    if machine.load.pressure().behind < 24 << 10 {
+                        apply_to(machine, set(ROWS + written));
+                        written += 1;
+                    } else {
+                        std::thread::yield_now();
+                    }
+                }
+                written
+            });
+            while machine.load.pressure().behind < marks.behind {
+                std::thread::yield_now();
+            }
+            compact(machine, frozen, rules, effort).unwrap();
+            is_over.store(true, Ordering::Release);
+            writer.join().unwrap()
+        });
+        assert!(written < ROWS, "it went on for as long as there were writes");
     }
 
     #[test]

@@ -177,32 +177,23 @@ impl FrameHeader {
         }
     }
 
-    /// Whether a short header at `offset` of this file can say it.
-    fn is_short(&self, salt: Salt, offset: u64) -> bool {
-        self.kind.is_entry()
-            && self.flag == Flag::Unset
-            && is_narrow(self.id, self.payload_len as usize)
-            && self.clock.0 >> 56 == 0
-            && self.words_synced_back(salt, offset).is_some()
-    }
-
-    /// How many words before `offset` of this file `durable_upto` is, where a short header has room
-    /// for it.
-    fn words_synced_back(&self, salt: Salt, offset: u64) -> Option<u64> {
-        let LogPosition { segment, offset: synced } = self.durable_upto;
-        let back = offset.checked_sub(u64::from(synced))?;
-        let is_here = segment.0 == salt.number && back.is_multiple_of(FRAME_ALIGN as u64);
+    /// Where a short header at `offset` of this file has room for all of it: how many words before
+    /// `durable_upto` is.
+    fn words_if_short(&self, salt: Salt, offset: u64) -> Option<u64> {
+        let Self { id, clock, durable_upto, .. } = *self;
+        let back = offset.checked_sub(u64::from(durable_upto.offset))?;
         let words = back / FRAME_ALIGN as u64;
-        (is_here && words >> 24 == 0).then_some(words)
+        let is_narrow = id.index.0 >> 40 == 0
+            && id.term.0 >> 24 == 0
+            && id.leader.0 >> 16 == 0
+            && clock.0 >> 56 == 0
+            && self.payload_len >> 24 == 0
+            && words >> 24 == 0;
+        let is_here =
+            durable_upto.segment.0 == salt.number && back.is_multiple_of(FRAME_ALIGN as u64);
+        let is_plain = self.kind.is_entry() && self.flag == Flag::Unset;
+        (is_plain && is_here && is_narrow).then_some(words)
     }
-}
-
-/// Whether a short header has room for an entry's name and length.
-const fn is_narrow(id: LogId, payload_len: usize) -> bool {
-    id.index.0 >> 40 == 0
-        && id.term.0 >> 24 == 0
-        && id.leader.0 >> 16 == 0
-        && payload_len >> 24 == 0
 }
 
 /// Bytes that a frame with such a payload takes on disk, at most.
@@ -281,8 +272,10 @@ pub(crate) fn padding(payload_len: usize) -> &'static [u8] {
 
 /// Length of the header that [`encode_header`] makes.
 pub(crate) fn header_bytes_of(header: &FrameHeader, salt: Salt, offset: u64) -> usize {
-    let form = if header.is_short(salt, offset) { Form::Short } else { Form::Long };
-    form.header_bytes()
+    match header.words_if_short(salt, offset) {
+        Some(_) => SHORT_HEADER_BYTES,
+        None => HEADER_BYTES,
+    }
 }
 
 /// Encodes the header of a frame that will stand at `offset`. `padded` are the parts of its payload
@@ -298,9 +291,7 @@ pub(crate) fn encode_header(
     before: Chain,
 ) -> EncodedHeader {
     assert!(header.payload_len as usize <= PAYLOAD_BYTES_MAX, "the caller checks the limit");
-    let form_bytes = header_bytes_of(header, salt, offset);
-    if form_bytes == SHORT_HEADER_BYTES {
-        let back = header.words_synced_back(salt, offset).unwrap_or_default();
+    if let Some(back) = header.words_if_short(salt, offset) {
         // Whole words, so that the checksums can load what was just stored.
         let covered = Fields::<SHORT_COVERED>::new()
             .u64(u64::from(SHORT_BITS | header.kind.code()) | header.clock.0 << 8)
@@ -473,7 +464,7 @@ pub enum NotAFrame {
     /// The header does not check.
     Header,
     /// The header checks, but the file ends before the frame does.
-    Short(CheckedHeader),
+    FileEnds(CheckedHeader),
     /// The header checks, but the frame does not.
     Payload(CheckedHeader),
 }
@@ -492,13 +483,13 @@ pub fn check_frame(
     let checked = check_header(bytes, salt, offset).ok_or(NotAFrame::Header)?;
     let CheckedHeader { header, chain, form } = checked;
     let len = checked.frame_len();
-    let padded = bytes.get(form.header_bytes()..len).ok_or(NotAFrame::Short(checked))?;
+    let padded = bytes.get(form.header_bytes()..len).ok_or(NotAFrame::FileEnds(checked))?;
     let covered = bytes.get(..form.frame_crc_at()).ok_or(NotAFrame::Header)?;
     let crc = crc32c::crc32c_append(crc32c::crc32c_append(before.0, covered), padded);
     if Chain(crc) != chain {
         return Err(NotAFrame::Payload(checked));
     }
-    let payload = padded.get(..header.payload_len as usize).ok_or(NotAFrame::Short(checked))?;
+    let payload = padded.get(..header.payload_len as usize).ok_or(NotAFrame::FileEnds(checked))?;
     Ok(Frame { header, payload, chain, len })
 }
 
@@ -595,11 +586,11 @@ mod tests {
         }
         // As far back as three bytes of words say, and no further.
         let far = (1 << 27) - 8;
-        let is_short = |offset| header(0, 0).is_short(salt(), offset);
+        let is_short = |offset| header(0, 0).words_if_short(salt(), offset).is_some();
         assert!(is_short(far));
         assert!(!is_short(far + 8));
-        assert!(!header(1 << 24, 40).is_short(salt(), AT));
-        assert!(header((1 << 24) - 1, 40).is_short(salt(), AT));
+        assert_eq!(header(1 << 24, 40).words_if_short(salt(), AT), None);
+        assert!(header((1 << 24) - 1, 40).words_if_short(salt(), AT).is_some());
     }
 
     #[test]

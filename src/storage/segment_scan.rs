@@ -92,7 +92,7 @@ pub(crate) fn scan<E>(
 fn written(rest: &[u8], offset: usize, not_a_frame: NotAFrame) -> Written {
     let len = match not_a_frame {
         NotAFrame::Header => header_len(rest),
-        NotAFrame::Short(_) => return Written::FileEnds,
+        NotAFrame::FileEnds(_) => return Written::FileEnds,
         NotAFrame::Payload(checked) => checked.frame_len(),
     };
     let Some(frame) = rest.get(..len) else {
@@ -101,7 +101,7 @@ fn written(rest: &[u8], offset: usize, not_a_frame: NotAFrame) -> Written {
     // The system call may have taken only part of the frame: in reserved room the rest is zero.
     let content_len = match not_a_frame {
         NotAFrame::Payload(checked) => checked.header_bytes() + checked.header.payload_len as usize,
-        NotAFrame::Header | NotAFrame::Short(_) => header_len(rest),
+        NotAFrame::Header | NotAFrame::FileEnds(_) => header_len(rest),
     };
     if rest.get(content_len.saturating_sub(1)..).is_some_and(is_zero) {
         return Written::FileEnds;

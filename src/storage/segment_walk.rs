@@ -80,7 +80,7 @@ pub(crate) fn walk(
                 walked.end += checked.frame_len();
                 before = Before::Known(checked.chain);
             }
-            Err(NotAFrame::Short(_)) => {
+            Err(NotAFrame::FileEnds(_)) => {
                 walked.bad.push(BadFrame { offset, found: "the file ends inside a frame" });
                 break;
             }

@@ -9,6 +9,7 @@ use std::time::Duration;
 use hightower_kv::config::Compression;
 use hightower_kv::env::fs_sim::SimFs;
 use hightower_kv::env::rng::SeededRng;
+use hightower_kv::storage::compaction_plan::RUNS_MAX;
 use hightower_kv::{
     Command, Condition, Error, KvEngine, Outcome, ReadOnlyEngine, SingleNodeEngine, SnapshotEngine,
     StoreConfig,
@@ -295,6 +296,37 @@ fn writers_do_not_wait_for_the_end_of_a_merge() {
     assert!(report.rows_written > 800, "{report:?}");
     assert_eq!(pairs(&engine.snapshot_state()).len() as u64, written);
     engine.close().unwrap();
+}
+
+#[test]
+fn what_compactions_beside_writers_have_left_is_merged_when_these_rest() {
+    for worker_threads in [1, 0] {
+        let directory = tempfile::tempdir().unwrap();
+        let mut config = real_config(&directory.path().join("data"));
+        config.fsync_interval = Duration::from_hours(1);
+        config.compaction_interval = Duration::ZERO;
+        config.worker_threads = worker_threads;
+        let engine = SingleNodeEngine::with_config(config).unwrap();
+        std::thread::scope(|scope| {
+            for writer in 0..2 {
+                let engine = &engine;
+                scope.spawn(move || {
+                    for n in 0..20_000 {
+                        engine.put(key(2 * n + writer), value(n, 0, 100)).unwrap();
+                    }
+                });
+            }
+        });
+        // One more write, where nobody else does what is due.
+        engine.put(key(0), value(0, 1, 100)).unwrap();
+        within_reason(|| {
+            while engine.stats().runs > RUNS_MAX {
+                assert!(worker_threads > 0, "{:?}", engine.stats());
+                std::thread::sleep(Duration::from_millis(5));
+            }
+        });
+        engine.close().unwrap();
+    }
 }
 
 #[test]
