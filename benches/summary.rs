@@ -19,6 +19,8 @@ mod compaction;
 mod data;
 #[path = "support/durable.rs"]
 mod durable;
+#[path = "support/memory.rs"]
+mod memory;
 #[path = "support/numbers.rs"]
 mod numbers;
 #[path = "support/opening.rs"]
@@ -101,6 +103,8 @@ fn main() {
         print_ratio(&name, &durable, (at, 0));
     }
     print_ratio("hot gets, 2 threads / 1 thread", &hot, (1, 0));
+    println!("\nThe machine:\n");
+    memory::print_pauses();
     println!();
     opening::print_openings();
 }
