@@ -1,7 +1,7 @@
 //! What this machine's memory does when nobody has touched it for a while.
 //!
-//! A virtual machine may be slow to touch its own memory again, because its host takes the way to it
-//! away meanwhile. Every figure here has a part of that.
+//! A virtual machine may be slow to touch its own memory again, because its host takes the way to
+//! it away meanwhile. Every figure here has a part of that.
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};
@@ -24,8 +24,8 @@ pub(crate) fn print_pauses() {
         std::thread::sleep(pause);
         let (time, slow) = touch(&memory);
         println!(
-            "* reading a byte of each of {} pages again after {} ms: {:.1} ms, {slow} of them slower \
-             than {} us",
+            "* reading a byte of each of {} pages again after {} ms: {:.1} ms, {slow} of them \
+             slower than {} us",
             BYTES / PAGE_BYTES,
             pause.as_millis(),
             time.as_secs_f64() * 1e3,

@@ -274,7 +274,7 @@ fn tell(machine: &Machine, report: &mut CompactionReport) {
     let set = tables.set();
     let last = tables.manifest_head().map(|head| head.last.index);
     report.version = Version::from(last.unwrap_or(LogIndex(0)));
-    let view = machine.replica.read().kv.view();
+    let view = machine.replica.view();
     report.rows = view.keys_of_all();
     report.tables = set.tables().count();
     report.table_bytes = set.bytes();

@@ -9,7 +9,7 @@ use crate::error::Result;
 /// # Errors
 /// Those of a write, and of reading.
 pub(crate) fn remove_all(committer: &Committer) -> Result<()> {
-    let view = committer.machine.replica.read().kv.view();
+    let view = committer.machine.replica.view();
     if view.scope(&Scope::Ephemeral).is_empty()? {
         return Ok(());
     }

@@ -36,7 +36,7 @@ pub(crate) enum Task {
 /// `Corrupt`, `Io` of a table.
 pub(crate) fn look(machine: &Machine) -> Result<Task> {
     machine.deadlines.begin();
-    let view = machine.replica.read().kv.view();
+    let view = machine.replica.view();
     let Some(first) = view.first_deadline()? else { return Ok(Task::Nothing) };
     // Only where somebody waits for a moment of it does looking hold log time on.
     let now = machine.log_clock.look();

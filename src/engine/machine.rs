@@ -4,13 +4,15 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use arc_swap::ArcSwap;
+
 use super::archiver::Archiver;
 use super::deadlines::Deadlines;
 use super::keeping::Keeping;
 use super::log_clock::LogClock;
 use super::pressure::Pressure;
 use super::replay::{Replica, stale_bytes};
-use super::shared::Shared;
+use super::replica_lock::ReplicaLock;
 use super::throttle::Throttle;
 use super::watch::marking::mark;
 use super::watch::registry::Registry;
@@ -51,11 +53,10 @@ impl Load {
 pub(crate) struct Machine {
     pub(crate) env: Env,
     pub(crate) store: Store,
-    pub(crate) replica: Shared<Replica>,
-    /// The tables below the state once more, with a lock that no write takes.
-    tables: Shared<Arc<TableSet>>,
-    /// Whether the state has rows that are not in these tables. Changed under the replica's lock.
-    has_tail: AtomicBool,
+    pub(crate) replica: ReplicaLock,
+    /// The tables below the state once more, for readers without a lock. Changed under the
+    /// replica's.
+    tables: ArcSwap<TableSet>,
     /// What has gathered since tables were last written.
     pub(crate) load: Load,
     pub(crate) throttle: Throttle,
@@ -97,9 +98,8 @@ impl Machine {
             log_clock: LogClock::new(Arc::clone(&env.clock), last),
             env,
             store,
-            tables: Shared::new(Arc::clone(replica.kv.as_view().tables())),
-            has_tail: AtomicBool::new(replica.kv.has_tail()),
-            replica: Shared::new(replica),
+            tables: ArcSwap::new(Arc::clone(replica.kv.as_view().tables())),
+            replica: ReplicaLock::new(replica),
             load,
             throttle: Throttle::default(),
             watchers,
@@ -125,17 +125,18 @@ impl Machine {
 
     /// The value of a key, as far as it can be told without reading from disk.
     ///
-    /// Rows in memory are looked at first, then the tables, each under its own lock, so that a
-    /// writer waits for no search in tables, nor for a reader that was interrupted in one. Where
-    /// other tables come in between, they hold what was in memory at some moment of this call, and
-    /// the answer is that of this moment.
+    /// Unless the state is published, rows in memory are looked at under the lock and tables
+    /// without, so that a writer waits for no search in tables, nor for a reader that was
+    /// interrupted in one. Where other tables come in between, they hold what was in memory at some
+    /// moment of this call, and the answer is that of this moment.
     pub(crate) fn get_resident(&self, key: &[u8]) -> Resident {
-        if self.has_tail.load(Ordering::Acquire)
-            && let Some(record) = self.replica.read().kv.as_view().in_memory(key)
-        {
+        if let Some(view) = &*self.replica.published() {
+            return view.get_resident(key);
+        }
+        if let Some(record) = self.replica.read_unpublished().kv.as_view().in_memory(key) {
             return Resident::Known(record.value.clone().map(Value::from));
         }
-        Resident::of(&self.tables.read(), key)
+        Resident::of(&self.tables.load(), key)
     }
 
     /// Puts other tables with the same rows below the tail, as
@@ -147,10 +148,8 @@ impl Machine {
     ) -> (Index<Record>, Arc<TableSet>) {
         let mut replica = self.replica.write();
         // Before memory lets go of the rows that are in them now.
-        *self.tables.write() = Arc::clone(&tables);
-        let replaced = replica.kv.rebase(tables, written);
-        self.has_tail.store(replica.kv.has_tail(), Ordering::Release);
-        replaced
+        self.tables.store(Arc::clone(&tables));
+        replica.kv.rebase(tables, written)
     }
 
     /// Refuses a command that would have to look at rows that cannot be read. Called by whoever
@@ -204,10 +203,6 @@ impl Machine {
         self.log_clock.saw(stamp);
         self.deadlines.applied(stamp, ttl);
         replica.effects.push(id.index, stamp, effects);
-        // Looked at first: a line that is only read stays in the caches of all processors.
-        if !self.has_tail.load(Ordering::Relaxed) {
-            self.has_tail.store(replica.kv.has_tail(), Ordering::Release);
-        }
         let stale = stale_bytes(&applied, payload_len);
         if stale > 0 {
             self.load.stale.fetch_add(stale, Ordering::Relaxed);
@@ -255,8 +250,7 @@ impl Machine {
         }
         self.log_clock.saw(replica.kv.as_view().timestamp());
         self.deadlines.ask();
-        *self.tables.write() = Arc::clone(replica.kv.as_view().tables());
-        self.has_tail.store(replica.kv.has_tail(), Ordering::Release);
+        self.tables.store(Arc::clone(replica.kv.as_view().tables()));
         // Nobody here knows what the entries in between have changed.
         self.watchers.changed_unknown(current.last.map_or(LogIndex(0), |last| last.index.next()));
         let before = std::mem::replace(&mut *current, replica);

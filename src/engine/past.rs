@@ -105,7 +105,7 @@ impl Machine {
     }
 
     fn with_past<T>(&self, read: impl FnOnce(&Past<'_>) -> Result<T>) -> Result<T> {
-        let now = self.replica.read().kv.view();
+        let now = self.replica.view();
         let live = LiveChanges::of(self);
         let (archive, tables) = (self.store.archive(), self.store.tables());
         read(&Past { archive, tables, live: &live, now })

@@ -346,7 +346,7 @@ impl KvEngine for SingleNodeEngine {
     fn view(&self, context: ReadContext) -> Result<StateView> {
         let committer = &self.inner.committer;
         committer.machine.check_readable()?;
-        let view = committer.machine.replica.read().kv.view();
+        let view = committer.machine.replica.view();
         match context {
             // Everything acknowledged is applied, so the state is both.
             ReadContext::Linearizable | ReadContext::Lease | ReadContext::Local => Ok(view),
@@ -401,7 +401,7 @@ impl WatchEngine for SingleNodeEngine {
 
 impl SnapshotEngine for SingleNodeEngine {
     fn snapshot_state(&self) -> StateView {
-        self.inner.committer.machine.replica.read().kv.view()
+        self.inner.committer.machine.replica.view()
     }
 
     fn latest_version(&self) -> Version {

@@ -105,7 +105,7 @@ impl Source for Maintenance {
 
     fn view(&self) -> Result<StateView> {
         self.committer.machine.check_readable()?;
-        Ok(self.committer.machine.replica.read().kv.view())
+        Ok(self.committer.machine.replica.view())
     }
 
     fn changes(&self, range: Range<LogIndex>, bytes_max: usize) -> Result<Chunk> {

@@ -591,7 +591,7 @@ impl KvEngine for ClusterEngine {
 
 impl SnapshotEngine for ClusterEngine {
     fn snapshot_state(&self) -> StateView {
-        self.node.machine.replica.read().kv.view()
+        self.node.machine.replica.view()
     }
 
     fn latest_version(&self) -> Version {

@@ -312,7 +312,7 @@ impl Node {
     pub(super) fn view(&self) -> Result<StateView> {
         self.check()?;
         self.machine.check_readable()?;
-        Ok(self.machine.replica.read().kv.view())
+        Ok(self.machine.replica.view())
     }
 }
 

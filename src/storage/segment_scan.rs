@@ -137,17 +137,26 @@ fn durable_behind(bytes: &[u8], offset: usize, salt: Salt) -> LogPosition {
     greatest
 }
 
+/// How many bytes are looked at together for any that is not zero: up to a segment of room behind
+/// the log is looked at when it is opened.
+const TOGETHER_BYTES: usize = 64;
+
 /// Whether all bytes are zero.
 pub(crate) fn is_zero(bytes: &[u8]) -> bool {
-    // Whole words at a time: up to a segment of room behind the log is looked at when it is opened.
-    let mut words = bytes.chunks_exact(64);
-    words.all(|word| word.iter().fold(0, |all, byte| all | byte) == 0)
-        && bytes.chunks_exact(64).remainder().iter().all(|&byte| byte == 0)
+    let mut chunks = bytes.chunks_exact(TOGETHER_BYTES);
+    chunks.all(no_bit) && no_bit(bytes.chunks_exact(TOGETHER_BYTES).remainder())
 }
 
 /// Where the last byte that is not zero ends.
 pub(crate) fn nonzero_end(bytes: &[u8]) -> usize {
-    bytes.iter().rposition(|&byte| byte != 0).map_or(0, |at| at + 1)
+    let zeros = bytes.rchunks_exact(TOGETHER_BYTES).take_while(|chunk| no_bit(chunk)).count();
+    let rest = bytes.get(..bytes.len() - zeros * TOGETHER_BYTES).unwrap_or_default();
+    rest.iter().rposition(|&byte| byte != 0).map_or(0, |at| at + 1)
+}
+
+/// Whether no bit is set: all bytes are looked at, whatever they are, so that it is done in words.
+fn no_bit(bytes: &[u8]) -> bool {
+    bytes.iter().fold(0, |all, byte| all | byte) == 0
 }
 
 #[cfg(test)]
@@ -303,6 +312,7 @@ mod tests {
     #[test]
     fn zero_is_told_from_almost_zero_at_every_place() {
         assert!(is_zero(&[0; 200]));
+        assert_eq!(nonzero_end(&[0; 200]), 0);
         for at in 0..200 {
             let mut bytes = [0; 200];
             bytes[at] = 1;

@@ -42,7 +42,7 @@ fn digest(storage: &RaftStorage) -> StateDigest {
 }
 
 fn keys(storage: &RaftStorage) -> Vec<String> {
-    let view = storage.machine.replica.read().kv.view();
+    let view = storage.machine.replica.view();
     let rows = view.iter().map(|row| row.unwrap());
     rows.map(|(key, _)| String::from_utf8(key.to_vec()).unwrap()).collect()
 }

@@ -111,7 +111,10 @@ impl<V> Leaf<V> {
     }
 
     fn split_off(&mut self, at: usize) -> Self {
-        let mut right = Self { heads: self.heads.split_off(at, at), rows: self.rows.split_off(at) };
+        // Room for more at once: a row comes into one of the two now, and into both later.
+        let mut rows = Vec::with_capacity(FANOUT);
+        rows.extend(self.rows.drain(at..));
+        let mut right = Self { heads: self.heads.split_off(at, at), rows };
         self.sharpen();
         right.sharpen();
         right
