@@ -1,5 +1,6 @@
 //! A place in the rows of a state, which moves over tail and tables together.
 
+use std::hint::black_box;
 use std::ops::Bound;
 use std::slice;
 
@@ -14,6 +15,10 @@ use crate::storage::run::RunCursor;
 use crate::storage::table::RowRef;
 use crate::storage::table_set::TableSet;
 use crate::types::{Timestamp, Version};
+
+/// A state of fewer rows, all of them in memory, is in the processor's caches anyway: asking for
+/// what comes next takes 3 ns a row there, and saves 15 ns in larger ones.
+const ASKED_FOR_ROWS_MIN: usize = 20_000;
 
 /// A row of a state, where it stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,14 +88,16 @@ struct TreeCursor<'a> {
     /// Rows of the leaves behind the one it is in.
     range: Range<'a, Record>,
     direction: Direction,
+    /// Whether the rows of a leaf are asked for when it is entered.
+    asks: bool,
     /// Rows of its leaf that are still to come, so that most steps look no further.
     rest: slice::Iter<'a, (Bytes, Record)>,
     here: Option<&'a (Bytes, Record)>,
 }
 
 impl<'a> TreeCursor<'a> {
-    fn new(range: Range<'a, Record>, direction: Direction) -> Self {
-        let mut cursor = Self { range, direction, rest: [].iter(), here: None };
+    fn new(range: Range<'a, Record>, direction: Direction, asks: bool) -> Self {
+        let mut cursor = Self { range, direction, asks, rest: [].iter(), here: None };
         cursor.step();
         cursor
     }
@@ -115,9 +122,23 @@ impl<'a> TreeCursor<'a> {
             Direction::Forward => self.range.next_rows(),
             Direction::Backward => self.range.next_rows_back(),
         };
+        if self.asks {
+            ask_for_all(rows);
+        }
         self.rest = rows.iter();
         self.next_here()
     }
+}
+
+/// Looks at both ends of each key and each value. They are wherever whoever put them had them: all
+/// are asked for at the same time, instead of one after the other as the rows come.
+#[inline]
+fn ask_for_all(rows: &[(Bytes, Record)]) {
+    let ends = |bytes: &[u8]| bytes.first().copied().zip(bytes.last().copied());
+    let looked = rows
+        .iter()
+        .flat_map(|(key, Record { value, .. })| [ends(key), value.as_deref().and_then(ends)]);
+    black_box(looked.flatten().fold(0_u8, |all, (first, last)| all | first | last));
 }
 
 impl RowCursor for TreeCursor<'_> {
@@ -245,8 +266,10 @@ impl<'a> Cursor<'a> {
         let Layers { tail, frozen, base } = layers;
         let runs = base.cursors_until(direction, start, &end.map(Bytes::copy_from_slice))?;
         let mut sources = Vec::with_capacity(runs.len() + 2);
+        let is_small = base.is_empty() && tail.len() + frozen.len() < ASKED_FOR_ROWS_MIN;
         for index in [tail, frozen].into_iter().filter(|index| !index.is_empty()) {
-            sources.push(Source::Tree(TreeCursor::new(index.range((from, to)), direction)));
+            let range = index.range((from, to));
+            sources.push(Source::Tree(TreeCursor::new(range, direction, !is_small)));
         }
         sources.extend(runs.into_iter().map(Source::Run));
         // Many a source has no row within the bounds; that of a small tail, most of all.
