@@ -52,6 +52,9 @@ fn measure(c: &mut Criterion, group: &str, shapes: &[(&str, Shape)], time: Durat
         let kept = format!("bare_loop_with_map/{group}");
         let run = || writes::bare_with_map(shape, rows.clone());
         measure_row(c, (&kept, name), shape, time, run);
+        let states = format!("bare_loop_with_states/{group}");
+        let run = || writes::bare_with_states(shape, rows.clone());
+        measure_row(c, (&states, name), shape, time, run);
     }
 }
 

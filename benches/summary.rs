@@ -41,7 +41,7 @@ mod writes;
 use std::cell::RefCell;
 use std::time::Duration;
 
-use crate::data::Shape;
+use crate::data::{Rows, Shape};
 use crate::durable::LOADS;
 use crate::numbers::thousands;
 use crate::prefixes::{MATCHES, Prefixed, STORED};
@@ -160,22 +160,29 @@ fn write_rows() -> Vec<Row<'static>> {
 }
 
 /// The bare loop that keeps its rows, in the place of the engine: what of the distance to the bare
-/// loop is left to any store that has its newest rows in memory.
+/// loop is left to any store that has its newest rows in memory, and to one whose readers have
+/// states that stand still.
 fn kept_rows() -> Vec<Row<'static>> {
-    let small = PUT_1K.map(|(name, shape)| (format!("put_1k/{name}"), shape, SHORT_RUNS));
-    let large = ("put_200k/small100".to_owned(), PUT_200K, 1);
-    let rows = small.into_iter().chain([large]).map(|(name, shape, runs)| {
-        let data = shape.rows();
-        let same = data.clone();
-        let kept = move || (0..runs).map(|_| writes::bare_with_map(shape, data.clone())).sum();
-        Row {
-            name: format!("bare_loop_with_map/{name}"),
-            durability: "buffered",
-            shape,
-            operations: shape.rows as f64 * f64::from(runs),
-            engine: Box::new(kept),
-            bare: Box::new(move || (0..runs).map(|_| writes::bare(shape, &same)).sum()),
-        }
+    type Run = fn(Shape, Rows) -> Duration;
+    let kinds: [(&str, Run); 2] = [
+        ("bare_loop_with_map", writes::bare_with_map),
+        ("bare_loop_with_states", writes::bare_with_states),
+    ];
+    let rows = kinds.into_iter().flat_map(|(kind, run)| {
+        let small = PUT_1K.map(|(name, shape)| (format!("put_1k/{name}"), shape, SHORT_RUNS));
+        let large = ("put_200k/small100".to_owned(), PUT_200K, 1);
+        small.into_iter().chain([large]).map(move |(name, shape, runs)| {
+            let data = shape.rows();
+            let same = data.clone();
+            Row {
+                name: format!("{kind}/{name}"),
+                durability: "buffered",
+                shape,
+                operations: shape.rows as f64 * f64::from(runs),
+                engine: Box::new(move || (0..runs).map(|_| run(shape, data.clone())).sum()),
+                bare: Box::new(move || (0..runs).map(|_| writes::bare(shape, &same)).sum()),
+            }
+        })
     });
     rows.collect()
 }

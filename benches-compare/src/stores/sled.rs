@@ -5,7 +5,9 @@
 //!
 //! Rows are shared buffers of its cache. It moves data by itself and has no call for compaction.
 
+use std::io::ErrorKind;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use crate::data::Row;
 use crate::failure::Result;
@@ -16,8 +18,23 @@ struct Sled {
     durability: Durability,
 }
 
+/// How long an opening is tried again: a thread of a store that was dropped a moment ago may still
+/// hold its lock.
+const CLOSING_MAX: Duration = Duration::from_secs(5);
+
 pub(super) fn open(directory: &Path, opening: Opening) -> Result<Box<dyn Store>> {
-    let rows = ::sled::Config::new().path(directory.join("data")).open()?;
+    let config = ::sled::Config::new().path(directory.join("data"));
+    let started = Instant::now();
+    let rows = loop {
+        match config.open() {
+            Err(::sled::Error::Io(error))
+                if error.kind() == ErrorKind::WouldBlock && started.elapsed() < CLOSING_MAX =>
+            {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            opened => break opened?,
+        }
+    };
     Ok(Box::new(Sled { rows, durability: opening.durability }))
 }
 
