@@ -141,48 +141,37 @@ fn measure(mut rows: Vec<Row<'_>>) -> Vec<Rates> {
     rates
 }
 
+/// Puts the rows of a shape and says how long that took.
+type Put = fn(Shape, Rows) -> Duration;
+
 fn write_rows() -> Vec<Row<'static>> {
-    let small = PUT_1K.map(|(name, shape)| (format!("put_1k/{name}"), shape, SHORT_RUNS));
-    let large = ("put_200k/small100".to_owned(), PUT_200K, 1);
-    let rows = small.into_iter().chain([large]).map(|(name, shape, runs)| {
-        let data = shape.rows();
-        let same = data.clone();
-        Row {
-            name: format!("engine_writes/{name}"),
-            durability: "buffered",
-            shape,
-            operations: shape.rows as f64 * f64::from(runs),
-            engine: Box::new(move || (0..runs).map(|_| writes::engine(data.clone())).sum()),
-            bare: Box::new(move || (0..runs).map(|_| writes::bare(shape, &same)).sum()),
-        }
-    });
-    rows.collect()
+    put_rows("engine_writes", |_, rows| writes::engine(rows))
 }
 
 /// The bare loop that keeps its rows, in the place of the engine: what of the distance to the bare
 /// loop is left to any store that has its newest rows in memory, and to one whose readers have
 /// states that stand still.
 fn kept_rows() -> Vec<Row<'static>> {
-    type Run = fn(Shape, Rows) -> Duration;
-    let kinds: [(&str, Run); 2] = [
-        ("bare_loop_with_map", writes::bare_with_map),
-        ("bare_loop_with_states", writes::bare_with_states),
-    ];
-    let rows = kinds.into_iter().flat_map(|(kind, run)| {
-        let small = PUT_1K.map(|(name, shape)| (format!("put_1k/{name}"), shape, SHORT_RUNS));
-        let large = ("put_200k/small100".to_owned(), PUT_200K, 1);
-        small.into_iter().chain([large]).map(move |(name, shape, runs)| {
-            let data = shape.rows();
-            let same = data.clone();
-            Row {
-                name: format!("{kind}/{name}"),
-                durability: "buffered",
-                shape,
-                operations: shape.rows as f64 * f64::from(runs),
-                engine: Box::new(move || (0..runs).map(|_| run(shape, data.clone())).sum()),
-                bare: Box::new(move || (0..runs).map(|_| writes::bare(shape, &same)).sum()),
-            }
-        })
+    let mut rows = put_rows("bare_loop_with_map", writes::bare_with_map);
+    rows.extend(put_rows("bare_loop_with_states", writes::bare_with_states));
+    rows
+}
+
+/// Puts from one thread, of every shape, beside the bare loop.
+fn put_rows(group: &str, put: Put) -> Vec<Row<'static>> {
+    let small = PUT_1K.map(|(name, shape)| (format!("put_1k/{name}"), shape, SHORT_RUNS));
+    let large = ("put_200k/small100".to_owned(), PUT_200K, 1);
+    let rows = small.into_iter().chain([large]).map(|(name, shape, runs)| {
+        let data = shape.rows();
+        let same = data.clone();
+        Row {
+            name: format!("{group}/{name}"),
+            durability: "buffered",
+            shape,
+            operations: shape.rows as f64 * f64::from(runs),
+            engine: Box::new(move || (0..runs).map(|_| put(shape, data.clone())).sum()),
+            bare: Box::new(move || (0..runs).map(|_| writes::bare(shape, &same)).sum()),
+        }
     });
     rows.collect()
 }

@@ -128,6 +128,19 @@ mod tests {
     }
 
     #[test]
+    fn a_write_has_the_tree_to_itself_before_it_changes_anything() {
+        let lock = ReplicaLock::default();
+        put(&lock, 1);
+        for _ in 0..READS_TO_PUBLISH {
+            lock.view();
+        }
+        let published = Option::as_ref(&lock.published()).map(Arc::downgrade).unwrap();
+        assert!(published.upgrade().is_some());
+        let _writing = lock.write();
+        assert!(published.upgrade().is_none(), "a change would copy each node on its way");
+    }
+
+    #[test]
     fn a_write_between_reads_keeps_them_from_publishing() {
         let lock = ReplicaLock::default();
         for round in 1..=3 {

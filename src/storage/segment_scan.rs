@@ -144,7 +144,7 @@ const TOGETHER_BYTES: usize = 64;
 /// Whether all bytes are zero.
 pub(crate) fn is_zero(bytes: &[u8]) -> bool {
     let mut chunks = bytes.chunks_exact(TOGETHER_BYTES);
-    chunks.all(no_bit) && no_bit(bytes.chunks_exact(TOGETHER_BYTES).remainder())
+    chunks.all(no_bit) && no_bit(chunks.remainder())
 }
 
 /// Where the last byte that is not zero ends.
