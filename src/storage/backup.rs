@@ -154,7 +154,7 @@ pub fn copy_closed(
         .ok_or_else(|| StorageError::NoStore { directory: from.to_owned() })?;
     let source = Context::new(env.clone(), gate, from, identity);
     let (mut scanned, manifest) = scan(&source, TailPolicy::Refuse)?;
-    scanned.take_in_survivors(&source)?;
+    scanned.take_in_survivors()?;
     let mut segments: Vec<_> = scanned.segments.iter().map(|info| (info.id, info.end)).collect();
     if let Some(last) = segments.last_mut() {
         last.1 = scanned.tail.end as u64;

@@ -1,26 +1,19 @@
 //! Reads frames of a file one after the other, in bounded memory.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use super::error::StorageError;
 use super::format::HEADER_BYTES;
-use super::frame::{Chain, Frame, Salt, check_frame, check_header};
-use crate::env::fs::{FsFile, read_up_to_at};
+use super::frame::{Chain, Frame, Salt, check_header};
+use super::window::Window;
+use crate::env::fs::FsFile;
 
 /// Goes through the frames of a file from some frame on.
 #[derive(Debug)]
 pub(crate) struct FrameReader {
-    file: Arc<dyn FsFile>,
-    path: PathBuf,
+    window: Window,
     salt: Salt,
-    /// How much is read at once.
-    chunk: usize,
-    buffer: Vec<u8>,
-    /// Bytes of `buffer` that are behind the reader.
-    consumed: usize,
-    /// Where in the file the reader stands.
-    offset: u64,
     chain: Chain,
 }
 
@@ -33,13 +26,12 @@ impl FrameReader {
         (offset, chain): (u64, Chain),
         chunk: usize,
     ) -> Self {
-        let path = path.to_owned();
-        Self { file, path, salt, chunk, buffer: Vec::new(), consumed: 0, offset, chain }
+        Self { window: Window::new(file, path, offset, chunk), salt, chain }
     }
 
     /// Where in the file the reader stands.
     pub(crate) const fn offset(&self) -> u64 {
-        self.offset
+        self.window.offset()
     }
 
     /// The next frame; `None` at the end of the file.
@@ -50,57 +42,25 @@ impl FrameReader {
     /// # Errors
     /// `Corrupt` for bytes that are no frame, `Io`.
     pub(crate) fn next(&mut self) -> Result<Option<Frame<'_>>, StorageError> {
-        let had = self.fill(HEADER_BYTES)?;
-        if had == 0 {
+        let Self { window, salt, chain } = self;
+        if window.fill(HEADER_BYTES)? == 0 {
             return Ok(None);
         }
-        let len = check_header(self.rest(), self.salt, self.offset)
-            .ok_or_else(|| self.corrupt("the header of a frame does not check"))?
-            .frame_len();
-        if self.rest().len() < len {
+        let offset = window.offset();
+        let checked = check_header(window.rest(), *salt, offset)
+            .ok_or_else(|| window.corrupt("the header of a frame does not check"))?;
+        let len = checked.frame_len();
+        if window.rest().len() < len {
             // The length is hostile until the file shows that it can be true.
-            let room = self.file.len().map_err(StorageError::wrap("measure", &self.path))?;
-            if self.offset.saturating_add(len as u64) > room {
-                return Err(self.corrupt("the file ends inside a frame"));
+            if offset.saturating_add(len as u64) > window.file_len()? {
+                return Err(window.corrupt("the file ends inside a frame"));
             }
-            self.fill(len)?;
+            window.fill(len)?;
         }
-        let (offset, chain) = (self.offset, self.chain);
-        let rest = self.buffer.get(self.consumed..).unwrap_or_default();
-        let Ok(frame) = check_frame(rest, self.salt, offset, chain) else {
-            return Err(StorageError::corrupt(
-                &self.path,
-                offset,
-                "the checksum of a frame differs from its content",
-            ));
-        };
-        self.consumed += len;
-        self.offset += len as u64;
-        self.chain = frame.chain;
-        Ok(Some(frame))
-    }
-
-    fn rest(&self) -> &[u8] {
-        self.buffer.get(self.consumed..).unwrap_or_default()
-    }
-
-    fn corrupt(&self, found: &str) -> StorageError {
-        StorageError::corrupt(&self.path, self.offset, found)
-    }
-
-    /// Has at least `wanted` bytes before the reader where the file has them; returns how many.
-    fn fill(&mut self, wanted: usize) -> Result<usize, StorageError> {
-        let had = self.rest().len();
-        if had >= wanted {
-            return Ok(had);
+        if checked.check(window.rest(), *chain).is_err() {
+            return Err(window.corrupt("the checksum of a frame differs from its content"));
         }
-        self.buffer.drain(..self.consumed);
-        self.consumed = 0;
-        self.buffer.resize(wanted.max(self.chunk), 0);
-        let tail = self.buffer.get_mut(had..).unwrap_or_default();
-        let read = read_up_to_at(&*self.file, tail, self.offset + had as u64)
-            .map_err(StorageError::wrap("read", &self.path))?;
-        self.buffer.truncate(had + read);
-        Ok(had + read)
+        *chain = checked.chain;
+        Ok(checked.frame_in(window.take(len)))
     }
 }

@@ -1,6 +1,5 @@
 //! Makes a log ready for writing: acts on what `log_scan` found.
 
-use std::convert::Infallible;
 use std::io::IoSlice;
 use std::sync::Arc;
 
@@ -14,7 +13,7 @@ use super::hard_state::{PreviousEnd, SegmentState};
 use super::log_contents::LogContents;
 use super::log_scan::{ScannedLog, SegmentInfo, Tail, observe};
 use super::log_segment::LogSegment;
-use super::segment_scan::scan;
+use super::segment_reader::scan_file;
 use super::watermark;
 use crate::env::fs::{FsFile, OpenHow, read_exact_at, write_all_at};
 use crate::types::{LogId, LogPosition, SegmentId};
@@ -103,7 +102,7 @@ fn go_on(
     let path = context.segment_path(id);
     let opened = context.env.fs.open(&path, OpenHow::ReadWrite);
     let file = opened.map_err(StorageError::wrap("open", &path))?;
-    let (end, room) = (end as u64, tail.bytes.len() as u64);
+    let (end, room) = (end as u64, tail.file_len);
     let active = LogSegment {
         id,
         path,
@@ -136,21 +135,19 @@ fn rewrite_tail(
     let state = SegmentState { hard: contents.hard, previous };
     let before_active = contents.hard.last;
     let mut frames = Vec::new();
-    let Ok(()) = tail.survivors(last.salt, |placed| {
+    tail.survivors(|placed| {
         let mut header = placed.frame.header;
         header.durable_upto = position;
-        // Borrowed from the tail and not from the frame, which does not live as long.
-        let start = placed.offset + placed.frame.header_bytes();
-        let payload = tail.bytes.get(start..start + header.payload_len as usize);
         // A seal says that its file ends; in the fresh one writing goes on.
         if header.kind != FrameKind::Seal {
-            frames.push(Draft::new(header, [payload.unwrap_or_default(), &[]]));
+            // Borrowed from the tail and not from the frame, which does not live as long.
+            frames.push(Draft::new(header, [tail.payload_of(&placed), &[]]));
         }
-        Ok::<_, Infallible>(())
-    });
+        Ok(())
+    })?;
     let id = last.id.next().ok_or(StorageError::SegmentsExhausted)?;
     let active = LogSegment::create(context, id, state, &frames, bytes_max)?;
-    observe_again(&mut contents, &active)?;
+    observe_again(context, &mut contents, &active)?;
     segments.push(SegmentInfo { id, salt: active.salt, end: active.end });
     let synced = active.position();
     tracing::info!(segment = %id, frames = frames.len(), "the unsynced tail was written again");
@@ -159,15 +156,18 @@ fn rewrite_tail(
 
 /// Reads a fresh segment back and shows its frames to the contents: what was written is checked
 /// before anything relies on it.
-fn observe_again(contents: &mut LogContents, segment: &LogSegment) -> Result<(), StorageError> {
-    let mut bytes = vec![0; usize::try_from(segment.end).unwrap_or_default()];
-    read_exact_at(&*segment.file, &mut bytes, 0)
-        .map_err(StorageError::wrap("read", &segment.path))?;
-    let end =
-        scan(&bytes, segment.salt, |placed| observe(contents, segment.id, &placed, &segment.path))?;
+fn observe_again(
+    context: &Context,
+    contents: &mut LogContents,
+    segment: &LogSegment,
+) -> Result<(), StorageError> {
+    let LogSegment { id, ref path, salt, .. } = *segment;
+    let (end, _) = scan_file(&*context.env.fs, path, salt, segment.end, |placed| {
+        observe(contents, &placed.header_at(id), path)
+    })?;
     if end.offset as u64 != segment.end {
         let found = "what was just written does not read back";
-        return Err(StorageError::corrupt(&segment.path, end.offset as u64, found));
+        return Err(StorageError::corrupt(path, end.offset as u64, found));
     }
     Ok(())
 }

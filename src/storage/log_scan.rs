@@ -1,7 +1,8 @@
 //! Reads the whole log of a directory and finds out what is in it and how far it was synced. Writes
 //! nothing: `log_open` acts on what is found.
 
-use std::path::Path;
+use std::collections::VecDeque;
+use std::path::{Path, PathBuf};
 
 use super::context::Context;
 use super::error::StorageError;
@@ -14,7 +15,8 @@ use super::log_contents::LogContents;
 use super::log_segment::HEAD_BYTES;
 use super::prologue::Prologue;
 use super::recovery::{Check, Decision, Needed, Part, Situation, decide, judge};
-use super::segment_scan::{End, Placed, Stop, Written, nonzero_end, scan};
+use super::segment_reader::scan_file;
+use super::segment_scan::{End, HeaderAt, Placed, Stop, Written, nonzero_end};
 use super::watermark;
 use crate::env::fs::{FileKind, OpenHow, read_exact_at, read_up_to_at};
 use crate::types::{FileOffset, LogId, LogIndex, LogPosition, SegmentId};
@@ -41,45 +43,65 @@ pub(crate) struct SegmentInfo {
 /// The last segment.
 #[derive(Debug)]
 pub(crate) struct Tail {
-    /// All of its bytes.
-    pub(crate) bytes: Vec<u8>,
+    path: PathBuf,
+    salt: Salt,
     /// Behind the last frame that is known to be synced, and its checksum.
     pub(crate) synced_end: (usize, Chain),
     /// Behind the last frame that is part of the log.
     pub(crate) end: usize,
     /// Whether the last frame is a seal.
     pub(crate) sealed: bool,
+    /// Length of the file.
+    pub(crate) file_len: u64,
+    /// What stands behind `synced_end`: frames that survived, then bytes that are not part of the
+    /// log, without the zeros at their end.
+    unsynced: Vec<u8>,
 }
 
 impl Tail {
-    /// Whether anything stands behind what is known to be synced: frames that survived, or bytes
-    /// that are not part of the log.
-    pub(crate) fn has_unsynced(&self) -> bool {
-        let behind = self.bytes.get(self.synced_end.0..).unwrap_or_default();
-        nonzero_end(behind) > 0
+    /// Whether anything stands behind what is known to be synced.
+    pub(crate) const fn has_unsynced(&self) -> bool {
+        !self.unsynced.is_empty()
     }
 
     /// Bytes that are not part of the log, without the zeros at their end.
     pub(crate) fn cut_bytes(&self) -> &[u8] {
-        let behind = self.bytes.get(self.end..).unwrap_or_default();
-        behind.get(..nonzero_end(behind)).unwrap_or_default()
+        self.unsynced.get(self.end - self.synced_end.0..).unwrap_or_default()
     }
 
-    /// The frames behind what is known to be synced, in order.
-    pub(crate) fn survivors<E>(
+    /// The payload of a frame that survived.
+    pub(crate) fn payload_of(&self, placed: &Placed<'_>) -> &[u8] {
+        let start = placed.offset - self.synced_end.0 + placed.frame.header_bytes();
+        self.unsynced.get(start..start + placed.frame.payload.len()).unwrap_or_default()
+    }
+
+    fn take_in_survivors(
         &self,
-        salt: Salt,
-        mut visit: impl FnMut(Placed<'_>) -> Result<(), E>,
-    ) -> Result<(), E> {
-        let bytes = self.bytes.get(..self.end).unwrap_or_default();
+        segment: SegmentId,
+        contents: &mut LogContents,
+    ) -> Result<(), StorageError> {
+        self.survivors(|placed| observe(contents, &placed.header_at(segment), &self.path))
+    }
+
+    /// Shows the frames that survived behind what is known to be synced, in order.
+    ///
+    /// # Errors
+    /// The first that `visit` returns; `Corrupt` when the file reads otherwise than before.
+    pub(crate) fn survivors(
+        &self,
+        mut visit: impl FnMut(Placed<'_>) -> Result<(), StorageError>,
+    ) -> Result<(), StorageError> {
         let (mut offset, mut before) = self.synced_end;
-        while let Some(rest) = bytes.get(offset..).filter(|rest| !rest.is_empty()) {
-            let Ok(frame) = check_frame(rest, salt, offset as u64, before) else {
-                break;
-            };
+        let mut bytes = self.unsynced.get(..self.end - offset).unwrap_or_default();
+        while offset < self.end {
+            let frame = check_frame(bytes, self.salt, offset as u64, before).map_err(|_| {
+                let found = "a frame that checked a moment ago does not any more";
+                StorageError::corrupt(&self.path, offset as u64, found)
+            })?;
             visit(Placed { frame, offset, before })?;
             offset += frame.len;
             before = frame.chain;
+            bytes = bytes.get(frame.len..).unwrap_or_default();
         }
         Ok(())
     }
@@ -230,10 +252,14 @@ impl Scanner<'_> {
             return Err(disagrees());
         }
         self.synced = self.synced.max(previous.position);
-        let limit = previous.position.offset as usize;
-        let bytes = read_start(self.context, &path, limit)?;
-        let (end, _) = self.observe(head, &bytes, &path, usize::MAX)?;
-        if end.offset != limit || end.chain != previous.chain {
+        self.begin(&head);
+        let limit = previous.position.offset;
+        let (fs, contents) = (&*self.context.env.fs, &mut self.contents);
+        let (end, _) = scan_file(fs, &path, head.salt, u64::from(limit), |placed| {
+            observe(contents, &placed.header_at(head.id), &path)
+        })?;
+        self.end(&head, &end);
+        if end.offset != limit as usize || end.chain != previous.chain {
             let next_index = self.contents.hard.last.map(|last| last.index.next());
             return Err(self.lost(&path, end.offset, next_index));
         }
@@ -243,62 +269,56 @@ impl Scanner<'_> {
         Ok(())
     }
 
-    /// Shows the frames of a segment that begin before `upto` to the contents. Returns how the
-    /// frames end, and where those that were shown do.
-    fn observe(
-        &mut self,
-        head: Head,
-        bytes: &[u8],
-        path: &Path,
-        upto: usize,
-    ) -> Result<(End, (usize, Chain)), StorageError> {
+    /// Takes in what the first segment begins with.
+    fn begin(&mut self, head: &Head) {
         if self.segments.is_empty() {
             self.contents = LogContents::new(head.state.hard);
         }
-        let contents = &mut self.contents;
-        let mut shown = (PROLOGUE_BYTES, head.salt.chain());
-        let end = scan(bytes, head.salt, |placed| {
-            if placed.offset >= upto {
-                return Ok(());
-            }
-            shown = (placed.offset + placed.frame.len, placed.frame.chain);
-            observe(contents, head.id, &placed, path)
-        })?;
+    }
+
+    /// Takes in where a segment ends.
+    fn end(&mut self, head: &Head, end: &End) {
         self.synced = self.synced.max(end.durable_upto);
         self.segments.push(SegmentInfo { id: head.id, salt: head.salt, end: end.offset as u64 });
-        Ok((end, shown))
     }
 
     /// Goes through the last segment.
     fn tail(mut self, head: Head, policy: TailPolicy) -> Result<ScannedLog, StorageError> {
         let path = self.context.segment_path(head.id);
-        let bytes = read_start(self.context, &path, usize::MAX)?;
-        // First only to learn how far it was synced: the headers in it are part of the proof.
+        self.begin(&head);
+        self.synced = self.synced.max(LogPosition { segment: head.id, offset: HEAD_BYTES });
         let mut next_index = head.state.hard.last.map(|last| last.index.next());
         let mut sealed = false;
-        let Ok(end) = scan(&bytes, head.salt, |placed| {
+        let mut pending = Pending::new(&path, head.salt);
+        let fs = &*self.context.env.fs;
+        let (contents, synced) = (&mut self.contents, &mut self.synced);
+        let (end, file_len) = scan_file(fs, &path, head.salt, u64::MAX, |placed| {
             let header = placed.frame.header;
             if header.kind.is_entry() || header.kind == FrameKind::TruncateAfter {
                 next_index = Some(header.id.index.next());
             }
             sealed = header.kind == FrameKind::Seal;
-            Ok::<_, std::convert::Infallible>(())
-        });
-        self.synced = self.synced.max(end.durable_upto);
+            *synced = header.durable_upto.max(*synced);
+            pending.push(&placed, head.id);
+            pending.take_in(*synced, contents);
+            Ok(())
+        })?;
+        self.end(&head, &end);
+        pending.take_in(self.synced, &mut self.contents);
         if self.synced.segment > head.id {
             return Err(missing_segment(&self.context.segment_path(self.synced.segment), head.id));
         }
-        let head_end = LogPosition { segment: head.id, offset: HEAD_BYTES };
-        self.synced = self.synced.max(head_end);
         self.judge_end(&path, &end, policy, next_index)?;
-        let upto = self.synced.offset as usize;
-        let (_, synced_end) = self.observe(head, &bytes, &path, upto)?;
+        let synced_end = pending.finish()?;
+        let unsynced = read_unsynced(self.context, &path, synced_end.0, &end, file_len)?;
+        let tail =
+            Tail { path, salt: head.salt, synced_end, end: end.offset, sealed, file_len, unsynced };
         let context = self.context;
         let scanned = ScannedLog {
             contents: self.contents,
             segments: self.segments,
             stale: self.stale,
-            tail: Tail { bytes, synced_end, end: end.offset, sealed },
+            tail,
             before_tail: head.state.hard.last,
         };
         scanned.check_complete(context)?;
@@ -364,20 +384,90 @@ impl Scanner<'_> {
 /// `Corrupt` when it checks and cannot follow what was before.
 pub(crate) fn observe(
     contents: &mut LogContents,
-    segment: SegmentId,
-    placed: &Placed<'_>,
+    at: &HeaderAt,
     path: &Path,
 ) -> Result<(), StorageError> {
-    if placed.offset == PROLOGUE_BYTES {
+    let HeaderAt { header, position, before } = at;
+    if position.offset as usize == PROLOGUE_BYTES {
         // The state frame: `read_head` has taken it in.
         return Ok(());
     }
-    let position =
-        LogPosition { segment, offset: u32::try_from(placed.offset).unwrap_or(u32::MAX) };
-    contents.observe(&placed.frame.header, position, placed.before).map_err(|order| {
-        let found = format!("expected {}, found {:?}", order.expected, placed.frame.header);
-        StorageError::corrupt(path, placed.offset as u64, found)
+    contents.observe(header, *position, *before).map_err(|order| {
+        let found = format!("expected {}, found {header:?}", order.expected);
+        StorageError::corrupt(path, u64::from(position.offset), found)
     })
+}
+
+/// Frames of the last segment of which it is not known yet whether they are synced.
+///
+/// The proof may stand in any header behind them, and what the log holds is to be known where the
+/// synced part ends: so they wait, and one walk through the file is enough.
+struct Pending<'a> {
+    path: &'a Path,
+    /// With where each ends.
+    frames: VecDeque<(HeaderAt, (usize, Chain))>,
+    /// Behind the last frame that was taken in.
+    synced_end: (usize, Chain),
+    /// The first that could not be.
+    refused: Option<StorageError>,
+}
+
+impl<'a> Pending<'a> {
+    fn new(path: &'a Path, salt: Salt) -> Self {
+        let synced_end = (PROLOGUE_BYTES, salt.chain());
+        Self { path, frames: VecDeque::new(), synced_end, refused: None }
+    }
+
+    fn push(&mut self, placed: &Placed<'_>, segment: SegmentId) {
+        if self.refused.is_none() {
+            let end = (placed.offset + placed.frame.len, placed.frame.chain);
+            self.frames.push_back((placed.header_at(segment), end));
+        }
+    }
+
+    /// Shows the frames that begin before `synced` to the contents.
+    fn take_in(&mut self, synced: LogPosition, contents: &mut LogContents) {
+        while let Some((at, end)) = self.frames.pop_front_if(|(at, _)| at.position < synced) {
+            match observe(contents, &at, self.path) {
+                Ok(()) => self.synced_end = end,
+                Err(error) => {
+                    self.refused = Some(error);
+                    self.frames.clear();
+                }
+            }
+        }
+    }
+
+    /// Where the frames that were taken in end, and the checksum there.
+    fn finish(self) -> Result<(usize, Chain), StorageError> {
+        self.refused.map_or(Ok(self.synced_end), Err)
+    }
+}
+
+/// What stands behind what is known to be synced, without the zeros at the end of the file.
+fn read_unsynced(
+    context: &Context,
+    path: &Path,
+    synced_end: usize,
+    end: &End,
+    file_len: u64,
+) -> Result<Vec<u8>, StorageError> {
+    let upto = match end.stop {
+        Stop::Clean => end.offset,
+        Stop::Bad(_) => usize::try_from(file_len).unwrap_or(usize::MAX),
+    };
+    if upto <= synced_end {
+        return Ok(Vec::new());
+    }
+    let opened = context.env.fs.open(path, OpenHow::Read);
+    let file = opened.map_err(StorageError::wrap("open", path))?;
+    let mut bytes = vec![0; upto - synced_end];
+    read_exact_at(&*file, &mut bytes, synced_end as u64)
+        .map_err(StorageError::wrap("read", path))?;
+    // The last frame may end in zeros of its own.
+    let len = nonzero_end(&bytes).max(end.offset - synced_end);
+    bytes.truncate(len);
+    Ok(bytes)
 }
 
 fn missing_segment(file: &Path, present: SegmentId) -> StorageError {
@@ -434,11 +524,7 @@ impl ScannedLog {
         // may be lost: then it is among the frames that survived.
         let mut contents = self.contents.clone();
         let last = self.segments.last().map_or(SegmentId(0), |last| last.id);
-        let salt = self.segments.last().map(|last| last.salt);
-        if let Some(salt) = salt {
-            let path = context.segment_path(last);
-            self.tail.survivors(salt, |placed| observe(&mut contents, last, &placed, &path))?;
-        }
+        self.tail.take_in_survivors(last, &mut contents)?;
         let Some(first_index) = contents.first_missing() else {
             return Ok(());
         };
@@ -454,12 +540,8 @@ impl ScannedLog {
     ///
     /// # Errors
     /// `Corrupt` when one cannot follow what was before.
-    pub(crate) fn take_in_survivors(&mut self, context: &Context) -> Result<(), StorageError> {
+    pub(crate) fn take_in_survivors(&mut self) -> Result<(), StorageError> {
         let Self { contents, segments, tail, .. } = self;
-        let Some(last) = segments.last() else {
-            return Ok(());
-        };
-        let path = context.segment_path(last.id);
-        tail.survivors(last.salt, |placed| observe(contents, last.id, &placed, &path))
+        segments.last().map_or(Ok(()), |last| tail.take_in_survivors(last.id, contents))
     }
 }

@@ -2,8 +2,9 @@
 //!
 //! Nothing here knows what a payload means, nor that Raft exists (rule R2). The way of bytes: `log`
 //! takes entries and waits for syncs, `log_writer` puts them into the active `log_segment`,
-//! `frame_buffer` encodes a write. Back: `log_scan` finds out what is there, `recovery` decides
-//! what it means, `log_open` acts on it, `log_read` reads entries.
+//! `frame_buffer` encodes a write. Back: `log_scan` finds out what is there, going through segments
+//! with `segment_reader`, `recovery` decides what it means, `log_open` acts on it, `log_read` reads
+//! entries.
 //!
 //! # What is absent
 //!
@@ -20,6 +21,7 @@ pub mod identity;
 pub(crate) mod context;
 pub mod frame;
 pub(crate) mod frame_buffer;
+pub(crate) mod window;
 pub(crate) mod frame_reader;
 pub(crate) mod prologue;
 pub(crate) mod watermark;
@@ -27,6 +29,7 @@ pub mod hard_state;
 pub(crate) mod entry_map;
 pub(crate) mod log_contents;
 pub(crate) mod segment_scan;
+pub(crate) mod segment_reader;
 pub(crate) mod segment_walk;
 pub(crate) mod recovery;
 pub mod log_segment;

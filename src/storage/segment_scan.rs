@@ -3,9 +3,9 @@
 
 use super::format::{FRAME_ALIGN, PROLOGUE_BYTES, SECTOR_BYTES, SHORT_HEADER_BYTES};
 use super::frame::{
-    Chain, Frame, NotAFrame, Salt, check_frame, check_header, claimed_header_bytes,
+    Chain, Frame, FrameHeader, NotAFrame, Salt, check_frame, check_header, claimed_header_bytes,
 };
-use crate::types::LogPosition;
+use crate::types::{LogPosition, SegmentId};
 
 /// What bytes that do not check show about having been written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,6 +50,25 @@ pub(crate) struct Placed<'a> {
     pub(crate) before: Chain,
 }
 
+impl Placed<'_> {
+    /// What of it the log's contents take in. `segment` is the file's number.
+    pub(crate) fn header_at(&self, segment: SegmentId) -> HeaderAt {
+        let offset = u32::try_from(self.offset).unwrap_or(u32::MAX);
+        let position = LogPosition { segment, offset };
+        HeaderAt { header: self.frame.header, position, before: self.before }
+    }
+}
+
+/// A header that checks, and where it stands in the log.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct HeaderAt {
+    pub(crate) header: FrameHeader,
+    /// Where its frame begins.
+    pub(crate) position: LogPosition,
+    /// Frame checksum of the frame before.
+    pub(crate) before: Chain,
+}
+
 /// Goes through the frames of a file, prologue included, and shows each to `visit`.
 ///
 /// # Errors
@@ -57,30 +76,75 @@ pub(crate) struct Placed<'a> {
 pub(crate) fn scan<E>(
     bytes: &[u8],
     salt: Salt,
-    mut visit: impl FnMut(Placed<'_>) -> Result<(), E>,
+    visit: impl FnMut(Placed<'_>) -> Result<(), E>,
 ) -> Result<End, E> {
-    let mut end = End {
-        offset: PROLOGUE_BYTES,
-        chain: salt.chain(),
-        stop: Stop::Clean,
-        durable_upto: LogPosition::default(),
-    };
-    loop {
-        let rest = bytes.get(end.offset..).unwrap_or_default();
-        match check_frame(rest, salt, end.offset as u64, end.chain) {
-            Ok(frame) => {
-                visit(Placed { frame, offset: end.offset, before: end.chain })?;
-                end.durable_upto = end.durable_upto.max(frame.header.durable_upto);
-                end.offset += frame.len;
-                end.chain = frame.chain;
-            }
-            Err(_) if is_zero(rest) => return Ok(end),
-            Err(not_a_frame) => {
-                end.stop = Stop::Bad(written(rest, end.offset, not_a_frame));
-                end.durable_upto = end.durable_upto.max(durable_behind(bytes, end.offset, salt));
-                return Ok(end);
-            }
+    let mut scan = SegmentScan::new(salt);
+    let behind = |offset| bytes.get(offset..).unwrap_or_default();
+    scan.go_on(behind(scan.offset()), visit)?;
+    let rest = behind(scan.offset());
+    Ok(scan.finish(rest))
+}
+
+/// A walk through the frames of a segment that is shown its bytes piece by piece.
+#[derive(Debug)]
+pub(crate) struct SegmentScan {
+    salt: Salt,
+    /// How it would end here.
+    end: End,
+}
+
+impl SegmentScan {
+    /// Stands in front of the first frame.
+    pub(crate) fn new(salt: Salt) -> Self {
+        let end = End {
+            offset: PROLOGUE_BYTES,
+            chain: salt.chain(),
+            stop: Stop::Clean,
+            durable_upto: LogPosition::default(),
+        };
+        Self { salt, end }
+    }
+
+    /// Where in the file the walk stands: behind the last frame that checked.
+    pub(crate) const fn offset(&self) -> usize {
+        self.end.offset
+    }
+
+    /// Goes on through the frames that check and are whole in `bytes`, which stand at
+    /// [`offset`](Self::offset), and shows each to `visit`. The walk then stands in front of
+    /// something that is no frame, or of which `bytes` hold too little to tell.
+    ///
+    /// # Errors
+    /// The first that `visit` returns.
+    pub(crate) fn go_on<E>(
+        &mut self,
+        bytes: &[u8],
+        mut visit: impl FnMut(Placed<'_>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let Self { salt, end } = self;
+        let mut rest = bytes;
+        while let Ok(frame) = check_frame(rest, *salt, end.offset as u64, end.chain) {
+            visit(Placed { frame, offset: end.offset, before: end.chain })?;
+            end.durable_upto = end.durable_upto.max(frame.header.durable_upto);
+            end.offset += frame.len;
+            end.chain = frame.chain;
+            rest = rest.get(frame.len..).unwrap_or_default();
         }
+        Ok(())
+    }
+
+    /// Says how the frames end: `rest` is all that the file has where the walk stands, and
+    /// [`go_on`](Self::go_on) has seen it.
+    pub(crate) fn finish(self, rest: &[u8]) -> End {
+        let Self { salt, mut end } = self;
+        if is_zero(rest) {
+            return end;
+        }
+        if let Err(not_a_frame) = check_frame(rest, salt, end.offset as u64, end.chain) {
+            end.stop = Stop::Bad(written(rest, end.offset, not_a_frame));
+            end.durable_upto = end.durable_upto.max(durable_behind(rest, end.offset, salt));
+        }
+        end
     }
 }
 
@@ -125,16 +189,14 @@ fn header_len(rest: &[u8]) -> usize {
     }
 }
 
-/// The greatest `durable_upto` of the headers that check behind `offset`, wherever they begin.
-fn durable_behind(bytes: &[u8], offset: usize, salt: Salt) -> LogPosition {
-    let mut greatest = LogPosition::default();
-    for at in (offset..bytes.len()).step_by(FRAME_ALIGN) {
-        if let Some(checked) = bytes.get(at..).and_then(|rest| check_header(rest, salt, at as u64))
-        {
-            greatest = greatest.max(checked.header.durable_upto);
-        }
-    }
-    greatest
+/// The greatest `durable_upto` of the headers that check in `rest`, which stands at `offset`,
+/// wherever they begin.
+fn durable_behind(rest: &[u8], offset: usize, salt: Salt) -> LogPosition {
+    let headers = (0..rest.len()).step_by(FRAME_ALIGN).filter_map(|at| {
+        let checked = check_header(rest.get(at..)?, salt, (offset + at) as u64)?;
+        Some(checked.header.durable_upto)
+    });
+    headers.max().unwrap_or_default()
 }
 
 /// How many bytes are looked at together for any that is not zero: up to a segment of room behind
@@ -160,19 +222,19 @@ fn no_bit(bytes: &[u8]) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
-    use crate::storage::frame::{Flag, FrameHeader, FrameKind, encode_header, padding};
-    use crate::types::{LogId, SegmentId, Timestamp};
+    use crate::storage::frame::{Flag, FrameKind, encode_header, padding};
+    use crate::types::{LogId, Timestamp};
 
-    const SALT: u64 = 99;
-    const NUMBER: u32 = 1;
+    pub(in crate::storage) const SALT: u64 = 99;
+    pub(in crate::storage) const NUMBER: u32 = 1;
 
     /// A segment.
-    struct Segment {
-        bytes: Vec<u8>,
+    pub(in crate::storage) struct Segment {
+        pub(in crate::storage) bytes: Vec<u8>,
         /// Where its frames begin.
-        starts: Vec<usize>,
+        pub(in crate::storage) starts: Vec<usize>,
         header_bytes: usize,
         /// What the last frame says of how far the log was synced.
         durable_upto: LogPosition,
@@ -180,7 +242,7 @@ mod tests {
 
     /// Segments with one frame per payload, with short headers and with long ones; frame n says
     /// that n words were synced, or n segments.
-    fn segments(payloads: &[&[u8]]) -> [Segment; 2] {
+    pub(in crate::storage) fn segments(payloads: &[&[u8]]) -> [Segment; 2] {
         let words = |n| LogPosition { segment: SegmentId(NUMBER), offset: 8 * n };
         let files = |n| LogPosition { segment: SegmentId(NUMBER + 1 + n), offset: 0 };
         [segment(payloads, words), segment(payloads, files)]

@@ -314,7 +314,7 @@ impl ReadOnlyStore {
         let (mut scanned, manifest) = scan(&context, TailPolicy::Refuse)?;
         let tables = TableStore::open(&context, manifest, tables)?;
         let archive = Archive::for_reading(&context, history::look(&context)?);
-        scanned.take_in_survivors(&context)?;
+        scanned.take_in_survivors()?;
         Ok(Self { context, scanned, tables, archive, _lock: lock })
     }
 

@@ -360,6 +360,26 @@ impl CheckedHeader {
     pub const fn frame_len(&self) -> usize {
         self.header_bytes() + aligned(self.header.payload_len as usize)
     }
+
+    /// The frame with this header, which `bytes` begin with; `None` when they end before it does.
+    /// Its payload is not checked.
+    pub(crate) fn frame_in<'a>(&self, bytes: &'a [u8]) -> Option<Frame<'a>> {
+        let len = self.frame_len();
+        let padded = bytes.get(self.header_bytes()..len)?;
+        let payload = padded.get(..self.header.payload_len as usize)?;
+        Some(Frame { header: self.header, payload, chain: self.chain, len })
+    }
+
+    /// Checks the frame with this header, which `bytes` begin with, behind a frame that left
+    /// `before`.
+    pub(crate) fn check(self, bytes: &[u8], before: Chain) -> Result<Frame<'_>, NotAFrame> {
+        let frame = self.frame_in(bytes).ok_or(NotAFrame::FileEnds(self))?;
+        // In two pieces: the checksum and that of the header stand between them.
+        let covered = bytes.get(..self.form.frame_crc_at()).unwrap_or_default();
+        let padded = bytes.get(self.header_bytes()..frame.len).unwrap_or_default();
+        let crc = crc32c::crc32c_append(crc32c::crc32c_append(before.0, covered), padded);
+        if Chain(crc) == self.chain { Ok(frame) } else { Err(NotAFrame::Payload(self)) }
+    }
 }
 
 /// Reads the header at the beginning of `bytes`, which stand at `offset` of a file with that salt.
@@ -480,17 +500,7 @@ pub fn check_frame(
     offset: u64,
     before: Chain,
 ) -> Result<Frame<'_>, NotAFrame> {
-    let checked = check_header(bytes, salt, offset).ok_or(NotAFrame::Header)?;
-    let CheckedHeader { header, chain, form } = checked;
-    let len = checked.frame_len();
-    let padded = bytes.get(form.header_bytes()..len).ok_or(NotAFrame::FileEnds(checked))?;
-    let covered = bytes.get(..form.frame_crc_at()).ok_or(NotAFrame::Header)?;
-    let crc = crc32c::crc32c_append(crc32c::crc32c_append(before.0, covered), padded);
-    if Chain(crc) != chain {
-        return Err(NotAFrame::Payload(checked));
-    }
-    let payload = padded.get(..header.payload_len as usize).ok_or(NotAFrame::FileEnds(checked))?;
-    Ok(Frame { header, payload, chain, len })
+    check_header(bytes, salt, offset).ok_or(NotAFrame::Header)?.check(bytes, before)
 }
 
 #[cfg(test)]

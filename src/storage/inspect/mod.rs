@@ -273,7 +273,7 @@ impl LogWalk<'_> {
         let start = (PROLOGUE_BYTES, salt.chain());
         let walked = walk(&segment.bytes, salt, start, upto, |placed| {
             if let Some(contents) = &mut self.contents
-                && let Err(error) = observe(contents, segment.id, &placed, &segment.path)
+                && let Err(error) = observe(contents, &placed.header_at(segment.id), &segment.path)
             {
                 self.contents = None;
                 order = Some(error);

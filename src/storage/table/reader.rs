@@ -93,8 +93,8 @@ impl Table {
     /// What `key` has. Does not ask the filter: whoever looks into several tables asks
     /// [`Self::may_contain`] of each first, with one hash.
     ///
-    /// The value shares the block's buffer. Reads one block when it is not in memory; while the
-    /// cache has plenty of room, its neighbours too.
+    /// The value shares the block's buffer. Reads one block when it is not in memory; where the key
+    /// is in it and the cache has plenty of room, its neighbours too.
     ///
     /// # Errors
     /// `Corrupt` with the offset of the block that does not check; `Io`.
@@ -113,7 +113,12 @@ impl Table {
         if let Some(found) = self.slots.with(number, |block| find(block, key, hash)) {
             return Ok(found);
         }
-        Ok(find(&*self.read(number)?, key, hash))
+        let found = find(&*self.read(number)?, key, hash);
+        // A key that is not there, and that the filter let pass, says nothing of others nearby.
+        if found.is_some() && self.slots.cache().has_plenty_of_room() {
+            self.read_group(self.group_at(number));
+        }
+        Ok(found)
     }
 
     /// The value of `key`, whose hash is given, as far as it can be told without the disk. Less
@@ -168,11 +173,20 @@ impl Table {
         }
     }
 
-    /// Reads blocks that nobody asked for.
+    /// Reads blocks that nobody asked for, as far as they are not in memory.
     fn read_group(&self, group: Range<usize>) {
+        let is_missing = |number: &usize| !self.slots.has(*number);
+        if !group.clone().any(|number| is_missing(&number)) {
+            return;
+        }
         let place = self.index.place(group.clone());
-        if let Ok(bytes) = self.file.read(place.start, length(&place)) {
-            self.keep_spare(group, &bytes, place.start);
+        let Ok(bytes) = self.file.read(place.start, length(&place)) else { return };
+        for number in group.filter(is_missing) {
+            // Damage there is told to whoever asks for it.
+            if let Ok(block) = self.decode(&bytes, place.start, number) {
+                let block = Arc::new(block.mapped());
+                self.slots.cache().insert(&self.slots, number, block, Room::Spare);
+            }
         }
     }
 
@@ -188,36 +202,13 @@ impl Table {
 
     /// Reads a block that is not in memory.
     fn read(&self, number: usize) -> Result<Arc<Block>, StorageError> {
-        let group = self.group_around(number);
-        let place = self.index.place(group.clone());
+        let place = self.index.place(number..number + 1);
         let bytes = self.file.read(place.start, length(&place))?;
-        let neighbours = group.filter(|&other| other != number);
-        self.keep_spare(neighbours, &bytes, place.start);
         let block = Arc::new(self.decode(&bytes, place.start, number)?.mapped());
         Ok(self.slots.cache().insert(&self.slots, number, block, Room::Make))
     }
 
-    /// Caches blocks that nobody asked for, of bytes that begin at `offset` of the file.
-    fn keep_spare(&self, blocks: impl Iterator<Item = usize>, bytes: &[u8], offset: u64) {
-        for number in blocks.filter(|&number| !self.slots.has(number)) {
-            // Damage there is told to whoever asks for it.
-            if let Ok(block) = self.decode(bytes, offset, number) {
-                let block = Arc::new(block.mapped());
-                self.slots.cache().insert(&self.slots, number, block, Room::Spare);
-            }
-        }
-    }
-
-    /// The blocks that are read together with one.
-    fn group_around(&self, number: usize) -> Range<usize> {
-        if self.slots.cache().has_plenty_of_room() {
-            self.group_at(number)
-        } else {
-            number..number + 1
-        }
-    }
-
-    /// Neighbours of a block that can be read at once.
+    /// A block and its neighbours that can be read at once.
     fn group_at(&self, number: usize) -> Range<usize> {
         let first = number - number % GROUP_BLOCKS;
         let group = first..(first + GROUP_BLOCKS).min(self.index.blocks());

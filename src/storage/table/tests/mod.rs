@@ -189,6 +189,23 @@ fn what_is_in_memory_is_known_without_the_disk() {
 }
 
 #[test]
+fn a_key_that_is_not_there_costs_one_block_and_no_neighbours() {
+    let (_machine, scratch) = machine();
+    let rows = some_rows(2000);
+    let summary = write(&scratch, options(Compression::Off, 300), &rows);
+    let cache = Arc::new(BlockCache::new(BUDGET));
+    let table = scratch.open(&summary, &cache).unwrap();
+    // As a filter lets one in a hundred pass.
+    assert_eq!(table.get(b"key-00301").unwrap(), None);
+    let one_block = cache.used();
+    assert!(one_block < 1000, "{one_block} bytes");
+    assert_eq!(table.get(b"key-00300").unwrap().as_ref(), Some(&rows[&b"key-00300"[..]]));
+    assert_eq!(cache.used(), one_block, "the block was there");
+    assert_eq!(table.get(b"key-01500").unwrap().as_ref(), Some(&rows[&b"key-01500"[..]]));
+    assert!(cache.used() > 10 * one_block, "{} bytes", cache.used());
+}
+
+#[test]
 fn a_cursor_that_bypasses_the_cache_leaves_it_alone_and_reads_in_large_pieces() {
     let (machine, scratch) = machine();
     let rows = some_rows(20_000);
