@@ -25,8 +25,12 @@ use crate::storage::manifest::ManifestHead;
 use crate::storage::table_set::TableSet;
 use crate::types::{LogId, LogIndex, Timestamp};
 
-/// How much is read from the log at once.
+/// How much is read from the log at once: of so many entries, sorted, the state has those next to
+/// each other in memory that come after each other.
 const READ_BYTES: usize = 8 << 20;
+
+/// How much is read at first, and then twice as much each time: applying begins when it is there.
+const FIRST_READ_BYTES: usize = 512 << 10;
 
 /// The clock of an entry without a command, whatever the log says of it: such an entry has no stamp
 /// of its own on its way through Raft, and all replicas must find the same.
@@ -111,7 +115,8 @@ pub(crate) fn replay(
         (None, None) => LogIndex(0),
     };
     let Some(last) = hard.last else { return Ok(replayed) };
-    let mut batches = Batches { next: begin, end: last.index.next(), read };
+    let (next, end) = (begin, last.index.next());
+    let mut batches = Batches { next, end, bytes: FIRST_READ_BYTES, read };
     match read_ahead {
         ReadAhead::Inline => batches.try_for_each(|batch| replayed.apply(batch?))?,
         ReadAhead::Thread => std::thread::scope(|scope| {
@@ -187,6 +192,8 @@ impl Batch {
 struct Batches<R> {
     next: LogIndex,
     end: LogIndex,
+    /// How much is read next.
+    bytes: usize,
     read: R,
 }
 
@@ -200,13 +207,14 @@ where
         if self.next >= self.end {
             return None;
         }
-        let entries = match (self.read)(self.next..self.end, READ_BYTES) {
+        let entries = match (self.read)(self.next..self.end, self.bytes) {
             Ok(entries) => entries,
             Err(error) => {
                 self.next = self.end;
                 return Some(Err(error.into()));
             }
         };
+        self.bytes = (2 * self.bytes).min(READ_BYTES);
         self.next = entries.last().map_or(self.end, |entry| entry.id.index.next());
         Some(Batch::new(&entries))
     }

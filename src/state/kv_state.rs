@@ -402,7 +402,7 @@ impl KvState {
             Some(tracker) if run.order == Order::Keys => Some(tracker.begin_run()),
             _ => None,
         };
-        for Logged { index, clock, command, payload_bytes } in run.entries {
+        for Logged { index, clock, command, payload_bytes } in run.into_entries() {
             let timestamp = before.max(clock);
             let (applied, effects) = self.step(index, timestamp, command, None)?;
             told(Told { index, timestamp, applied: &applied, effects, payload_bytes });

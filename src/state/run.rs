@@ -1,5 +1,8 @@
 //! Entries that are applied together, made ready for it beforehand: on another thread, if need be.
 
+use std::hint::black_box;
+use std::vec;
+
 use bytes::Bytes;
 
 use super::effects::Effects;
@@ -54,10 +57,47 @@ pub struct Told<'a> {
 #[derive(Clone, Debug, Default)]
 pub struct Run {
     /// In the order of application.
-    pub(super) entries: Vec<Logged>,
+    entries: Vec<Logged>,
     /// The first and the last index and the greatest clock; `None` of an empty run.
     pub(super) span: Option<(LogIndex, LogIndex, Timestamp)>,
     pub(super) order: Order,
+}
+
+/// How many keys are asked for at once: as many as a processor waits for at the same time, or a few
+/// more.
+const KEYS_AHEAD: usize = 16;
+
+/// The entries of a run. The processor meets their keys for the first time here, or another one had
+/// them last: some are asked for together before they are needed, and then it waits once for all of
+/// them instead of once for each.
+#[derive(Debug)]
+pub(super) struct Entries {
+    rest: vec::IntoIter<Logged>,
+    /// Of how many of them the keys were asked for.
+    asked: usize,
+}
+
+impl Iterator for Entries {
+    type Item = Logged;
+
+    fn next(&mut self) -> Option<Logged> {
+        if self.asked == 0 {
+            let ahead = self.rest.as_slice().iter().take(KEYS_AHEAD);
+            self.asked = ahead.len();
+            let first_bytes = ahead.filter_map(key_of).filter_map(|key| key.first());
+            black_box(first_bytes.fold(0_u8, |all, byte| all | byte));
+        }
+        self.asked = self.asked.saturating_sub(1);
+        self.rest.next()
+    }
+}
+
+/// The key of an entry that is about one key.
+fn key_of(logged: &Logged) -> Option<&Bytes> {
+    match &logged.command {
+        Command::Set { key, .. } | Command::Delete { key } => Some(key),
+        _ => None,
+    }
 }
 
 /// In which order the entries of a run are applied.
@@ -113,6 +153,11 @@ impl Run {
         self.span.map(|(first, last, _)| (first, last))
     }
 
+    /// The entries, in the order of application.
+    pub(super) fn into_entries(self) -> Entries {
+        Entries { rest: self.entries.into_iter(), asked: 0 }
+    }
+
     /// Whether there are none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -123,19 +168,16 @@ impl Run {
 /// The positions of entries in the order of their keys, those of one key in log order, each with
 /// some bytes of its key. `None` when an entry is about more than one key.
 fn key_order(log: &[Logged]) -> Option<Vec<(u64, usize)>> {
-    let key_of = |logged: &Logged| match &logged.command {
-        Command::Set { key, .. } | Command::Delete { key } => Some(key.clone()),
-        _ => None,
-    };
-    let keys: Vec<Bytes> = log.iter().map(key_of).collect::<Option<_>>()?;
+    let keys: Vec<&[u8]> =
+        log.iter().map(|logged| key_of(logged).map(AsRef::as_ref)).collect::<Option<_>>()?;
     // Most comparisons are of the eight bytes behind what all keys share, without following a
     // pointer.
-    let first = keys.first().cloned().unwrap_or_default();
+    let first = keys.first().copied().unwrap_or_default();
     let shared = keys.iter().fold(first.len(), |shared, key| {
-        let same = first.iter().zip(key).take(shared);
+        let same = first.iter().zip(*key).take(shared);
         same.take_while(|(a, b)| a == b).count()
     });
-    let head = |key: &Bytes| {
+    let head = |key: &&[u8]| {
         let bytes = key.iter().skip(shared).chain(std::iter::repeat(&0)).take(8);
         bytes.fold(0, |head: u64, &byte| (head << 8) | u64::from(byte))
     };
