@@ -8,6 +8,9 @@ use crate::tree::{Tree, Violation};
 const FORMAT: &str = "docs/format.md";
 const METRICS: &str = "docs/metrics.md";
 const DURABILITY: &str = "docs/durability.md";
+const README: &str = "README.md";
+const HELPER_HEADING: &str = "## Authentication helper";
+const HELPER: &str = "examples/auth_helper/readme.rs";
 const METRIC_PREFIX: &str = "hightower_kv_";
 
 /// The value of a constant, as far as a format needs it.
@@ -251,9 +254,55 @@ pub(crate) fn check_recovery_cases(tree: &Tree) -> Vec<Violation> {
     found
 }
 
+/// The helper of README.md stands word for word in an example, which is compiled and run, and needs
+/// nothing but this library.
+pub(crate) fn check_helper(tree: &Tree) -> Vec<Violation> {
+    let readme = tree.text(README).unwrap_or_default();
+    let shown = readme
+        .split_once(HELPER_HEADING)
+        .and_then(|(_, rest)| rest.split_once("```rust\n"))
+        .and_then(|(_, rest)| rest.split_once("```\n"))
+        .map(|(code, _)| code);
+    let Some(shown) = shown else {
+        let what = format!("must show a block of Rust under `{HELPER_HEADING}`");
+        return vec![Violation::new(README, 1, &what)];
+    };
+    let mut found = Vec::new();
+    if tree.text(HELPER) != Some(shown) {
+        let what = format!("must be the block of Rust under `{HELPER_HEADING}` of {README}");
+        found.push(Violation::new(HELPER, 1, &what));
+    }
+    for (line, text) in (1..).zip(shown.lines()) {
+        if text.starts_with("use ") && !text.starts_with("use hightower_kv::") {
+            let what = "the helper is to need nothing but this library";
+            found.push(Violation::new(HELPER, line, what));
+        }
+    }
+    found
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn helper(readme: &str, example: &str) -> usize {
+        check_helper(&Tree::of(&[(README, readme), (HELPER, example)])).len()
+    }
+
+    #[test]
+    fn a_helper_that_is_not_that_of_the_readme_is_found() {
+        let readme = |code: &str| {
+            format!(
+                "```rust\nother\n```\n\n{HELPER_HEADING}\n\nText.\n\n```rust\n{code}```\nmore\n"
+            )
+        };
+        let code = "use hightower_kv::Error;\n\nfn helper() {}\n";
+        assert_eq!(helper(&readme(code), code), 0);
+        assert_eq!(helper(&readme(code), "fn helper() {}\n"), 1);
+        assert_eq!(helper("nothing", code), 1);
+        let needs = "use tempfile::TempDir;\n";
+        assert_eq!(helper(&readme(needs), needs), 1);
+    }
 
     fn constants(code: &str, document: &str) -> usize {
         let tree = Tree::of(&[("src/storage/format.rs", code), (FORMAT, document)]);

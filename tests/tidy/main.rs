@@ -117,6 +117,12 @@ fn recovery_cases_are_the_same_in_the_code_and_in_their_document() -> io::Result
 }
 
 #[test]
+fn the_helper_of_the_readme_is_the_one_that_is_run() -> io::Result<()> {
+    assert_none(&documents::check_helper(&Tree::read()?));
+    Ok(())
+}
+
+#[test]
 fn dependencies_name_their_version() -> io::Result<()> {
     assert_none(&manifest::check_versions(&Tree::read()?));
     Ok(())
