@@ -20,11 +20,9 @@ use crate::command::Command;
 use crate::command::membership::Membership;
 use crate::env::Env;
 use crate::error::{Error, Result};
-use crate::state::{Applied, ApplyError, Looked, Resident, Value};
+use crate::state::{Applied, ApplyError, Looked, Resident, Tail, Value};
 use crate::storage::error::StorageError;
 use crate::storage::frame::entry_frame_len;
-use crate::storage::index::Index;
-use crate::storage::record::Record;
 use crate::storage::store::Store;
 use crate::storage::table_set::TableSet;
 use crate::types::{LogId, LogIndex, Timestamp};
@@ -141,11 +139,7 @@ impl Machine {
 
     /// Puts other tables with the same rows below the tail, as
     /// [`KvState::rebase`](crate::state::KvState::rebase) does, and gives back what it does.
-    pub(crate) fn rebase(
-        &self,
-        tables: Arc<TableSet>,
-        written: bool,
-    ) -> (Index<Record>, Arc<TableSet>) {
+    pub(crate) fn rebase(&self, tables: Arc<TableSet>, written: bool) -> (Tail, Arc<TableSet>) {
         let mut replica = self.replica.write();
         // Before memory lets go of the rows that are in them now.
         self.tables.store(Arc::clone(&tables));

@@ -10,7 +10,7 @@ use super::view::StateView;
 use crate::command::keyspace::{is_reserved, is_within_reserved, touches_reserved};
 use crate::command::{Command, Condition, Guard, ReservedBatch};
 use crate::storage::error::StorageError;
-use crate::storage::index::{Index, Inserted};
+use crate::storage::index::Inserted;
 use crate::storage::prefix_index::{as_slice, prefix_range};
 use crate::storage::record::{Direction, Record};
 use crate::types::{Timestamp, Version};
@@ -446,7 +446,7 @@ impl<'a> Changes<'a> {
         }
         self.recorder.begin(named);
         if removed > 0 && self.now.keys == 0 && self.now.is_tail_only() {
-            self.now.tail = Index::default();
+            self.now.tail.clear();
             *self.tail_bytes = 0;
         } else {
             for (key, _) in keys {

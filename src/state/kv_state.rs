@@ -11,6 +11,7 @@ use super::outcome::{Applied, CheckResult, Outcome};
 use super::reserved::EVERYTHING;
 use super::run::{Logged, NotInOrder, Order, Run, Told};
 use super::sessions::{Admission, Place, Sessions};
+use super::tail::Tail;
 use super::view::StateView;
 use crate::command::{Command, SessionId, StateCheck, is_reserved};
 use crate::storage::error::StorageError;
@@ -100,7 +101,9 @@ impl KvState {
     pub fn from_checkpoint(checkpoint: Checkpoint) -> Result<Self, StorageError> {
         let Checkpoint { tables, keys, reserved_keys, live_bytes, .. } = checkpoint;
         let Checkpoint { last_applied, last_timestamp, sessions, sum, .. } = checkpoint;
+        let tail = if tables.is_empty() { Tail::default() } else { Tail::above() };
         let mut now = StateView {
+            tail,
             base: tables,
             keys,
             live_bytes,
@@ -121,7 +124,7 @@ impl KvState {
     /// while another is set aside.
     pub fn freeze(&mut self) {
         if self.now.frozen.is_empty() {
-            self.now.frozen = std::mem::take(&mut self.now.tail);
+            self.now.frozen = std::mem::replace(&mut self.now.tail, Tail::above());
             self.frozen_bytes = std::mem::take(&mut self.tail_bytes);
             self.freezes += 1;
         }
@@ -129,12 +132,8 @@ impl KvState {
 
     /// Puts other tables with the same rows below the tail. `written` says that they hold the
     /// frozen tail, too, which is given back: dropping it takes time.
-    pub fn rebase(
-        &mut self,
-        tables: Arc<TableSet>,
-        written: bool,
-    ) -> (Index<Record>, Arc<TableSet>) {
-        let mut frozen = Index::new();
+    pub fn rebase(&mut self, tables: Arc<TableSet>, written: bool) -> (Tail, Arc<TableSet>) {
+        let mut frozen = Tail::default();
         if written {
             frozen = std::mem::take(&mut self.now.frozen);
             self.frozen_bytes = 0;
@@ -145,7 +144,7 @@ impl KvState {
     /// Rows that were set aside, in key order, tombstones included.
     #[must_use]
     pub fn frozen(&self) -> Index<Record> {
-        self.now.frozen.clone()
+        self.now.frozen.rows().clone()
     }
 
     /// Whether anything is in memory only.
@@ -471,7 +470,7 @@ impl KvState {
         assert_eq!(now.keys, keys, "keys");
         assert_eq!(now.reserved_keys, reserved, "reserved keys");
         assert_eq!(now.live_bytes, live_bytes, "live bytes");
-        let sizes = now.tail.iter().map(|(key, record)| tail_bytes_of(key, record));
+        let sizes = now.tail.rows().iter().map(|(key, record)| tail_bytes_of(key, record));
         assert_eq!(self.tail_bytes, sizes.sum::<u64>(), "bytes of the tail");
         now.validate_times()?;
         now.sessions.validate();

@@ -8,10 +8,10 @@ use bytes::Bytes;
 
 use super::cursor::{Cursor, Layers};
 use super::sessions::Sessions;
+use super::tail::Tail;
 use super::value::{Value, Versioned};
 use crate::command::keyspace::{RESERVED_PREFIX, is_reserved};
 use crate::storage::error::StorageError;
-use crate::storage::index::Index;
 use crate::storage::prefix_index::{as_slice, prefix_range};
 use crate::storage::record::{Direction, Record};
 use crate::storage::table::Cached;
@@ -27,9 +27,9 @@ use crate::types::{LogIndex, Timestamp, Version};
 #[derive(Clone, Debug)]
 pub struct StateView {
     /// The newest record of each key since the last freeze, tombstones included.
-    pub(super) tail: Index<Record>,
+    pub(super) tail: Tail,
     /// What was the tail before; empty when no compaction runs.
-    pub(super) frozen: Index<Record>,
+    pub(super) frozen: Tail,
     /// Everything before.
     pub(super) base: Arc<TableSet>,
     /// Of both keyspaces.
@@ -70,8 +70,8 @@ impl Resident {
 impl Default for StateView {
     fn default() -> Self {
         Self {
-            tail: Index::new(),
-            frozen: Index::new(),
+            tail: Tail::default(),
+            frozen: Tail::default(),
             base: TableSet::empty(),
             keys: 0,
             reserved_keys: 0,
@@ -151,7 +151,7 @@ impl StateView {
     }
 
     fn layers(&self) -> Layers<'_> {
-        Layers { tail: &self.tail, frozen: &self.frozen, base: &self.base }
+        Layers { tail: self.tail.rows(), frozen: self.frozen.rows(), base: &self.base }
     }
 
     /// The newest record of `key` that is in memory, of either keyspace; where there is none, what

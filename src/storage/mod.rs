@@ -43,6 +43,7 @@ pub(crate) mod log_read;
 pub mod log;
 pub mod table;
 pub mod hot_map;
+pub(crate) mod key_filter;
 pub mod manifest;
 pub(crate) mod manifest_frames;
 pub(crate) mod manifest_file;

@@ -40,6 +40,40 @@ fn directory_bytes(fs: &SimFs) -> u64 {
     fs.files().iter().map(|(_, bytes)| bytes.len() as u64).sum()
 }
 
+/// So many rows in memory that a filter says which keys are not among them.
+#[test]
+fn each_of_many_rows_above_tables_is_found_also_by_whoever_reads_on_and_after_a_kill() {
+    const ROWS: u64 = 6_000;
+    let fs = SimFs::new(1);
+    // Room for all of them: nothing is written to a table by itself.
+    let mut config = sim_config();
+    config.max_segment_size = 64 << 20;
+    let engine = open_sim_with(&fs, &config).unwrap();
+    let mut expected = Pairs::new();
+    let put = |engine: &SingleNodeEngine, expected: &mut Pairs, rows: &[u64], round| {
+        for &n in rows {
+            engine.put(key(n), value(n, round, 20)).unwrap();
+            expected.insert(key(n), value(n, round, 20));
+        }
+    };
+    let each = |step| (0..ROWS).step_by(step).collect::<Vec<_>>();
+    put(&engine, &mut expected, &each(2), 1);
+    engine.run_compaction_now().unwrap();
+    put(&engine, &mut expected, &each(3), 2);
+    assert_eq!(table_files(&fs).len(), 1);
+    let (then, expected_then) = (engine.snapshot_state(), expected.clone());
+    put(&engine, &mut expected, &each(7), 3);
+    let found = |key: &[u8]| engine.get(key).unwrap().map(Vec::from);
+    assert!((0..ROWS).all(|n| found(&key(n)) == expected.get(&key(n)).cloned()));
+    let found = |key: &[u8]| then.get(key).unwrap().map(Vec::from);
+    assert!((0..ROWS).all(|n| found(&key(n)) == expected_then.get(&key(n)).cloned()));
+    // As a kill leaves it: the rows behind the tables come from the log.
+    engine.flush().unwrap();
+    let engine = open_sim_with(&fs.kill(), &config).unwrap();
+    let found = |key: &[u8]| engine.get(key).unwrap().map(Vec::from);
+    assert!((0..ROWS).all(|n| found(&key(n)) == expected.get(&key(n)).cloned()));
+}
+
 #[test]
 fn what_was_written_is_read_from_tail_and_tables_alike() {
     for compression in [Compression::Off, Compression::Lz4, Compression::Zstd] {

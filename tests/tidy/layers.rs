@@ -26,6 +26,7 @@ const FOLDERS: &[(&str, Uses)] = &[
             "storage::error",
             "storage::index",
             "storage::merge_cursor",
+            "storage::key_filter",
             "storage::prefix_index",
             "storage::record",
             "storage::run",
