@@ -10,7 +10,7 @@ const METRICS: &str = "docs/metrics.md";
 const DURABILITY: &str = "docs/durability.md";
 const README: &str = "README.md";
 const HELPER_HEADING: &str = "## Authentication helper";
-const HELPER: &str = "examples/auth_helper/readme.rs";
+const HELPER: &str = "examples/auth_flow/readme.rs";
 const METRIC_PREFIX: &str = "hightower_kv_";
 
 /// The value of a constant, as far as a format needs it.
