@@ -204,16 +204,6 @@ impl fmt::Display for TableId {
     }
 }
 
-/// A byte position in a file.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct FileOffset(pub u64);
-
-impl fmt::Display for FileOffset {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
 /// A place in the log as bytes: which segment, and how far into its file.
 ///
 /// Ordered as the log is written. As a number it is `segment << 32 | offset`, which is how files

@@ -1,25 +1,25 @@
 //! Reads the whole log of a directory and finds out what is in it and how far it was synced. Writes
 //! nothing: `log_open` acts on what is found.
 
-use std::collections::VecDeque;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::context::Context;
 use super::error::StorageError;
 use super::format::{
     PROLOGUE_BYTES, SEGMENT_MAGIC, WATERMARK_BYTES, WATERMARK_NAME, parse_segment_name,
 };
-use super::frame::{Chain, FrameKind, Salt, check_frame};
+use super::frame::{FrameKind, Salt, check_frame};
 use super::hard_state::SegmentState;
 use super::log_contents::LogContents;
 use super::log_segment::HEAD_BYTES;
+use super::log_tail::{Pending, Tail, observe, read_unsynced};
 use super::prologue::Prologue;
 use super::recovery::{Check, Decision, Needed, Part, Situation, decide, judge};
-use super::segment_reader::scan_file;
-use super::segment_scan::{End, HeaderAt, Placed, Stop, Written, nonzero_end};
+use super::segment_reader::{read_start, scan_file};
+use super::segment_scan::{End, Stop, Written};
 use super::watermark;
-use crate::env::fs::{FileKind, OpenHow, read_exact_at, read_up_to_at};
-use crate::types::{FileOffset, LogId, LogIndex, LogPosition, SegmentId};
+use crate::env::fs::{FileKind, OpenHow, read_up_to_at};
+use crate::types::{LogId, LogIndex, LogPosition, SegmentId};
 
 /// What to do with an end of the log that may be damage or an unsynced write.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -38,73 +38,6 @@ pub(crate) struct SegmentInfo {
     pub(crate) salt: Salt,
     /// Behind its last frame that is part of the log.
     pub(crate) end: u64,
-}
-
-/// The last segment.
-#[derive(Debug)]
-pub(crate) struct Tail {
-    path: PathBuf,
-    salt: Salt,
-    /// Behind the last frame that is known to be synced, and its checksum.
-    pub(crate) synced_end: (usize, Chain),
-    /// Behind the last frame that is part of the log.
-    pub(crate) end: usize,
-    /// Whether the last frame is a seal.
-    pub(crate) sealed: bool,
-    /// Length of the file.
-    pub(crate) file_len: u64,
-    /// What stands behind `synced_end`: frames that survived, then bytes that are not part of the
-    /// log, without the zeros at their end.
-    unsynced: Vec<u8>,
-}
-
-impl Tail {
-    /// Whether anything stands behind what is known to be synced.
-    pub(crate) const fn has_unsynced(&self) -> bool {
-        !self.unsynced.is_empty()
-    }
-
-    /// Bytes that are not part of the log, without the zeros at their end.
-    pub(crate) fn cut_bytes(&self) -> &[u8] {
-        self.unsynced.get(self.end - self.synced_end.0..).unwrap_or_default()
-    }
-
-    /// The payload of a frame that survived.
-    pub(crate) fn payload_of(&self, placed: &Placed<'_>) -> &[u8] {
-        let start = placed.offset - self.synced_end.0 + placed.frame.header_bytes();
-        self.unsynced.get(start..start + placed.frame.payload.len()).unwrap_or_default()
-    }
-
-    fn take_in_survivors(
-        &self,
-        segment: SegmentId,
-        contents: &mut LogContents,
-    ) -> Result<(), StorageError> {
-        self.survivors(|placed| observe(contents, &placed.header_at(segment), &self.path))
-    }
-
-    /// Shows the frames that survived behind what is known to be synced, in order.
-    ///
-    /// # Errors
-    /// The first that `visit` returns; `Corrupt` when the file reads otherwise than before.
-    pub(crate) fn survivors(
-        &self,
-        mut visit: impl FnMut(Placed<'_>) -> Result<(), StorageError>,
-    ) -> Result<(), StorageError> {
-        let (mut offset, mut before) = self.synced_end;
-        let mut bytes = self.unsynced.get(..self.end - offset).unwrap_or_default();
-        while offset < self.end {
-            let frame = check_frame(bytes, self.salt, offset as u64, before).map_err(|_| {
-                let found = "a frame that checked a moment ago does not any more";
-                StorageError::corrupt(&self.path, offset as u64, found)
-            })?;
-            visit(Placed { frame, offset, before })?;
-            offset += frame.len;
-            before = frame.chain;
-            bytes = bytes.get(frame.len..).unwrap_or_default();
-        }
-        Ok(())
-    }
 }
 
 /// A log as it was found.
@@ -378,98 +311,6 @@ impl Scanner<'_> {
     }
 }
 
-/// Shows one frame of a segment to the contents.
-///
-/// # Errors
-/// `Corrupt` when it checks and cannot follow what was before.
-pub(crate) fn observe(
-    contents: &mut LogContents,
-    at: &HeaderAt,
-    path: &Path,
-) -> Result<(), StorageError> {
-    let HeaderAt { header, position, before } = at;
-    if position.offset as usize == PROLOGUE_BYTES {
-        // The state frame: `read_head` has taken it in.
-        return Ok(());
-    }
-    contents.observe(header, *position, *before).map_err(|order| {
-        let found = format!("expected {}, found {header:?}", order.expected);
-        StorageError::corrupt(path, u64::from(position.offset), found)
-    })
-}
-
-/// Frames of the last segment of which it is not known yet whether they are synced.
-///
-/// The proof may stand in any header behind them, and what the log holds is to be known where the
-/// synced part ends: so they wait, and one walk through the file is enough.
-struct Pending<'a> {
-    path: &'a Path,
-    /// With where each ends.
-    frames: VecDeque<(HeaderAt, (usize, Chain))>,
-    /// Behind the last frame that was taken in.
-    synced_end: (usize, Chain),
-    /// The first that could not be.
-    refused: Option<StorageError>,
-}
-
-impl<'a> Pending<'a> {
-    fn new(path: &'a Path, salt: Salt) -> Self {
-        let synced_end = (PROLOGUE_BYTES, salt.chain());
-        Self { path, frames: VecDeque::new(), synced_end, refused: None }
-    }
-
-    fn push(&mut self, placed: &Placed<'_>, segment: SegmentId) {
-        if self.refused.is_none() {
-            let end = (placed.offset + placed.frame.len, placed.frame.chain);
-            self.frames.push_back((placed.header_at(segment), end));
-        }
-    }
-
-    /// Shows the frames that begin before `synced` to the contents.
-    fn take_in(&mut self, synced: LogPosition, contents: &mut LogContents) {
-        while let Some((at, end)) = self.frames.pop_front_if(|(at, _)| at.position < synced) {
-            match observe(contents, &at, self.path) {
-                Ok(()) => self.synced_end = end,
-                Err(error) => {
-                    self.refused = Some(error);
-                    self.frames.clear();
-                }
-            }
-        }
-    }
-
-    /// Where the frames that were taken in end, and the checksum there.
-    fn finish(self) -> Result<(usize, Chain), StorageError> {
-        self.refused.map_or(Ok(self.synced_end), Err)
-    }
-}
-
-/// What stands behind what is known to be synced, without the zeros at the end of the file.
-fn read_unsynced(
-    context: &Context,
-    path: &Path,
-    synced_end: usize,
-    end: &End,
-    file_len: u64,
-) -> Result<Vec<u8>, StorageError> {
-    let upto = match end.stop {
-        Stop::Clean => end.offset,
-        Stop::Bad(_) => usize::try_from(file_len).unwrap_or(usize::MAX),
-    };
-    if upto <= synced_end {
-        return Ok(Vec::new());
-    }
-    let opened = context.env.fs.open(path, OpenHow::Read);
-    let file = opened.map_err(StorageError::wrap("open", path))?;
-    let mut bytes = vec![0; upto - synced_end];
-    read_exact_at(&*file, &mut bytes, synced_end as u64)
-        .map_err(StorageError::wrap("read", path))?;
-    // The last frame may end in zeros of its own.
-    let len = nonzero_end(&bytes).max(end.offset - synced_end);
-    bytes.truncate(len);
-    Ok(bytes)
-}
-
 fn missing_segment(file: &Path, present: SegmentId) -> StorageError {
     let situation = Situation {
         part: Part::SegmentHead,
@@ -492,26 +333,6 @@ fn read_watermark(context: &Context) -> Result<Option<LogPosition>, StorageError
         _ => Ok(None),
     };
     judge(Part::Watermark, Needed::No, &path, found)
-}
-
-/// The first bytes of a file, `most` at most. Memory: no more than the file has.
-///
-/// # Errors
-/// `Io`; `Corrupt` when it is longer than a segment can be.
-pub(crate) fn read_start(
-    context: &Context,
-    path: &Path,
-    most: usize,
-) -> Result<Vec<u8>, StorageError> {
-    let file =
-        context.env.fs.open(path, OpenHow::Read).map_err(StorageError::wrap("open", path))?;
-    let len = file.len().map_err(StorageError::wrap("measure", path))?;
-    if FileOffset(len) > FileOffset(u64::from(u32::MAX)) {
-        return Err(StorageError::corrupt(path, len, "the file is longer than any of its kind"));
-    }
-    let mut bytes = vec![0; usize::try_from(len).unwrap_or_default().min(most)];
-    read_exact_at(&*file, &mut bytes, 0).map_err(StorageError::wrap("read", path))?;
-    Ok(bytes)
 }
 
 impl ScannedLog {

@@ -3,8 +3,8 @@
 //! Nothing here knows what a payload means, nor that Raft exists (rule R2). The way of bytes: `log`
 //! takes entries and waits for syncs, `log_writer` puts them into the active `log_segment`,
 //! `frame_buffer` encodes a write. Back: `log_scan` finds out what is there, going through segments
-//! with `segment_reader`, `recovery` decides what it means, `log_open` acts on it, `log_read` reads
-//! entries.
+//! with `segment_reader`; `log_tail` keeps apart what of the last one is known to be synced;
+//! `recovery` decides what it means, `log_open` acts on it, `log_read` reads entries.
 //!
 //! # What is absent
 //!
@@ -33,6 +33,7 @@ pub(crate) mod segment_reader;
 pub(crate) mod segment_walk;
 pub(crate) mod recovery;
 pub mod log_segment;
+pub(crate) mod log_tail;
 pub mod log_scan;
 pub(crate) mod log_open;
 pub(crate) mod reserve;

@@ -1,13 +1,16 @@
-//! Reads a segment through, piece by piece: memory does not grow with the file.
+//! Reads a segment through, piece by piece: as long as its frames check, memory does not grow with
+//! the file.
 
 use std::path::Path;
+use std::sync::Arc;
 
+use super::context::Context;
 use super::error::StorageError;
 use super::format::PROLOGUE_BYTES;
 use super::frame::Salt;
 use super::segment_scan::{End, Placed, SegmentScan};
 use super::window::Window;
-use crate::env::fs::{Fs, OpenHow};
+use crate::env::fs::{Fs, FsFile, OpenHow, read_exact_at};
 
 /// How much is read at once: little enough that it is still in the processor's cache when it is
 /// checked.
@@ -31,13 +34,8 @@ pub(crate) fn scan_file(
     upto: u64,
     mut visit: impl FnMut(Placed<'_>) -> Result<(), StorageError>,
 ) -> Result<(End, u64), StorageError> {
-    let opened = fs.open(path, OpenHow::Read);
-    let file = opened.map_err(StorageError::wrap("open", path))?;
+    let (file, len) = open_measured(fs, path)?;
     let mut window = Window::new(file, path, PROLOGUE_BYTES as u64, PIECE_BYTES);
-    let len = window.file_len()?;
-    if len > FILE_BYTES_MAX {
-        return Err(StorageError::corrupt(path, len, "the file is longer than any of its kind"));
-    }
     let upto = upto.min(len);
     let mut scan = SegmentScan::new(salt);
     let mut wanted = PIECE_BYTES;
@@ -58,6 +56,31 @@ pub(crate) fn scan_file(
         wanted = if passed > 0 { PIECE_BYTES } else { 2 * seen };
         window.take(passed);
     }
+}
+
+/// The first bytes of a file, `most` at most. Memory: no more than the file has.
+///
+/// # Errors
+/// `Io`; `Corrupt` when it is longer than a segment can be.
+pub(crate) fn read_start(
+    context: &Context,
+    path: &Path,
+    most: usize,
+) -> Result<Vec<u8>, StorageError> {
+    let (file, len) = open_measured(&*context.env.fs, path)?;
+    let mut bytes = vec![0; usize::try_from(len).unwrap_or_default().min(most)];
+    read_exact_at(&*file, &mut bytes, 0).map_err(StorageError::wrap("read", path))?;
+    Ok(bytes)
+}
+
+/// A file and its length, which is that of a segment at most.
+fn open_measured(fs: &dyn Fs, path: &Path) -> Result<(Arc<dyn FsFile>, u64), StorageError> {
+    let file = fs.open(path, OpenHow::Read).map_err(StorageError::wrap("open", path))?;
+    let len = file.len().map_err(StorageError::wrap("measure", path))?;
+    if len > FILE_BYTES_MAX {
+        return Err(StorageError::corrupt(path, len, "the file is longer than any of its kind"));
+    }
+    Ok((file, len))
 }
 
 #[cfg(test)]
