@@ -6,7 +6,6 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
 
-use super::archiver::Archiver;
 use super::deadlines::Deadlines;
 use super::keeping::Keeping;
 use super::log_clock::LogClock;
@@ -21,6 +20,7 @@ use crate::command::membership::Membership;
 use crate::env::Env;
 use crate::error::{Error, Result};
 use crate::state::{Applied, ApplyError, Looked, Resident, Tail, Value};
+use crate::storage::bell::Bell;
 use crate::storage::error::StorageError;
 use crate::storage::frame::entry_frame_len;
 use crate::storage::store::Store;
@@ -66,7 +66,7 @@ pub(crate) struct Machine {
     /// How much of the past is kept.
     pub(crate) keeping: Keeping,
     /// Who compresses it.
-    pub(crate) archiver: Archiver,
+    pub(crate) archiver: Bell,
     /// Set when a panic may have left a command half applied.
     torn: AtomicBool,
     /// A planted fault: the next command does nothing.
@@ -103,7 +103,7 @@ impl Machine {
             watchers,
             deadlines: Deadlines::new(),
             keeping,
-            archiver: Archiver::default(),
+            archiver: Bell::default(),
             torn: AtomicBool::new(false),
             #[cfg(any(test, feature = "testing"))]
             skip_next: AtomicBool::new(false),

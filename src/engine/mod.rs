@@ -30,7 +30,6 @@ pub(crate) mod budget;
 pub(crate) mod log_clock;
 pub(crate) mod deadlines;
 pub(crate) mod keeping;
-pub(crate) mod archiver;
 pub(crate) mod machine;
 pub(crate) mod changes;
 pub(crate) mod recording;

@@ -42,6 +42,7 @@ pub mod log_entry;
 pub(crate) mod log_waiting;
 pub(crate) mod log_read;
 pub mod log;
+pub(crate) mod bell;
 pub mod table;
 pub mod hot_map;
 pub(crate) mod key_filter;

@@ -1,4 +1,4 @@
-//! When the thread that compresses the past works, waits and ends.
+//! When a thread that works in the background looks for work, waits and ends.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -11,16 +11,16 @@ struct State {
     stopped: bool,
 }
 
-/// The meeting point of that thread and of those who have work for it.
+/// The meeting point of such a thread and of those who have work for it.
 #[derive(Debug, Default)]
-pub(crate) struct Archiver {
+pub(crate) struct Bell {
     state: Mutex<State>,
     wake: Condvar,
     /// Whether there is, or will be, a thread.
     is_there: AtomicBool,
 }
 
-impl Archiver {
+impl Bell {
     /// Says that there will be a thread.
     pub(crate) fn expect(&self) {
         self.is_there.store(true, Ordering::Release);
