@@ -91,6 +91,9 @@ pub(crate) fn compact(
     merge(machine, frozen, rules, effort, &mut report)?;
     validate(machine, rules.keep_log);
     tidy_up(machine);
+    if !matches!(effort, Effort::Close { .. }) {
+        machine.store.tables().ask_for_images();
+    }
     report.bytes_after = bytes_of(machine);
     report.elapsed = machine.env.clock.elapsed().saturating_sub(started);
     tell(machine, &mut report);

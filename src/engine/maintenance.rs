@@ -140,6 +140,8 @@ impl Maintenance {
         });
         spawn("htkv-expire", Self::expire_in_background)?;
         self.committer.machine.archiver.expect();
+        self.committer.machine.store.tables().image_bell().expect();
+        spawn("htkv-image", |this| this.committer.machine.store.tables().make_images())?;
         spawn("htkv-archive", |this| compress_in_background(&this.committer.machine))?;
         if !self.schedule.fsync_interval.is_zero() {
             spawn("htkv-sync", Self::sync_in_background)?;
@@ -151,6 +153,7 @@ impl Maintenance {
     pub(crate) fn stop(&self) {
         *self.stop.lock() = true;
         self.committer.machine.archiver.stop();
+        self.committer.machine.store.tables().image_bell().stop();
         self.wake_sync.notify_all();
         self.wake_compact.notify_all();
         self.wake_expire.notify_all();

@@ -90,6 +90,15 @@ impl TableSet {
         tables.map(|table| table.table.resident_bytes()).sum()
     }
 
+    /// Makes images of the tables of which much was asked for.
+    pub(crate) fn make_images(&self) {
+        for table in self.runs.iter().flat_map(|run| run.tables()) {
+            if table.table.wants_image() {
+                table.table.make_image();
+            }
+        }
+    }
+
     /// Reads all blocks while the cache has plenty of room.
     pub(crate) fn read_in_advance(&self) {
         for table in self.runs.iter().flat_map(|run| run.tables()) {

@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use bytes::Bytes;
 use parking_lot::{Mutex, MutexGuard, RwLock};
 
+use super::bell::Bell;
 use super::compaction_plan::{Merge, RunSize, everything, plan, rest};
 use super::context::Context;
 use super::error::StorageError;
@@ -312,6 +313,24 @@ impl TableStore {
     #[must_use]
     pub fn manifest_head(&self) -> Option<ManifestHead> {
         self.shown.read().head.clone()
+    }
+
+    /// Makes images of tables of which gets ask for much, until it is told to end: for a thread of
+    /// its own.
+    pub(crate) fn make_images(&self) {
+        self.cache.bell().work(|| self.set().make_images());
+    }
+
+    /// Has images made that became due, on their thread; where there is none, here.
+    pub(crate) fn ask_for_images(&self) {
+        if !self.cache.bell().ask() {
+            self.set().make_images();
+        }
+    }
+
+    /// Tells whoever makes images that there will be, or no longer be, a thread that does.
+    pub(crate) fn image_bell(&self) -> &Bell {
+        self.cache.bell()
     }
 
     /// Bytes of memory that tables take: indexes, filters, cached blocks and rows.

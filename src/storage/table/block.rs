@@ -32,9 +32,6 @@ const COPIED_BYTES_MAX: usize = 256;
 const LINE_BYTES: usize = 64;
 /// A longer block has long values, which not everybody looks at.
 const ASKED_FOR_BYTES_MAX: usize = 8 << 10;
-/// What a block takes in memory beside its content and a large map: itself, its place in its table
-/// and in the queue of the cache, and what the allocator adds to three allocations.
-const FIXED_BYTES: usize = size_of::<Block>() + 96;
 
 /// A block's content, checked.
 ///
@@ -50,6 +47,8 @@ pub(super) struct Block {
     kinds: Column,
     /// Whether somebody looked into it since the cache last went by.
     referenced: AtomicBool,
+    /// Whether the content is a part of a whole table in memory.
+    is_part: bool,
     map: RowMap,
     rows: usize,
     starts: Column,
@@ -58,6 +57,10 @@ pub(super) struct Block {
 }
 
 impl Block {
+    /// What a block takes in memory beside its content and a large map: itself, its place in its
+    /// table and in the queue of the cache, and what the allocator adds to three allocations.
+    pub(super) const FIXED_BYTES: usize = size_of::<Self>() + 96;
+
     /// Takes a content apart and checks all of it.
     ///
     /// # Errors
@@ -94,6 +97,7 @@ impl Block {
         let block = Self {
             rows,
             referenced: AtomicBool::new(false),
+            is_part: false,
             map: RowMap::Missing,
             starts: next(starts, rows + 1)?,
             key_lens: next(key_lens, rows)?,
@@ -107,6 +111,15 @@ impl Block {
         // beside what a look touches anyway.
         drop(block.content.clone());
         Ok(block)
+    }
+
+    /// As [`Self::parse`], of a content that is a part of a whole table in memory. Nothing that it
+    /// hands out shares the buffer, or a row that somebody keeps would keep the table.
+    ///
+    /// # Errors
+    /// As [`Self::parse`].
+    pub(super) fn parse_part(content: Bytes) -> Result<Self, &'static str> {
+        Ok(Self { is_part: true, ..Self::parse(content)? })
     }
 
     fn check_rows(&self, rows_end: u64) -> Result<(), &'static str> {
@@ -156,9 +169,13 @@ impl Block {
         self.rows
     }
 
-    /// Bytes of memory that it takes while it is cached.
+    /// Bytes of memory that it takes while it is cached; none where it is a part: see
+    /// [`Self::FIXED_BYTES`].
     pub(super) fn memory_bytes(&self) -> u64 {
-        (FIXED_BYTES + self.content.len() + self.map.heap_bytes()) as u64
+        if self.is_part {
+            return 0;
+        }
+        (Self::FIXED_BYTES + self.content.len() + self.map.heap_bytes()) as u64
     }
 
     #[inline]
@@ -218,12 +235,15 @@ impl Block {
         (row < self.rows).then(|| self.row_at(&self.place(row)))
     }
 
-    /// The value at a place, a long one sharing the block's buffer; `None` for a tombstone.
+    /// The value at a place, a long one sharing the block's buffer where that is no part of a whole
+    /// table; `None` for a tombstone.
     #[inline]
     pub(super) fn value_at(&self, place: &RowPlace) -> Option<Bytes> {
         let range = place.key_end..place.end;
         place.is_value.then(|| match self.content.get(range.clone()) {
-            Some(value) if value.len() <= COPIED_BYTES_MAX => Bytes::copy_from_slice(value),
+            Some(value) if value.len() <= COPIED_BYTES_MAX || self.is_part => {
+                Bytes::copy_from_slice(value)
+            }
             _ => self.content.slice(range),
         })
     }
@@ -237,9 +257,20 @@ impl Block {
         }
     }
 
-    /// Key and record at a place, both sharing the block's buffer.
+    /// Key and record at a place, both sharing one buffer: the block's, or a copy of the row where
+    /// the block is a part of a whole table.
     pub(super) fn shared_row_at(&self, place: &RowPlace) -> (Bytes, Record) {
-        (self.content.slice(place.start..place.key_end), self.record_at(place))
+        if !self.is_part {
+            return (self.content.slice(place.start..place.key_end), self.record_at(place));
+        }
+        let mut key = Bytes::copy_from_slice(self.bytes(place.start..place.end));
+        let value = key.split_off(place.key_end - place.start);
+        let record = Record {
+            value: place.is_value.then_some(value),
+            version: self.version(place.row),
+            timestamp: self.timestamp(place.row),
+        };
+        (key, record)
     }
 
     /// Where the row with exactly this key stands, whose hash is given too.
@@ -259,6 +290,20 @@ impl Block {
             Ok(found) => found,
             Err(Unmapped) => self.search(key),
         }
+    }
+
+    /// The row that begins at `start`.
+    pub(super) fn row_from(&self, start: usize) -> Option<RowPlace> {
+        let (mut first, mut end) = (0, self.rows);
+        while first < end {
+            let middle = first.midpoint(end);
+            if self.starts.place(&self.content, middle) < start {
+                first = middle + 1;
+            } else {
+                end = middle;
+            }
+        }
+        (first < self.rows).then(|| self.place(first)).filter(|place| place.start == start)
     }
 
     fn search(&self, key: &[u8]) -> Option<RowPlace> {
@@ -383,6 +428,26 @@ mod tests {
             &[2, 0, 0, 0],
         ];
         assert_eq!(bytes, golden.concat());
+    }
+
+    #[test]
+    fn nothing_that_a_part_of_a_table_hands_out_shares_its_memory() {
+        let long = [7; 5000];
+        let bytes = Bytes::from(content(&[(b"a", Some(&long)), (b"b", Some(b"1")), (b"c", None)]));
+        let whole = Block::parse(bytes.clone()).unwrap();
+        let kept = whole.shared_row_at(&whole.place(0));
+        drop(whole);
+        assert!(!bytes.is_unique(), "a block by itself is shared");
+        drop(kept);
+        let part = Block::parse_part(bytes.clone()).unwrap();
+        let rows: Vec<_> = (0..3).map(|row| part.shared_row_at(&part.place(row))).collect();
+        let value = part.value_at(&part.place(0));
+        drop(part);
+        assert!(bytes.is_unique());
+        let whole = Block::parse(bytes).unwrap();
+        let expected: Vec<_> = (0..3).map(|row| whole.shared_row_at(&whole.place(row))).collect();
+        assert_eq!(rows, expected);
+        assert_eq!(value, expected[0].1.value);
     }
 
     #[test]

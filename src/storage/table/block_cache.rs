@@ -9,13 +9,15 @@
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 
 use arc_swap::ArcSwapOption;
 use parking_lot::Mutex;
 
 use super::block::Block;
+use super::image::{Image, Plan};
+use crate::storage::bell::Bell;
 
 /// The blocks of tables that are in memory, up to a budget. One for all tables of a store.
 pub struct BlockCache {
@@ -23,6 +25,8 @@ pub struct BlockCache {
     used: AtomicU64,
     is_full: AtomicBool,
     queue: Mutex<Queue>,
+    /// For whoever makes images of tables.
+    bell: Bell,
 }
 
 #[derive(Default)]
@@ -34,7 +38,14 @@ struct Queue {
 
 struct Entry {
     slots: Weak<Slots>,
-    number: usize,
+    part: Part,
+}
+
+/// What is evicted at once.
+#[derive(Clone, Copy)]
+enum Part {
+    Block(usize),
+    Image,
 }
 
 impl BlockCache {
@@ -46,6 +57,7 @@ impl BlockCache {
             used: AtomicU64::new(0),
             is_full: AtomicBool::new(false),
             queue: Mutex::default(),
+            bell: Bell::default(),
         }
     }
 
@@ -111,7 +123,8 @@ impl BlockCache {
             if has_room { slots.insert(number, block) } else { Inserted { block, is_new: false } };
         if inserted.is_new {
             self.used.fetch_add(bytes, Ordering::Relaxed);
-            queue.entries.push_back(Entry { slots: Arc::downgrade(slots), number });
+            let part = Part::Block(number);
+            queue.entries.push_back(Entry { slots: Arc::downgrade(slots), part });
         }
         drop(queue);
         drop(kept_alive);
@@ -124,8 +137,10 @@ impl BlockCache {
     fn make_room(&self, queue: &mut Queue, bytes: u64) -> Vec<Arc<Slots>> {
         let mut kept_alive = Vec::new();
         let budget = self.budget();
-        // Readers may look into blocks faster than this goes by: nobody is spared twice.
-        let mut spare = queue.entries.len();
+        // Readers may look into blocks faster than this goes by: no block is spared twice. An image
+        // is, so that blocks go first where all is looked into: it is much to be read again.
+        let mut spare_blocks = queue.entries.len();
+        let mut spare_images = 2 * queue.entries.len();
         while self.used() + bytes > budget {
             let Some(entry) = queue.entries.pop_front() else {
                 break;
@@ -134,11 +149,15 @@ impl BlockCache {
                 queue.dead = queue.dead.saturating_sub(1);
                 continue;
             };
-            if spare > 0 && slots.take_referenced(entry.number) {
-                spare -= 1;
+            let spare = match entry.part {
+                Part::Block(_) => &mut spare_blocks,
+                Part::Image => &mut spare_images,
+            };
+            if *spare > 0 && slots.take_referenced(entry.part) {
+                *spare -= 1;
                 queue.entries.push_back(entry);
-            } else if let Some(evicted) = slots.take(entry.number) {
-                self.used.fetch_sub(evicted.memory_bytes(), Ordering::Relaxed);
+            } else if let Some(bytes) = slots.take(entry.part) {
+                self.used.fetch_sub(bytes, Ordering::Relaxed);
                 self.is_full.store(true, Ordering::Relaxed);
             }
             if kept_alive.last().is_none_or(|last| !Arc::ptr_eq(last, &slots)) {
@@ -146,6 +165,41 @@ impl BlockCache {
             }
         }
         kept_alive
+    }
+
+    /// Whether the image of a table fits without anything else having to go but its blocks.
+    pub(super) fn has_room_for(&self, slots: &Slots, plan: Plan) -> bool {
+        !self.is_full() && self.has_room(plan.bytes.saturating_sub(slots.block_bytes()))
+    }
+
+    /// Puts the image of a table into its slots, and its blocks in place of those that are there,
+    /// unless something else would have to go. Returns whether it did.
+    pub(super) fn insert_image(
+        &self,
+        slots: &Arc<Slots>,
+        image: Image,
+        blocks: Vec<Block>,
+    ) -> bool {
+        let bytes = image.memory_bytes();
+        let blocks: Vec<Arc<Block>> = blocks.into_iter().map(Arc::new).collect();
+        let mut queue = self.queue.lock();
+        let before = slots.block_bytes();
+        if slots.has_image() || !self.has_room(bytes.saturating_sub(before)) {
+            return false;
+        }
+        queue.entries.retain(|entry| entry.slots.as_ptr() != Arc::as_ptr(slots));
+        let replaced = slots.insert_image(image, blocks);
+        self.used.fetch_add(bytes, Ordering::Relaxed);
+        self.used.fetch_sub(before, Ordering::Relaxed);
+        queue.entries.push_back(Entry { slots: Arc::downgrade(slots), part: Part::Image });
+        drop(queue);
+        drop(replaced);
+        true
+    }
+
+    /// Where whoever makes images waits to be told that there may be one to make.
+    pub(in crate::storage) const fn bell(&self) -> &Bell {
+        &self.bell
     }
 
     /// A table with so many blocks in the cache is gone.
@@ -184,7 +238,13 @@ pub(super) enum Room {
 
 /// The blocks of one table that are in memory.
 pub(super) struct Slots {
-    slots: Box<[ArcSwapOption<Block>]>,
+    blocks: Box<[ArcSwapOption<Block>]>,
+    /// How many of them have a block.
+    taken: AtomicUsize,
+    /// Bytes of the blocks that are no parts of the image.
+    block_bytes: AtomicU64,
+    /// The whole table: then each slot has its block, which is a part of it.
+    image: ArcSwapOption<Image>,
     cache: Arc<BlockCache>,
 }
 
@@ -196,8 +256,14 @@ struct Inserted {
 impl Slots {
     /// For a table of so many blocks, none of them in memory.
     pub(super) fn new(blocks: usize, cache: &Arc<BlockCache>) -> Arc<Self> {
-        let slots = (0..blocks).map(|_| ArcSwapOption::empty()).collect();
-        Arc::new(Self { slots, cache: Arc::clone(cache) })
+        let blocks = (0..blocks).map(|_| ArcSwapOption::empty()).collect();
+        Arc::new(Self {
+            blocks,
+            taken: AtomicUsize::new(0),
+            block_bytes: AtomicU64::new(0),
+            image: ArcSwapOption::empty(),
+            cache: Arc::clone(cache),
+        })
     }
 
     pub(super) fn cache(&self) -> &BlockCache {
@@ -206,58 +272,119 @@ impl Slots {
 
     /// Bytes of memory without the blocks.
     pub(super) fn memory_bytes(&self) -> u64 {
-        size_of_val::<[_]>(&self.slots) as u64
+        size_of_val::<[_]>(&self.blocks) as u64
     }
 
     /// What `look` finds in the block, if it is in memory. Other threads that look do not wait.
     #[inline]
     pub(super) fn with<T>(&self, number: usize, look: impl FnOnce(&Block) -> T) -> Option<T> {
-        let slot = self.slots.get(number)?.load();
+        let slot = self.blocks.get(number)?.load();
         let block = slot.as_deref()?;
         block.mark_referenced();
         Some(look(block))
     }
 
+    /// What `look` finds in the image of the table, if there is one.
+    #[inline]
+    pub(super) fn with_image<T>(&self, look: impl FnOnce(&Image) -> T) -> Option<T> {
+        let image = self.image.load();
+        let image = image.as_deref()?;
+        image.mark_referenced();
+        Some(look(image))
+    }
+
+    pub(super) fn has_image(&self) -> bool {
+        self.image.load().is_some()
+    }
+
+    /// How many blocks are in memory.
+    pub(super) fn taken(&self) -> usize {
+        self.taken.load(Ordering::Relaxed)
+    }
+
+    /// Bytes of the blocks that are in memory by themselves.
+    fn block_bytes(&self) -> u64 {
+        self.block_bytes.load(Ordering::Relaxed)
+    }
+
     /// The block, if it is in memory.
     pub(super) fn get(&self, number: usize) -> Option<Arc<Block>> {
-        self.slots.get(number)?.load_full()
+        self.blocks.get(number)?.load_full()
     }
 
     pub(super) fn has(&self, number: usize) -> bool {
-        self.slots.get(number).is_some_and(|slot| slot.load().is_some())
+        self.blocks.get(number).is_some_and(|slot| slot.load().is_some())
     }
 
     /// To be called under the queue's lock.
     fn insert(&self, number: usize, block: Arc<Block>) -> Inserted {
-        let Some(slot) = self.slots.get(number) else {
+        let Some(slot) = self.blocks.get(number) else {
             return Inserted { block, is_new: false };
         };
         if let Some(there) = slot.load_full() {
             return Inserted { block: there, is_new: false };
         }
         slot.store(Some(Arc::clone(&block)));
+        self.block_bytes.fetch_add(block.memory_bytes(), Ordering::Relaxed);
+        self.taken.fetch_add(1, Ordering::Relaxed);
         Inserted { block, is_new: true }
     }
 
-    /// To be called under the queue's lock.
-    fn take(&self, number: usize) -> Option<Arc<Block>> {
-        self.slots.get(number)?.swap(None)
+    /// Returns what was there before. To be called under the queue's lock.
+    fn insert_image(&self, image: Image, blocks: Vec<Arc<Block>>) -> Vec<Option<Arc<Block>>> {
+        let slots = self.blocks.iter().zip(blocks);
+        let replaced = slots.map(|(slot, block)| slot.swap(Some(block))).collect();
+        self.taken.store(self.blocks.len(), Ordering::Relaxed);
+        self.block_bytes.store(0, Ordering::Relaxed);
+        self.image.store(Some(Arc::new(image)));
+        replaced
     }
 
-    fn take_referenced(&self, number: usize) -> bool {
-        let Some(slot) = self.slots.get(number) else {
-            return false;
+    /// Takes a part out. Returns how many bytes that frees; `None` where nothing is. To be called
+    /// under the queue's lock.
+    fn take(&self, part: Part) -> Option<u64> {
+        match part {
+            Part::Block(number) => {
+                let taken = self.blocks.get(number)?.swap(None)?;
+                self.taken.fetch_sub(1, Ordering::Relaxed);
+                self.block_bytes.fetch_sub(taken.memory_bytes(), Ordering::Relaxed);
+                Some(taken.memory_bytes())
+            }
+            Part::Image => {
+                let taken = self.image.swap(None)?;
+                // Each of them is a part: nothing is inserted where one is.
+                for slot in &self.blocks {
+                    slot.store(None);
+                }
+                self.taken.store(0, Ordering::Relaxed);
+                Some(taken.memory_bytes())
+            }
+        }
+    }
+
+    fn take_referenced(&self, part: Part) -> bool {
+        let take = |slot: &ArcSwapOption<Block>| {
+            slot.load().as_ref().is_some_and(|block| block.take_referenced())
         };
-        slot.load().as_ref().is_some_and(|block| block.take_referenced())
+        match part {
+            Part::Block(number) => self.blocks.get(number).is_some_and(take),
+            Part::Image => {
+                let is_used = self.image.load().as_ref().is_some_and(|it| it.take_referenced());
+                self.blocks.iter().fold(is_used, |is_used, slot| take(slot) || is_used)
+            }
+        }
     }
 }
 
 impl Drop for Slots {
     fn drop(&mut self) {
         let (mut blocks, mut bytes) = (0, 0);
-        for block in self.slots.iter().filter_map(|slot| slot.swap(None)) {
+        for block in self.blocks.iter().filter_map(|slot| slot.swap(None)) {
             blocks += 1;
             bytes += block.memory_bytes();
+        }
+        if let Some(image) = self.image.swap(None) {
+            bytes += image.memory_bytes();
         }
         if blocks > 0 {
             self.cache.forget(blocks, bytes);
@@ -268,7 +395,7 @@ impl Drop for Slots {
 impl fmt::Debug for Slots {
     /// Shows how many there are only.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Slots").field("len", &self.slots.len()).finish_non_exhaustive()
+        f.debug_struct("Slots").field("len", &self.blocks.len()).finish_non_exhaustive()
     }
 }
 

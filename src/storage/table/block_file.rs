@@ -52,9 +52,14 @@ impl BlockFile {
         len: usize,
     ) -> Result<Vec<u8>, StorageError> {
         let mut bytes = vec![0; len];
-        read_exact_at(&*self.file, &mut bytes, offset)
-            .map_err(StorageError::wrap("read", &self.path))?;
+        self.read_into(&mut bytes, offset)?;
         Ok(bytes)
+    }
+
+    /// Fills `bytes` with what stands at `offset`. The caller has held both against the file's
+    /// length.
+    pub(super) fn read_into(&self, bytes: &mut [u8], offset: u64) -> Result<(), StorageError> {
+        read_exact_at(&*self.file, bytes, offset).map_err(StorageError::wrap("read", &self.path))
     }
 
     /// Reads `len` bytes at `offset` that have this checksum.
@@ -78,6 +83,21 @@ impl BlockFile {
         let (method, content_bytes, body) = self.check(stored, offset)?;
         let content = self.decompress(method, content_bytes, body, offset)?;
         Block::parse(content.into()).map_err(|found| self.corrupt(offset, found))
+    }
+
+    /// What `take` makes of the content of the block that is stored as `stored`, at `offset` of the
+    /// file.
+    pub(super) fn with_content<T>(
+        &self,
+        stored: &[u8],
+        offset: u64,
+        take: impl FnOnce(&[u8]) -> T,
+    ) -> Result<T, StorageError> {
+        let (method, content_bytes, body) = self.check(stored, offset)?;
+        if method == RAW && body.len() == content_bytes {
+            return Ok(take(body));
+        }
+        self.decompress(method, content_bytes, body, offset).map(|content| take(&content))
     }
 
     /// The content of the block that is stored as `stored`, at `offset` of the file. One that is

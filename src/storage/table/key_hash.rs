@@ -30,6 +30,12 @@ impl KeyHash {
         Self(fold(hash ^ LAST_MASK, LAST_FACTOR))
     }
 
+    /// The hash that is this number.
+    #[cfg(test)]
+    pub(super) const fn from_bits(bits: u64) -> Self {
+        Self(bits)
+    }
+
     /// The hash as a number.
     pub(in crate::storage) const fn bits(self) -> u64 {
         self.0

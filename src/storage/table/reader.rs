@@ -2,12 +2,14 @@
 
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::block::Block;
 use super::block_cache::{BlockCache, Room, Slots};
 use super::block_file::BlockFile;
 use super::bloom::Filter;
 use super::footer::Footer;
+use super::image::{Image, Plan, Seen};
 use super::key_hash::KeyHash;
 use super::row::Cached;
 use super::sparse_index::SparseIndex;
@@ -21,6 +23,8 @@ use crate::storage::record::Record;
 
 /// Blocks that are read at once while the cache has plenty of room.
 const GROUP_BLOCKS: usize = 16;
+/// Which part of the blocks of a table is read one by one, and in groups, before all of it is.
+const IMAGE_SHARE: usize = 16;
 /// Longest such group, unless a single block is longer.
 const GROUP_BYTES_MAX: u64 = 128 << 10;
 
@@ -33,6 +37,10 @@ pub struct Table {
     file: BlockFile,
     index: SparseIndex,
     filter: Filter,
+    /// Of its image, where that is worth it.
+    plan: Option<Plan>,
+    /// Whether it could not be made: then it is not tried again.
+    has_failed: AtomicBool,
     slots: Arc<Slots>,
 }
 
@@ -73,7 +81,16 @@ impl Table {
             return Err(file.corrupt(footer_at, "the table is another than the one expected"));
         }
         let slots = Slots::new(index.blocks(), cache);
-        Ok(Arc::new(Self { summary: summary.clone(), file, index, filter, slots }))
+        let plan = Plan::of(summary, &index);
+        Ok(Arc::new(Self {
+            summary: summary.clone(),
+            file,
+            index,
+            filter,
+            plan,
+            has_failed: AtomicBool::new(false),
+            slots,
+        }))
     }
 
     /// What is known of it without opening it.
@@ -110,10 +127,23 @@ impl Table {
         let Some(number) = self.block_of(key) else {
             return Ok(None);
         };
+        match self.slots.with_image(|image| self.seen_in(image, number, key, hash)) {
+            Some(Imaged::Record(record)) => return Ok(Some(record)),
+            Some(Imaged::Absent) => return Ok(None),
+            Some(Imaged::Unknown) | None => {}
+        }
         if let Some(found) = self.slots.with(number, |block| find(block, key, hash)) {
             return Ok(found);
         }
-        let found = find(&*self.read(number)?, key, hash);
+        let block = self.read(number)?;
+        if self.wants_image() && self.slots.cache().bell().ask() {
+            // It is not made here: it takes some ten milliseconds. Until it is there nothing else
+            // is kept of the table, which would be in memory twice.
+            return Ok(find(&block, key, hash));
+        }
+        let block = Arc::new(block.mapped());
+        let block = self.slots.cache().insert(&self.slots, number, block, Room::Make);
+        let found = find(&block, key, hash);
         // A key that is not there, and that the filter let pass, says nothing of others nearby.
         if found.is_some() && self.slots.cache().has_plenty_of_room() {
             self.read_group(self.group_at(number));
@@ -126,12 +156,35 @@ impl Table {
     #[must_use]
     #[inline]
     pub fn cached_value(&self, key: &[u8], hash: KeyHash) -> Cached {
+        let seen = self.slots.with_image(|image| match image.find(key, hash) {
+            Seen::Row(row) => Some(Cached::from(image.value(&row))),
+            Seen::Absent => Some(Cached::Absent),
+            Seen::Unknown => None,
+        });
+        if let Some(Some(seen)) = seen {
+            return seen;
+        }
         let look = |block: &Block| match block.find(key, hash) {
             Some(place) => Cached::from(block.value_at(&place)),
             None => Cached::Absent,
         };
         // A key before the first or behind the last is looked for where it would stand, in vain.
         self.slots.with(self.index.find(key), look).unwrap_or(Cached::NeedsRead)
+    }
+
+    /// What an image of the table says of the key, which can only stand in block `number`.
+    fn seen_in(&self, image: &Image, number: usize, key: &[u8], hash: KeyHash) -> Imaged {
+        let row = match image.find(key, hash) {
+            Seen::Row(row) => row,
+            Seen::Absent => return Imaged::Absent,
+            Seen::Unknown => return Imaged::Unknown,
+        };
+        // Version and stamp stand in the block.
+        let record = image.start_in(number, &row).and_then(|start| {
+            self.slots
+                .with(number, |block| block.row_from(start).map(|place| block.record_at(&place)))
+        });
+        record.flatten().map_or(Imaged::Unknown, Imaged::Record)
     }
 
     /// Bytes of memory that it takes while it is open, without the blocks in the cache.
@@ -162,10 +215,35 @@ impl Table {
         is_within.then(|| self.index.find(key))
     }
 
+    /// Reads the whole table into one piece of memory, where gets find rows soonest, if it is worth
+    /// it and nothing else has to leave the cache for it. Then nothing is read from the file again.
+    ///
+    /// What cannot be read is left to whoever asks for it, and the table without an image.
+    pub(in crate::storage) fn make_image(&self) {
+        let Some(plan) = self.plan_that_fits() else { return };
+        let made = Image::read(plan, &self.file, &self.index);
+        let is_there = made.ok().flatten().is_some_and(|(image, blocks)| {
+            self.slots.cache().insert_image(&self.slots, image, blocks)
+        });
+        self.has_failed.store(!is_there, Ordering::Relaxed);
+    }
+
+    /// Whether so much of it was asked for that it should be in memory as a whole, where it fits.
+    pub(in crate::storage) fn wants_image(&self) -> bool {
+        self.slots.taken() > self.blocks() / IMAGE_SHARE && self.plan_that_fits().is_some()
+    }
+
+    fn plan_that_fits(&self) -> Option<Plan> {
+        let fits = |plan: &Plan| self.slots.cache().has_room_for(&self.slots, *plan);
+        let may_be = !self.has_failed.load(Ordering::Relaxed) && !self.slots.has_image();
+        self.plan.filter(|plan| may_be && fits(plan))
+    }
+
     /// Reads all blocks while the cache has plenty of room. What cannot be read is left to whoever
     /// asks for it.
     pub(in crate::storage) fn read_in_advance(&self) {
-        let mut number = 0;
+        self.make_image();
+        let mut number = if self.slots.has_image() { self.blocks() } else { 0 };
         while number < self.blocks() && self.slots.cache().has_plenty_of_room() {
             let group = self.group_at(number);
             number = group.end;
@@ -192,7 +270,8 @@ impl Table {
 
     /// Reads all blocks for which the cache has room without another one having to go.
     pub(in crate::storage) fn read_into_spare_room(&self) {
-        let mut number = 0;
+        self.make_image();
+        let mut number = if self.slots.has_image() { self.blocks() } else { 0 };
         while number < self.blocks() && self.slots.cache().has_room(GROUP_BYTES_MAX) {
             let group = self.group_at(number);
             number = group.end;
@@ -201,11 +280,10 @@ impl Table {
     }
 
     /// Reads a block that is not in memory.
-    fn read(&self, number: usize) -> Result<Arc<Block>, StorageError> {
+    fn read(&self, number: usize) -> Result<Block, StorageError> {
         let place = self.index.place(number..number + 1);
         let bytes = self.file.read(place.start, length(&place))?;
-        let block = Arc::new(self.decode(&bytes, place.start, number)?.mapped());
-        Ok(self.slots.cache().insert(&self.slots, number, block, Room::Make))
+        self.decode(&bytes, place.start, number)
     }
 
     /// A block and its neighbours that can be read at once.
@@ -248,6 +326,13 @@ impl Table {
 /// Bytes of a part of the file; what was held against the file's length fits memory's numbers.
 pub(super) fn length(place: &Range<u64>) -> usize {
     usize::try_from(place.end.saturating_sub(place.start)).unwrap_or(usize::MAX)
+}
+
+/// What an image says of a key.
+enum Imaged {
+    Record(Record),
+    Absent,
+    Unknown,
 }
 
 #[inline]

@@ -91,6 +91,7 @@ fn read_all(table: &Arc<Table>, direction: Direction, from: Bound<&[u8]>) -> Lis
 }
 
 mod damage;
+mod image;
 
 #[test]
 fn a_table_reads_back() {

@@ -193,10 +193,11 @@ fn what_is_cached_is_told_without_the_disk() {
     use crate::storage::table::Cached;
     let fs = SimFs::new(1);
     let mut store = Modelled::new(&fs);
-    // Too little to read in advance.
+    // Too little to read in advance, and rows too long for an image.
+    let value = "1".repeat(2000);
     let options = TableStoreOptions { memory_bytes: 64 << 10, ..table_options() };
     store.tables = try_tables(&fs, options).unwrap();
-    store.add(&rows([("a", put(1, "1")), ("b", put(1, "1"))]));
+    store.add(&rows([("a", put(1, &value)), ("b", put(1, &value))]));
     let set = store.tables.set();
     let before = fs.operations();
     assert_eq!(set.cached_value(b"zzz"), Cached::Absent);
