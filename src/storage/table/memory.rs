@@ -7,8 +7,8 @@
 use bytes::Bytes;
 use memmap2::MmapMut;
 
-/// Length of a large page. A piece that has one is a mapping of its own, which is given back as soon
-/// as it is dropped.
+/// Length of a large page. A piece that has one is a mapping of its own, which is given back as
+/// soon as it is dropped.
 const LARGE_PAGE_BYTES: usize = 2 << 20;
 
 /// Zeros, to be written over.
