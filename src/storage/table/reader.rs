@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use super::block::Block;
 use super::block_cache::{BlockCache, Room, Slots};
@@ -25,6 +25,10 @@ use crate::storage::record::Record;
 const GROUP_BLOCKS: usize = 16;
 /// Which part of the blocks of a table is read one by one, and in groups, before all of it is.
 const IMAGE_SHARE: usize = 16;
+/// How many blocks are read and not kept while the image is waited for, for each block of the
+/// table. Where it does not come, because the thread does not get to run or the table was replaced
+/// and only an old view reads it, blocks are kept again.
+const READS_WHILE_WAITING: usize = 4;
 /// Longest such group, unless a single block is longer.
 const GROUP_BYTES_MAX: u64 = 128 << 10;
 
@@ -41,6 +45,8 @@ pub struct Table {
     plan: Option<Plan>,
     /// Whether it could not be made: then it is not tried again.
     has_failed: AtomicBool,
+    /// Blocks that were read and not kept.
+    reads_waiting: AtomicUsize,
     slots: Arc<Slots>,
 }
 
@@ -89,6 +95,7 @@ impl Table {
             filter,
             plan,
             has_failed: AtomicBool::new(false),
+            reads_waiting: AtomicUsize::new(0),
             slots,
         }))
     }
@@ -136,7 +143,7 @@ impl Table {
             return Ok(found);
         }
         let block = self.read(number)?;
-        if self.wants_image() && self.slots.cache().bell().ask() {
+        if self.waits_for_image() {
             // It is not made here: it takes some ten milliseconds. Until it is there nothing else
             // is kept of the table, which would be in memory twice.
             return Ok(find(&block, key, hash));
@@ -226,11 +233,20 @@ impl Table {
             self.slots.cache().insert_image(&self.slots, image, blocks)
         });
         self.has_failed.store(!is_there, Ordering::Relaxed);
+        self.reads_waiting.store(0, Ordering::Relaxed);
     }
 
     /// Whether so much of it was asked for that it should be in memory as a whole, where it fits.
     pub(in crate::storage) fn wants_image(&self) -> bool {
         self.slots.taken() > self.blocks() / IMAGE_SHARE && self.plan_that_fits().is_some()
+    }
+
+    /// Whether an image is on its way, so that blocks need not be kept.
+    fn waits_for_image(&self) -> bool {
+        self.wants_image() && self.slots.cache().bell().ask() && {
+            let reads = self.reads_waiting.fetch_add(1, Ordering::Relaxed);
+            reads < READS_WHILE_WAITING.saturating_mul(self.blocks())
+        }
     }
 
     fn plan_that_fits(&self) -> Option<Plan> {

@@ -211,6 +211,25 @@ fn a_table_that_is_asked_for_is_read_whole_where_somebody_does() {
 }
 
 #[test]
+fn blocks_are_kept_again_where_the_image_does_not_come() {
+    let rows = some_rows(2000);
+    let it = Subject::new(&rows, options(Compression::Off, 300));
+    // Somebody is there, and never comes to it.
+    it.cache.bell().expect();
+    let keys: Vec<&Vec<u8>> = rows.keys().collect();
+    let mut reads = 0;
+    while it.table.slots().taken() < it.table.blocks() {
+        it.table.get(keys[reads % keys.len()]).unwrap().unwrap();
+        reads += 1;
+        assert!(reads < 20 * keys.len());
+    }
+    assert!(reads > 4 * it.table.blocks());
+    it.check(&rows);
+    it.table.make_image();
+    assert!(it.has_image(), "it may still come");
+}
+
+#[test]
 fn damage_is_told_to_who_asks_for_the_block_and_to_nobody_else() {
     let rows = some_rows(2000);
     for compression in compressions() {
