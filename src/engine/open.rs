@@ -348,4 +348,64 @@ mod tests {
             assert_eq!(found.ok(), counted, "{said:?}");
         }
     }
+
+    const IMAGE_ROWS: u32 = 8_000;
+
+    /// More than is read when a store is opened.
+    fn image_row(number: u32) -> (String, Vec<u8>) {
+        (format!("key-{number:06}"), vec![7; 200])
+    }
+
+    #[test]
+    fn without_a_thread_a_compaction_has_tables_that_are_asked_for_read_whole() {
+        let mut node = Node::new();
+        for (key, value) in (0..IMAGE_ROWS).map(image_row) {
+            node.apply(Command::Set { key: key.into(), value: value.into() });
+        }
+        node.compact();
+        assert_eq!(node.machine.store.tables().set().images(), 1, "what was just written");
+        let mut node = node.reopen();
+        assert_eq!(node.machine.store.tables().set().images(), 0);
+        for (key, _) in (0..IMAGE_ROWS).map(image_row) {
+            node.machine.store.tables().set().get(key.as_bytes()).unwrap().unwrap();
+        }
+        assert_eq!(node.machine.store.tables().set().images(), 0);
+        node.apply(Command::Set { key: "other".into(), value: "1".into() });
+        node.compact();
+        let set = node.machine.store.tables().set();
+        assert_eq!((set.tables().count(), set.images()), (2, 2));
+    }
+
+    #[test]
+    fn a_thread_reads_tables_whole_that_are_asked_for_and_ends_with_the_store() {
+        use crate::engine::{KvEngine, SingleNodeEngine};
+        use std::time::{Duration, Instant};
+        let directory = tempfile::tempdir().unwrap();
+        let config = StoreConfig {
+            data_dir: directory.path().join("data"),
+            worker_threads: 1,
+            fsync_interval: Duration::from_millis(100),
+            ..StoreConfig::default()
+        };
+        let engine = SingleNodeEngine::with_config(config.clone()).unwrap();
+        for (key, value) in (0..IMAGE_ROWS).map(image_row) {
+            engine.put(key.into_bytes(), value).unwrap();
+        }
+        engine.close().unwrap();
+        let engine = SingleNodeEngine::with_config(config).unwrap();
+        let images = || engine.inner.committer.machine.store.tables().set().images();
+        assert_eq!(images(), 0);
+        for (key, value) in (0..IMAGE_ROWS).map(image_row) {
+            assert_eq!(engine.get(key.as_bytes()).unwrap().as_deref(), Some(&*value));
+        }
+        let until = Instant::now() + Duration::from_secs(60);
+        while images() == 0 {
+            assert!(Instant::now() < until, "nobody reads it");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        for (key, value) in (0..IMAGE_ROWS).map(image_row) {
+            assert_eq!(engine.get(key.as_bytes()).unwrap().as_deref(), Some(&*value));
+        }
+        engine.close().unwrap();
+    }
 }

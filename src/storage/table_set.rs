@@ -99,6 +99,13 @@ impl TableSet {
         }
     }
 
+    /// How many tables are in memory as a whole.
+    #[cfg(test)]
+    pub(crate) fn images(&self) -> usize {
+        let tables = self.runs.iter().flat_map(|run| run.tables());
+        tables.filter(|table| table.table.has_image()).count()
+    }
+
     /// Reads all blocks while the cache has plenty of room.
     pub(crate) fn read_in_advance(&self) {
         for table in self.runs.iter().flat_map(|run| run.tables()) {

@@ -294,16 +294,8 @@ impl Block {
 
     /// The row that begins at `start`.
     pub(super) fn row_from(&self, start: usize) -> Option<RowPlace> {
-        let (mut first, mut end) = (0, self.rows);
-        while first < end {
-            let middle = first.midpoint(end);
-            if self.starts.place(&self.content, middle) < start {
-                first = middle + 1;
-            } else {
-                end = middle;
-            }
-        }
-        (first < self.rows).then(|| self.place(first)).filter(|place| place.start == start)
+        let row = self.partition(|row| self.starts.place(&self.content, row) < start);
+        (row < self.rows).then(|| self.place(row)).filter(|place| place.start == start)
     }
 
     fn search(&self, key: &[u8]) -> Option<RowPlace> {
@@ -313,15 +305,20 @@ impl Block {
 
     /// How many rows have keys less than `key`, or not greater than it.
     pub(super) fn count_below(&self, key: &[u8], or_equal: bool) -> usize {
+        self.partition(|row| match self.key(row).cmp(key) {
+            Ordering::Less => true,
+            Ordering::Equal => or_equal,
+            Ordering::Greater => false,
+        })
+    }
+
+    /// The first row that is not below; rows that are stand before all others.
+    #[inline]
+    fn partition(&self, is_below: impl Fn(usize) -> bool) -> usize {
         let (mut start, mut end) = (0, self.rows);
         while start < end {
             let middle = start.midpoint(end);
-            let is_below = match self.key(middle).cmp(key) {
-                Ordering::Less => true,
-                Ordering::Equal => or_equal,
-                Ordering::Greater => false,
-            };
-            if is_below {
+            if is_below(middle) {
                 start = middle + 1;
             } else {
                 end = middle;

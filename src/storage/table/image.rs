@@ -117,9 +117,9 @@ pub(super) struct ImageRow {
 
 /// What an image says of a key.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Seen {
-    /// It has this row.
-    Row(ImageRow),
+pub(super) enum Seen<T = ImageRow> {
+    /// It has this row, or record.
+    Row(T),
     /// It is not in the table.
     Absent,
     /// A row that may be its own is too long for an entry: its block knows.

@@ -3,7 +3,8 @@
 //! `writer` makes the file, `reader` answers for one key and `cursor` reads rows in order. Below
 //! them: a `block` is what is read, checked and cached as a whole; `sparse_index` says in which
 //! block a key would stand, `bloom` that it stands in none; both are in memory while a table is
-//! open, blocks only as far as the `block_cache` has room. `docs/format.md` has the layout.
+//! open, blocks only as far as the `block_cache` has room. An `image` is a whole table in memory,
+//! where gets find rows soonest. `docs/format.md` has the layout.
 
 mod key_hash;
 mod row;

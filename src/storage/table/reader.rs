@@ -117,8 +117,9 @@ impl Table {
     /// What `key` has. Does not ask the filter: whoever looks into several tables asks
     /// [`Self::may_contain`] of each first, with one hash.
     ///
-    /// The value shares the block's buffer. Reads one block when it is not in memory; where the key
-    /// is in it and the cache has plenty of room, its neighbours too.
+    /// A long value shares the block's buffer where that is cached by itself. Reads one block when
+    /// it is not in memory; where the key is in it and the cache has plenty of room, its neighbours
+    /// too.
     ///
     /// # Errors
     /// `Corrupt` with the offset of the block that does not check; `Io`.
@@ -135,9 +136,9 @@ impl Table {
             return Ok(None);
         };
         match self.slots.with_image(|image| self.seen_in(image, number, key, hash)) {
-            Some(Imaged::Record(record)) => return Ok(Some(record)),
-            Some(Imaged::Absent) => return Ok(None),
-            Some(Imaged::Unknown) | None => {}
+            Some(Seen::Row(record)) => return Ok(Some(record)),
+            Some(Seen::Absent) => return Ok(None),
+            Some(Seen::Unknown) | None => {}
         }
         if let Some(found) = self.slots.with(number, |block| find(block, key, hash)) {
             return Ok(found);
@@ -180,18 +181,18 @@ impl Table {
     }
 
     /// What an image of the table says of the key, which can only stand in block `number`.
-    fn seen_in(&self, image: &Image, number: usize, key: &[u8], hash: KeyHash) -> Imaged {
+    fn seen_in(&self, image: &Image, number: usize, key: &[u8], hash: KeyHash) -> Seen<Record> {
         let row = match image.find(key, hash) {
             Seen::Row(row) => row,
-            Seen::Absent => return Imaged::Absent,
-            Seen::Unknown => return Imaged::Unknown,
+            Seen::Absent => return Seen::Absent,
+            Seen::Unknown => return Seen::Unknown,
         };
         // Version and stamp stand in the block.
         let record = image.start_in(number, &row).and_then(|start| {
             self.slots
                 .with(number, |block| block.row_from(start).map(|place| block.record_at(&place)))
         });
-        record.flatten().map_or(Imaged::Unknown, Imaged::Record)
+        record.flatten().map_or(Seen::Unknown, Seen::Row)
     }
 
     /// Bytes of memory that it takes while it is open, without the blocks in the cache.
@@ -236,6 +237,11 @@ impl Table {
         self.reads_waiting.store(0, Ordering::Relaxed);
     }
 
+    #[cfg(test)]
+    pub(in crate::storage) fn has_image(&self) -> bool {
+        self.slots.has_image()
+    }
+
     /// Whether so much of it was asked for that it should be in memory as a whole, where it fits.
     pub(in crate::storage) fn wants_image(&self) -> bool {
         self.slots.taken() > self.blocks() / IMAGE_SHARE && self.plan_that_fits().is_some()
@@ -258,13 +264,7 @@ impl Table {
     /// Reads all blocks while the cache has plenty of room. What cannot be read is left to whoever
     /// asks for it.
     pub(in crate::storage) fn read_in_advance(&self) {
-        self.make_image();
-        let mut number = if self.slots.has_image() { self.blocks() } else { 0 };
-        while number < self.blocks() && self.slots.cache().has_plenty_of_room() {
-            let group = self.group_at(number);
-            number = group.end;
-            self.read_group(group);
-        }
+        self.read_while(BlockCache::has_plenty_of_room);
     }
 
     /// Reads blocks that nobody asked for, as far as they are not in memory.
@@ -286,9 +286,14 @@ impl Table {
 
     /// Reads all blocks for which the cache has room without another one having to go.
     pub(in crate::storage) fn read_into_spare_room(&self) {
+        self.read_while(|cache| cache.has_room(GROUP_BYTES_MAX));
+    }
+
+    /// Reads it whole, or else group by group for as long as there is room.
+    fn read_while(&self, has_room: impl Fn(&BlockCache) -> bool) {
         self.make_image();
         let mut number = if self.slots.has_image() { self.blocks() } else { 0 };
-        while number < self.blocks() && self.slots.cache().has_room(GROUP_BYTES_MAX) {
+        while number < self.blocks() && has_room(self.slots.cache()) {
             let group = self.group_at(number);
             number = group.end;
             self.read_group(group);
@@ -342,13 +347,6 @@ impl Table {
 /// Bytes of a part of the file; what was held against the file's length fits memory's numbers.
 pub(super) fn length(place: &Range<u64>) -> usize {
     usize::try_from(place.end.saturating_sub(place.start)).unwrap_or(usize::MAX)
-}
-
-/// What an image says of a key.
-enum Imaged {
-    Record(Record),
-    Absent,
-    Unknown,
 }
 
 #[inline]
