@@ -275,7 +275,12 @@ impl<'a> Cursor<'a> {
         // Many a source has no row within the bounds; that of a small tail, most of all.
         sources.retain(|source| source.key().is_some());
         let rows = match sources.pop() {
-            Some(only) if sources.is_empty() => Rows::One(only),
+            Some(mut only) if sources.is_empty() => {
+                if let Source::Run(run) = &mut only {
+                    run.go_alone();
+                }
+                Rows::One(only)
+            }
             last => {
                 sources.extend(last);
                 Rows::Merged(MergeCursor::new(sources, direction)?)

@@ -5,6 +5,7 @@ use std::cmp::Ordering;
 use bytes::Bytes;
 
 use super::error::StorageError;
+use super::key_head::KeyHead;
 use super::record::{Direction, Record};
 use super::run::RunCursor;
 use super::table::RowRef;
@@ -56,36 +57,11 @@ impl RowCursor for RunCursor {
     }
 }
 
-/// The first bytes of a key as a number, so that most keys are told apart without looking at them:
-/// in the order in which the rows come, except that different keys may have the same.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Head(u128);
-
-impl Head {
-    #[inline]
-    #[expect(
-        clippy::big_endian_bytes,
-        reason = "the first byte must weigh most for numbers to order as bytes do"
-    )]
-    fn of(key: &[u8], direction: Direction) -> Self {
-        let bytes = key.first_chunk().copied().unwrap_or_else(|| {
-            let mut padded = [0; size_of::<u128>()];
-            padded.iter_mut().zip(key).for_each(|(to, from)| *to = *from);
-            padded
-        });
-        let number = u128::from_be_bytes(bytes);
-        match direction {
-            Direction::Forward => Self(number),
-            Direction::Backward => Self(!number),
-        }
-    }
-}
-
 /// A source that is on a row.
 #[derive(Clone, Copy, Debug)]
 struct Place {
-    /// Of the key of that row.
-    head: Head,
+    /// Of the key of that row, in the order in which the rows come.
+    head: KeyHead,
     /// Which source it is; the newer of two has the smaller number.
     source: usize,
 }
@@ -112,7 +88,7 @@ impl<C: RowCursor> MergeCursor<C> {
     /// Those of [`RowCursor::advance`].
     pub fn new(sources: Vec<C>, direction: Direction) -> Result<Self, StorageError> {
         let place = |(source, cursor): (usize, &C)| {
-            cursor.key().map(|key| Place { head: Head::of(key, direction), source })
+            cursor.key().map(|key| Place { head: KeyHead::of(key).towards(direction), source })
         };
         let mut order: Vec<Place> = sources.iter().enumerate().filter_map(place).collect();
         let mut merge = Self { sources, direction, order: Vec::new() };
@@ -149,7 +125,7 @@ impl<C: RowCursor> MergeCursor<C> {
             self.order.remove(at);
             return Ok(());
         };
-        place.head = Head::of(key, self.direction);
+        place.head = KeyHead::of(key).towards(self.direction);
         let moved = *place;
         while let Some(next) = self.order.get(at + 1) {
             if self.compare(&moved, next) == Ordering::Less {

@@ -43,6 +43,7 @@ pub(crate) mod log_waiting;
 pub(crate) mod log_read;
 pub mod log;
 pub(crate) mod bell;
+pub(crate) mod key_head;
 pub mod table;
 pub mod hot_map;
 pub(crate) mod key_filter;

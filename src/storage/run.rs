@@ -123,6 +123,8 @@ pub struct RunCursor {
     at: usize,
     /// `None` behind the last row.
     cursor: Option<TableCursor>,
+    /// Whether its rows are not merged with those of others.
+    is_alone: bool,
 }
 
 impl RunCursor {
@@ -151,8 +153,10 @@ impl RunCursor {
         to: Bound<Bytes>,
         fill: Fill,
     ) -> Result<Self, StorageError> {
-        let mut cursor = Self { run: Arc::clone(run), direction, to, fill, at: 0, cursor: None };
-        let tables = &run.tables;
+        let run = Arc::clone(run);
+        let (at, cursor, is_alone) = (0, None, false);
+        let mut cursor = Self { run, direction, to, fill, at, cursor, is_alone };
+        let tables = &cursor.run.tables;
         let start = match (direction, from) {
             (Direction::Forward, Bound::Unbounded) => Some(0),
             // A table that ends with the bound itself is entered for nothing where the bound is
@@ -170,6 +174,14 @@ impl RunCursor {
             cursor.settle()?;
         }
         Ok(cursor)
+    }
+
+    /// Lets it know that its rows are not merged with those of others.
+    pub fn go_alone(&mut self) {
+        self.is_alone = true;
+        if let Some(cursor) = &mut self.cursor {
+            cursor.go_alone();
+        }
     }
 
     /// The row it is on; `None` behind the last one.
@@ -264,7 +276,11 @@ impl RunCursor {
             _ => from,
         };
         let to = self.to.clone();
-        self.cursor = Some(TableCursor::seek_until(table, self.direction, from, to, self.fill)?);
+        let mut cursor = TableCursor::seek_until(table, self.direction, from, to, self.fill)?;
+        if self.is_alone {
+            cursor.go_alone();
+        }
+        self.cursor = Some(cursor);
         Ok(())
     }
 }

@@ -163,6 +163,11 @@ impl Block {
         self
     }
 
+    /// Whether the content is a part of a whole table in memory.
+    pub(super) fn is_part(&self) -> bool {
+        self.is_part
+    }
+
     /// How many rows there are; at least one.
     #[inline]
     pub(super) fn rows(&self) -> usize {

@@ -48,6 +48,8 @@ pub struct TableCursor {
     /// The row in the block; one of `rows`.
     here: RowPlace,
     ahead: Ahead,
+    /// Whether its rows are not merged with those of others.
+    is_alone: bool,
 }
 
 /// Blocks that were read and not decoded yet.
@@ -109,12 +111,18 @@ impl TableCursor {
             rows: 0..0,
             here: RowPlace::default(),
             ahead: Ahead { limit: AHEAD_BYTES_FIRST, ..Ahead::default() },
+            is_alone: false,
         };
         match direction {
             Direction::Forward => cursor.seek_forward(from)?,
             Direction::Backward => cursor.seek_backward(from)?,
         }
         Ok(cursor)
+    }
+
+    /// Lets it know that its rows are not merged with those of others.
+    pub(in crate::storage) fn go_alone(&mut self) {
+        self.is_alone = true;
     }
 
     fn seek_forward(&mut self, from: Bound<&[u8]>) -> Result<(), StorageError> {
@@ -242,7 +250,11 @@ impl TableCursor {
     fn enter(&mut self, number: usize) -> Result<(), StorageError> {
         self.block = None;
         let block = self.load(number)?;
-        block.ask_for_all();
+        // Who goes through one piece of memory and nothing else has the next lines brought by the
+        // processor, in time and unasked; asking would wait for them.
+        if !(self.is_alone && block.is_part()) {
+            block.ask_for_all();
+        }
         self.number = number;
         self.rows = self.rows_within(&block);
         let row = match self.direction {

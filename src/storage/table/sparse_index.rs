@@ -6,6 +6,7 @@ use std::ops::Range;
 use super::block::{shared_bytes, split_at_most};
 use super::column::{self, Column, ColumnHead, HEAD_BYTES};
 use crate::storage::format::{PROLOGUE_BYTES, take_u32};
+use crate::storage::key_head::KeyHead;
 
 /// Heads of two columns, two lengths, one count.
 const TRAILER_BYTES: usize = 2 * HEAD_BYTES + 12;
@@ -20,11 +21,10 @@ const TRAILER: &str = "the table's index ends before its columns do";
 /// block and separator is within its bounds; separators ascend strictly.
 pub(super) struct SparseIndex {
     bytes: Box<[u8]>,
-    /// For each block the first sixteen bytes of its separator. With eight, keys of one prefix
-    /// would often be alike.
-    heads: Box<[u128]>,
+    /// For each block that of its separator.
+    heads: Box<[KeyHead]>,
     /// Every one of `STRIDE` heads.
-    tops: Box<[u128]>,
+    tops: Box<[KeyHead]>,
     offsets: Column,
     separators: Column,
     /// Bytes that the first and the last key share, and no separator has.
@@ -77,7 +77,7 @@ impl SparseIndex {
         if !separators.clone().is_sorted_by(|a, b| a < b) || index.first_key() > index.last_key() {
             return Err("the keys of the index do not ascend");
         }
-        index.heads = separators.map(head_of).collect();
+        index.heads = separators.map(KeyHead::of).collect();
         index.tops = index.heads.iter().copied().step_by(STRIDE).collect();
         Ok(index)
     }
@@ -122,7 +122,7 @@ impl SparseIndex {
     #[inline]
     pub(super) fn find(&self, key: &[u8]) -> usize {
         let (_, rest) = split_at_most(key, self.shared);
-        let wanted = head_of(rest);
+        let wanted = KeyHead::of(rest);
         // The first head that is not less stands behind the last of `tops` that is.
         let end = count_less(&self.tops, wanted) * STRIDE;
         let begin = end.saturating_sub(STRIDE);
@@ -164,7 +164,7 @@ impl std::fmt::Debug for SparseIndex {
 /// How many of some ascending heads are less than `wanted`. Without a branch that depends on them,
 /// which would be guessed wrong every other time: `partition_point` has one for numbers as wide.
 #[inline]
-fn count_less(heads: &[u128], wanted: u128) -> usize {
+fn count_less(heads: &[KeyHead], wanted: KeyHead) -> usize {
     let (mut start, mut len) = (0, heads.len());
     while len > 0 {
         let half = len.div_ceil(2);
@@ -173,30 +173,6 @@ fn count_less(heads: &[u128], wanted: u128) -> usize {
         len -= half;
     }
     start
-}
-
-/// The first sixteen bytes, filled with zeros, as a number that orders as they do.
-#[inline]
-#[expect(
-    clippy::big_endian_bytes,
-    reason = "the first byte must weigh most for numbers to order as bytes do"
-)]
-fn head_of(bytes: &[u8]) -> u128 {
-    if let Some(whole) = bytes.first_chunk::<16>() {
-        return u128::from_be_bytes(*whole);
-    }
-    let (front, rest) = match bytes.split_first_chunk::<8>() {
-        Some((front, rest)) => (u64::from_be_bytes(*front), rest),
-        None => (short_head_of(bytes), &[][..]),
-    };
-    (u128::from(front) << 64) | u128::from(short_head_of(rest))
-}
-
-/// As [`head_of`], of fewer than eight bytes.
-#[inline]
-fn short_head_of(bytes: &[u8]) -> u64 {
-    let byte = |at: usize| bytes.get(at).map_or(0, |&byte| u64::from(byte));
-    (0..8).fold(0, |number, at| (number << 8) | byte(at))
 }
 
 /// Gathers what the index of a table is made of while its blocks are written.
