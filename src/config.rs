@@ -60,7 +60,8 @@ pub struct StoreConfig {
     /// Bytes of overwritten and removed rows after which compaction runs: so many in the log, or so
     /// many in the tables where it is more than half of what is live. Default 64 MiB; at most half
     /// of `max_segment_size` counts, so that the directory stays within twice what is live and
-    /// three segments; zero: at once whenever anything is stale, which only makes sense in tests.
+    /// three segments, where a row counts as 20 bytes at least; zero: at once whenever anything is
+    /// stale, which only makes sense in tests.
     /// Compaction also runs when a quarter of a segment, or 12 MiB, of log is in no table yet.
     pub compaction_threshold: u64,
 
@@ -113,8 +114,10 @@ pub struct StoreConfig {
     /// Bytes of memory for the tail (what is in no table yet and what is just being written to one:
     /// a quarter each, at most 64 MiB), for filters and indexes of the tables (about 2.5 bytes a
     /// key), and, with what these leave, for cached blocks and rows. Default 512 MiB; at least
-    /// 1 MiB. Memory is taken as it is used; the process takes up to 64 MiB more, and what queues
-    /// and batches hold. More: fewer reads from the operating system.
+    /// 1 MiB. Memory is taken as it is used; the process takes up to 64 MiB more, of which up to 24
+    /// are what is known of the changes of the last writes, and what queues and batches hold: of a
+    /// batch also 72 bytes for each change until a table has it. More: fewer reads from the
+    /// operating system.
     pub memory_budget: u64,
 
     /// How blocks of tables that are written from now on are compressed. Default: not at all.

@@ -34,6 +34,9 @@ pub trait KvEngine: Send + Sync {
 
     /// Hands a command in and returns without waiting for the disk. Commands that one caller hands
     /// in are applied in that order. With `worker_threads = 0` it is [`Self::submit`].
+    ///
+    /// Where the queue is full, or compaction cannot keep pace, it waits as `submit` does, for
+    /// `submit_timeout` at most: what is handed in stays bounded.
     fn submit_async(&self, command: Command) -> Submission;
 
     /// As [`Self::submit_async`]; `callback` gets the answer, on the thread that committed it. A

@@ -423,4 +423,23 @@ mod tests {
         assert_eq!(watched.live().range().start, before.start);
         watched.check(1 << 20);
     }
+
+    #[test]
+    fn what_takes_too_much_memory_is_compacted_although_the_log_has_it() {
+        let mut watched = Watched::new(4 << 20);
+        watched.config.emit_snapshot_after_compaction = false;
+        watched.reopen();
+        // 26 MB of details.
+        for round in 0..12_u32 {
+            let set = |at: u32| Command::set(format!("{at:05}"), round.to_string());
+            watched.submit(Command::batch((0..30_000).map(set)));
+        }
+        watched.engine().run_compaction_now().unwrap();
+        let Range { start, end } = watched.live().range();
+        assert!(start < end);
+        let before = start.previous().unwrap();
+        let log = watched.engine().inner.committer.machine.store.log();
+        assert_eq!(log.read_range(before..start, 1).unwrap().len(), 1);
+        watched.check(1 << 20);
+    }
 }

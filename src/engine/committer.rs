@@ -325,13 +325,20 @@ impl Committer {
         {
             let mut replica = self.machine.replica.write();
             let mut index = first;
+            let mut failed = None;
             for pending in round {
                 let len = pending.bytes();
                 bytes += len as u64;
                 let id = LogId { term: self.term, leader: self.node, index };
                 // Those before it may have changed what was seen.
                 let command = (pending.command, Looked::default());
-                let applied = self.machine.apply(&mut replica, id, clock, command, len);
+                // What comes behind an entry that could not be applied would see another state than
+                // when the log is replayed.
+                let applied = match &failed {
+                    None => self.machine.apply(&mut replica, id, clock, command, len),
+                    Some(error) => Err(Error::clone(error)),
+                };
+                failed = failed.or_else(|| applied.as_ref().err().cloned());
                 answers.push((pending.reply, applied));
                 index = index.next();
             }
@@ -533,4 +540,71 @@ impl Drop for Leading<'_> {
 
 fn payload_len(payload: [&[u8]; 2]) -> usize {
     payload[0].len() + payload[1].len()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::StoreConfig;
+    use crate::engine::{KvEngine, SingleNodeEngine};
+    use crate::env::fs_sim::{Operation, SimError, SimFs};
+    use crate::env::{Env, Simulated};
+
+    /// Commits a round whose first command looks at a row that no cache keeps, on a disk that fails
+    /// at this operation of it. Returns the answers, and where tables were read when it was in the
+    /// log.
+    fn round_that_fails_at(operation: Option<usize>) -> (SimFs, Vec<Result<()>>, Vec<usize>) {
+        let Simulated { env, fs, .. } = Env::simulated(3);
+        let config = StoreConfig {
+            data_dir: "/data".into(),
+            worker_threads: 0,
+            memory_budget: 1 << 20,
+            ..StoreConfig::default()
+        };
+        let engine = SingleNodeEngine::with_env(&config, env).unwrap();
+        engine.put(b"long".to_vec(), vec![7; 1 << 20]).unwrap();
+        engine.run_compaction_now().unwrap();
+        let answers = Arc::new(Mutex::new(Vec::new()));
+        let pending = |key: &str| {
+            let command = Command::set(key.to_owned(), "new");
+            let told = Arc::clone(&answers);
+            let callback = move |result: Result<_>| told.lock().push(result.map(|_| ()));
+            Pending {
+                head: codec::encode_head(&command),
+                purpose: purpose_of(&command),
+                command,
+                reply: Answer::new(Reply::Callback(Box::new(callback))),
+            }
+        };
+        fs.start_trace();
+        if let Some(at) = operation {
+            fs.fail_operation(fs.operations() + 1 + at as u64, SimError::Io);
+        }
+        engine.inner.committer.commit(vec![pending("long"), pending("other")]);
+        let is_table_read = |operation: Operation, path: &std::path::Path| {
+            operation == Operation::Read && path.starts_with("/data/tables")
+        };
+        let trace = fs.take_trace();
+        let written = trace.iter().rposition(|it| it.operation == Operation::Write).unwrap();
+        let reads = trace.iter().enumerate().skip(written);
+        let reads = reads.filter(|(_, it)| is_table_read(it.operation, &it.path));
+        let reads = reads.map(|(at, _)| at).collect();
+        let answers = std::mem::take(&mut *answers.lock());
+        (fs.kill(), answers, reads)
+    }
+
+    #[test]
+    fn what_comes_behind_an_entry_that_cannot_be_applied_is_not_applied_either() {
+        let (_, answers, reads) = round_that_fails_at(None);
+        assert!(answers.iter().all(Result::is_ok) && !reads.is_empty(), "{answers:?}");
+        let (fs, answers, _) = round_that_fails_at(reads.first().copied());
+        let is_unknown = |answer: &Result<()>| matches!(answer, Err(Error::OutcomeUnknown { .. }));
+        assert!(answers.len() == 2 && answers.iter().all(is_unknown), "{answers:?}");
+        // Both are in the log.
+        let config = StoreConfig { data_dir: "/data".into(), ..StoreConfig::default() };
+        let engine = SingleNodeEngine::with_env(&config, Env::simulated_on(fs, 1).env).unwrap();
+        for key in ["long", "other"] {
+            assert_eq!(engine.get(key.as_bytes()).unwrap().as_deref(), Some(&b"new"[..]));
+        }
+    }
 }

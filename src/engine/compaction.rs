@@ -12,7 +12,7 @@ use super::stats::CompactionReport;
 use crate::error::Result;
 use crate::storage::manifest::ManifestHead;
 use crate::storage::table_store::{MergeGoal, MergeProgress};
-use crate::types::{LogIndex, Version};
+use crate::types::{LogId, LogIndex, Version};
 
 /// Runs up to which the tail is written while tables are merged: each one makes reads a little
 /// slower until the merge has ended. Beyond it writers wait.
@@ -27,12 +27,22 @@ pub(crate) enum KeepLog {
     Keep,
 }
 
+/// Whether tables are merged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Merges {
+    /// As far as the effort wants it.
+    Do,
+    /// Not now: the last one has failed.
+    Leave,
+}
+
 /// What holds for every compaction of a store.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Rules {
     pub(crate) keep_log: KeepLog,
     /// From how much on the tail is written while tables are merged.
     pub(crate) marks: Marks,
+    pub(crate) merges: Merges,
 }
 
 /// How much a compaction does.
@@ -88,7 +98,9 @@ pub(crate) fn compact(
     let mut report =
         CompactionReport { bytes_before: bytes_of(machine), ..CompactionReport::default() };
     write_tail(machine, frozen, rules.keep_log, effort, &mut report)?;
-    merge(machine, frozen, rules, effort, &mut report)?;
+    if rules.merges == Merges::Do {
+        merge(machine, frozen, rules, effort, &mut report)?;
+    }
     validate(machine, rules.keep_log);
     tidy_up(machine);
     if !matches!(effort, Effort::Close { .. }) {
@@ -152,7 +164,11 @@ fn write_tail(
 ) -> Result<()> {
     write_frozen(machine, frozen, keep_log, effort, report)?;
     freeze(machine, frozen);
-    write_frozen(machine, frozen, keep_log, effort, report)
+    match machine.store.tables().manifest_head() {
+        // What tables have may be in the log all the same.
+        Some(head) if frozen.is_none() => purge(machine, head.last, keep_log, effort, report),
+        _ => write_frozen(machine, frozen, keep_log, effort, report),
+    }
 }
 
 /// Makes the frozen tail, if there is one, a run of tables, and purges the log that it covers.
@@ -178,18 +194,19 @@ fn write_frozen(
     drop(replaced);
     machine.load.stale.fetch_sub(stale, Ordering::Relaxed);
     machine.throttle.progress();
-    purge(machine, &head, keep_log, effort, report)?;
+    let done = purge(machine, head.last, keep_log, effort, report);
+    // Also where that failed: what is known of the changes must stay within its limit.
     let purged = log.hard_state().purged;
     let first = purged.map_or(LogIndex(0), |purged| purged.index.next());
     let forgotten = machine.replica.write().effects.trim(head.last.index, first);
     drop(forgotten);
-    Ok(())
+    done
 }
 
 /// Purges the log that tables cover, as far as the effort wants it.
 fn purge(
     machine: &Machine,
-    head: &ManifestHead,
+    last: LogId,
     keep_log: KeepLog,
     effort: Effort,
     report: &mut CompactionReport,
@@ -199,16 +216,16 @@ fn purge(
     match effort {
         _ if keep_log == KeepLog::Keep => Ok(()),
         Effort::Close { log_bytes_max } if stays(log_bytes_max) => Ok(()),
-        Effort::Due { .. } => {
+        Effort::Due { .. } if !log.stats().disk_full => {
             // Of a segment that stays the entries stay readable: whoever watches may want them.
-            report.segments_removed += log.purge_whole(head.last)?;
+            report.segments_removed += log.purge_whole(last)?;
             Ok(())
         }
-        Effort::All | Effort::Close { .. } => {
+        _ => {
             // On a full disk there may be no room for a new segment; what lies before the active
             // one is deleted all the same.
             let rolled = log.roll_now();
-            report.segments_removed += log.purge(head.last)?;
+            report.segments_removed += log.purge(last)?;
             Ok(rolled?)
         }
     }
@@ -231,6 +248,7 @@ fn merge(
     // One that an earlier compaction has begun is brought to its end first.
     let mut is_earlier = is_merge_under_way(machine);
     let mut wrote_tail = false;
+    let is_background = matches!(effort, Effort::Due { .. });
     while let Some(step) = machine.store.merge_step(goal)? {
         let runs = step.set.runs().len();
         drop(machine.rebase(step.set, false));
@@ -243,6 +261,8 @@ fn merge(
                 return Ok(());
             }
             (is_earlier, wrote_tail) = (false, false);
+        } else if is_background && machine.is_ending.load(Ordering::Acquire) {
+            return Ok(());
         } else if runs < RUNS_WHILE_MERGING_MAX && is_due(machine.load.pressure(), rules.marks) {
             let due = Effort::Due { threshold: rules.marks.stale };
             write_tail(machine, frozen, rules.keep_log, due, report)?;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::committer::Committer;
 use super::machine::Machine;
 use crate::command::Command;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::state::Outcome;
 use crate::types::Timestamp;
 
@@ -30,11 +30,11 @@ pub(crate) enum Task {
     Expire(u64),
 }
 
-/// Looks what is to be done. O(log n), and what is due.
+/// Looks what is to be done, with up to `limit` keys. O(log n), and what is due.
 ///
 /// # Errors
 /// `Corrupt`, `Io` of a table.
-pub(crate) fn look(machine: &Machine) -> Result<Task> {
+pub(crate) fn look(machine: &Machine, limit: u64) -> Result<Task> {
     machine.deadlines.begin();
     let view = machine.replica.view();
     let Some(first) = view.first_deadline()? else { return Ok(Task::Nothing) };
@@ -44,7 +44,7 @@ pub(crate) fn look(machine: &Machine) -> Result<Task> {
         machine.deadlines.wait_for(first);
         return Ok(Task::Wait(time_until(first, now)));
     }
-    Ok(Task::Expire(view.count_due(now, EXPIRE_KEYS_MAX)?))
+    Ok(Task::Expire(view.count_due(now, limit)?))
 }
 
 fn time_until(first: Timestamp, now: Timestamp) -> Duration {
@@ -61,16 +61,30 @@ pub(crate) fn count(outcome: Outcome) {
 
 /// Removes all that is due. Returns how long nothing more is; `None` when nothing has a time.
 ///
+/// An entry that would look at damaged rows is refused as a whole. So where there are some, ever
+/// fewer keys are asked for, until all that is due before them is gone.
+///
 /// # Errors
-/// Those of a write: what is due stays until this is tried again.
+/// Those of a write: what is due stays until this is tried again. `Corrupt` when what is due first
+/// cannot be read.
 pub(crate) fn expire(committer: &Committer) -> Result<Option<Duration>> {
+    let mut limit = EXPIRE_KEYS_MAX;
     loop {
-        match look(&committer.machine)? {
-            Task::Nothing => return Ok(None),
-            Task::Wait(left) => return Ok(Some(left)),
-            Task::Expire(limit) => {
-                count(committer.submit_own(Command::Expire { limit })?.outcome);
-            }
+        match step(committer, limit) {
+            Ok(Task::Nothing) => return Ok(None),
+            Ok(Task::Wait(left)) => return Ok(Some(left)),
+            Ok(Task::Expire(_)) => {}
+            Err(Error::Corrupt(_)) if limit > 1 => limit /= 2,
+            Err(error) => return Err(error),
         }
     }
+}
+
+/// Looks what is to be done, and does it with one entry.
+fn step(committer: &Committer, limit: u64) -> Result<Task> {
+    let task = look(&committer.machine, limit)?;
+    if let Task::Expire(limit) = task {
+        count(committer.submit_own(Command::Expire { limit })?.outcome);
+    }
+    Ok(task)
 }

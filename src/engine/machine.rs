@@ -67,6 +67,8 @@ pub(crate) struct Machine {
     pub(crate) keeping: Keeping,
     /// Who compresses it.
     pub(crate) archiver: Bell,
+    /// Set when the store is being closed: a merge in the background goes on at the next opening.
+    pub(crate) is_ending: AtomicBool,
     /// Set when a panic may have left a command half applied.
     torn: AtomicBool,
     /// A planted fault: the next command does nothing.
@@ -104,6 +106,7 @@ impl Machine {
             deadlines: Deadlines::new(),
             keeping,
             archiver: Bell::default(),
+            is_ending: AtomicBool::new(false),
             torn: AtomicBool::new(false),
             #[cfg(any(test, feature = "testing"))]
             skip_next: AtomicBool::new(false),

@@ -10,8 +10,8 @@ use std::time::Duration;
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use super::committer::Committer;
-use super::compaction::{Effort, Frozen, KeepLog, Rules, compact};
-use super::expiry::expire;
+use super::compaction::{Effort, Frozen, KeepLog, Merges, Rules, compact};
+use super::expiry::{LOOK_AGAIN_MIN, expire};
 use super::pressure::{Marks, is_due, is_far_behind};
 use super::recording::compress_in_background;
 use super::stats::CompactionReport;
@@ -48,9 +48,38 @@ struct Compaction {
     frozen: Option<Frozen>,
     /// When the last one ended, by the clock's elapsed time.
     last: Duration,
-    /// Not before this moment, after a failure.
+    tail: BackOff,
+    /// Of merges by themselves: one bad block must not keep the tail in memory.
+    merges: BackOff,
+}
+
+/// How long what has failed waits before it is tried again.
+#[derive(Debug)]
+struct BackOff {
+    /// Not before this moment, by the clock's elapsed time.
     not_before: Duration,
-    back_off: Duration,
+    /// How long the next failure waits.
+    next: Duration,
+}
+
+impl BackOff {
+    const NONE: Self = Self { not_before: Duration::ZERO, next: BACK_OFF_MIN };
+
+    /// Begins, or goes on for twice as long as before.
+    fn failed(&mut self, now: Duration) {
+        self.not_before = now.saturating_add(self.next);
+        self.next = BACK_OFF_MAX.min(self.next.saturating_mul(2));
+    }
+
+    /// Whether anything has, and was not done since.
+    const fn has_failed(&self) -> bool {
+        !self.not_before.is_zero()
+    }
+
+    /// How much of it is left; zero where nothing has failed.
+    const fn left(&self, now: Duration) -> Duration {
+        self.not_before.saturating_sub(now)
+    }
 }
 
 /// An engine of one voter and what runs beside it.
@@ -65,6 +94,10 @@ pub(crate) struct Maintenance {
     compaction: Mutex<Compaction>,
     /// Whether the last one has left merges to the next, because writes went on beside it.
     merges_left: AtomicBool,
+    /// Until when none is tried, in microseconds of the clock's elapsed time; 0 where none failed.
+    merges_from: AtomicU64,
+    /// Of removing what is due, where the first of it cannot be read.
+    expiry: Mutex<BackOff>,
     /// When the last interval sync began, in microseconds of the clock's elapsed time.
     synced_at: AtomicU64,
     /// Whether the compaction thread has been told to look, or will before long.
@@ -83,12 +116,8 @@ pub(crate) struct Maintenance {
 impl Maintenance {
     pub(crate) fn new(committer: Committer, schedule: Schedule, marks: Marks) -> Self {
         let now = committer.machine.env.clock.elapsed();
-        let compaction = Compaction {
-            frozen: None,
-            last: now,
-            not_before: Duration::ZERO,
-            back_off: BACK_OFF_MIN,
-        };
+        let (tail, merges) = (BackOff::NONE, BackOff::NONE);
+        let compaction = Compaction { frozen: None, last: now, tail, merges };
         Self {
             committer,
             schedule,
@@ -96,6 +125,8 @@ impl Maintenance {
             threshold: AtomicU64::new(marks.stale),
             compaction: Mutex::new(compaction),
             merges_left: AtomicBool::new(false),
+            merges_from: AtomicU64::new(0),
+            expiry: Mutex::new(BackOff::NONE),
             synced_at: AtomicU64::new(micros(now)),
             asked: AtomicBool::new(false),
             has_threads: AtomicBool::new(false),
@@ -152,6 +183,7 @@ impl Maintenance {
     /// Tells all threads to end.
     pub(crate) fn stop(&self) {
         *self.stop.lock() = true;
+        self.committer.machine.is_ending.store(true, Ordering::Release);
         self.committer.machine.archiver.stop();
         self.committer.machine.store.tables().image_bell().stop();
         self.wake_sync.notify_all();
@@ -218,7 +250,14 @@ impl Maintenance {
 
     fn compact(&self, compaction: &mut Compaction, effort: Effort) -> Result<CompactionReport> {
         let marks = Marks { stale: self.threshold(), ..self.marks };
-        let rules = Rules { keep_log: self.schedule.keep_log, marks };
+        let now = self.committer.machine.env.clock.elapsed();
+        let is_due = matches!(effort, Effort::Due { .. });
+        let merges = if is_due && !compaction.merges.left(now).is_zero() {
+            Merges::Leave
+        } else {
+            Merges::Do
+        };
+        let rules = Rules { keep_log: self.schedule.keep_log, marks, merges };
         let result = compact(&self.committer.machine, &mut compaction.frozen, rules, effort);
         let now = self.committer.machine.env.clock.elapsed();
         compaction.last = now;
@@ -227,17 +266,24 @@ impl Maintenance {
                 let goal = MergeGoal::Due { compaction_threshold: self.threshold() };
                 let is_left = self.committer.machine.store.tables().is_merge_due(goal);
                 self.merges_left.store(is_left, Ordering::Relaxed);
-                compaction.back_off = BACK_OFF_MIN;
-                compaction.not_before = Duration::ZERO;
+                compaction.tail = BackOff::NONE;
+                if merges == Merges::Do {
+                    compaction.merges = BackOff::NONE;
+                }
             }
             Err(error) => {
-                compaction.not_before = now.saturating_add(compaction.back_off);
-                compaction.back_off = BACK_OFF_MAX.min(compaction.back_off.saturating_mul(2));
+                if compaction.frozen.is_some() {
+                    compaction.tail.failed(now);
+                } else {
+                    compaction.tail = BackOff::NONE;
+                    compaction.merges.failed(now);
+                }
                 metrics::counter!(crate::metrics::COMPACTIONS_TOTAL, "result" => "failed")
                     .increment(1);
                 tracing::warn!(%error, "a compaction failed; nothing is lost");
             }
         }
+        self.merges_from.store(micros(compaction.merges.not_before), Ordering::Relaxed);
         result
     }
 
@@ -249,9 +295,19 @@ impl Maintenance {
 
     /// Cheap: a few loads.
     fn is_due(&self) -> bool {
+        let pressure = self.committer.machine.load.pressure();
+        if self.do_merges_wait() {
+            return is_due(pressure, Marks { stale: u64::MAX, ..self.marks });
+        }
         let marks = Marks { stale: self.threshold(), ..self.marks };
-        self.merges_left.load(Ordering::Relaxed)
-            || is_due(self.committer.machine.load.pressure(), marks)
+        self.merges_left.load(Ordering::Relaxed) || is_due(pressure, marks)
+    }
+
+    /// Whether one has failed a short time ago.
+    fn do_merges_wait(&self) -> bool {
+        let from = self.merges_from.load(Ordering::Relaxed);
+        // The clock is asked only then.
+        from > 0 && micros(self.committer.machine.env.clock.elapsed()) < from
     }
 
     fn is_time_over(&self) -> bool {
@@ -267,7 +323,7 @@ impl Maintenance {
     fn compact_if_due(&self) {
         let is_time_over = self.is_time_over();
         let mut compaction = self.compaction.lock();
-        if self.committer.machine.env.clock.elapsed() < compaction.not_before {
+        if !compaction.tail.left(self.committer.machine.env.clock.elapsed()).is_zero() {
             return;
         }
         if is_time_over || self.is_due() {
@@ -316,17 +372,46 @@ impl Maintenance {
         let machine = &self.committer.machine;
         if !self.has_threads.load(Ordering::Acquire)
             && machine.deadlines.may_be_due(|| machine.log_clock.look())
-            && let Err(error) = expire(&self.committer)
+            && let Err(error) = self.expire()
         {
             machine.deadlines.ask();
             tracing::debug!(%error, "what is due is not removed yet");
         }
     }
 
+    /// As [`expire`]. Where what is due first cannot be read, all that is due later has to wait for
+    /// it: that is looked at again after a while, and not whenever somebody asks.
+    fn expire(&self) -> Result<Option<Duration>> {
+        let machine = &self.committer.machine;
+        let left = self.expiry.lock().left(machine.env.clock.elapsed());
+        if !left.is_zero() {
+            return Ok(Some(left.max(LOOK_AGAIN_MIN)));
+        }
+        match expire(&self.committer) {
+            Err(Error::Corrupt(error)) => {
+                let now = machine.env.clock.elapsed();
+                let mut expiry = self.expiry.lock();
+                if !expiry.has_failed() {
+                    tracing::error!(%error, "what is due first cannot be read, and nothing goes");
+                }
+                expiry.failed(now);
+                let left = expiry.left(now);
+                drop(expiry);
+                // Who is asked already is not woken.
+                machine.deadlines.ask();
+                Ok(Some(left))
+            }
+            done => {
+                *self.expiry.lock() = BackOff::NONE;
+                done
+            }
+        }
+    }
+
     fn expire_in_background(&self) {
         let deadlines = &self.committer.machine.deadlines;
         loop {
-            let time = match expire(&self.committer) {
+            let time = match self.expire() {
                 Ok(time) => time,
                 Err(Error::Closed(_) | Error::Poisoned { .. }) => return,
                 Err(error) => {
@@ -335,7 +420,7 @@ impl Maintenance {
                 }
             };
             let mut stop = self.stop.lock();
-            if !*stop && !deadlines.is_asked() {
+            if !*stop && (self.expiry.lock().has_failed() || !deadlines.is_asked()) {
                 match time {
                     Some(time) => drop(self.wake_expire.wait_for(&mut stop, time)),
                     None => self.wake_expire.wait(&mut stop),
@@ -375,7 +460,7 @@ impl Maintenance {
             // After a failure nobody asks before the back-off is over: `asked` stays set. Otherwise
             // it is cleared under the lock, so that whoever asks later finds this thread waiting.
             let failed = !back_off.is_zero();
-            let time = if failed { back_off } else { interval };
+            let time = if failed { back_off } else { self.until_merges().unwrap_or(interval) };
             let before = || {
                 self.asked.store(failed, Ordering::Release);
                 self.committer.machine.throttle.end();
@@ -388,10 +473,17 @@ impl Maintenance {
         }
     }
 
-    /// How long to wait after a failed compaction; zero when the last one did not fail.
+    /// How long to wait after a tail could not be written; zero when the last one could.
     fn back_off(&self) -> Duration {
         let now = self.committer.machine.env.clock.elapsed();
-        self.compaction.lock().not_before.saturating_sub(now)
+        self.compaction.lock().tail.left(now)
+    }
+
+    /// How long until merges are tried again; `None` when the last one did not fail.
+    fn until_merges(&self) -> Option<Duration> {
+        let now = self.committer.machine.env.clock.elapsed();
+        let left = self.compaction.lock().merges.left(now);
+        (!left.is_zero()).then_some(left)
     }
 }
 
@@ -406,4 +498,49 @@ impl Drop for ClosesThrottle<'_> {
 
 fn micros(time: Duration) -> u64 {
     u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::command::Command;
+    use crate::config::StoreConfig;
+    use crate::engine::{KvEngine, SingleNodeEngine};
+
+    #[test]
+    fn whoever_does_not_wait_for_the_answer_waits_for_compaction_all_the_same() {
+        const WAIT: Duration = Duration::from_millis(20);
+        let directory = tempfile::tempdir().unwrap();
+        let config = StoreConfig {
+            data_dir: directory.path().join("data"),
+            worker_threads: 1,
+            max_segment_size: 64 << 10,
+            fsync_interval: Duration::from_hours(1),
+            submit_timeout: WAIT,
+            ..StoreConfig::default()
+        };
+        let engine = SingleNodeEngine::with_config(config).unwrap();
+        let inner = &engine.inner;
+        // The thread comes no further, and is waited for.
+        let compaction = inner.compaction.lock();
+        let is_far_behind = || is_far_behind(inner.committer.machine.load.pressure(), inner.marks);
+        let set = || Command::set("key", vec![7; 1000]);
+        while !is_far_behind() {
+            engine.submit(set()).unwrap();
+        }
+        let clock = &inner.committer.machine.env.clock;
+        for with_callback in [false, true] {
+            let before = clock.elapsed();
+            for _ in 0..5 {
+                if with_callback {
+                    engine.submit_with(set(), Box::new(drop));
+                } else {
+                    drop(engine.submit_async(set()));
+                }
+            }
+            assert!(clock.elapsed().saturating_sub(before) >= 5 * WAIT);
+        }
+        drop(compaction);
+        engine.close().unwrap();
+    }
 }

@@ -99,7 +99,7 @@ mod tests {
 
     use super::*;
     use crate::command::{Command, Guard, SessionId, StateCheck, codec, reserved_key};
-    use crate::engine::compaction::{Effort, Frozen, KeepLog, Rules, compact};
+    use crate::engine::compaction::{Effort, Frozen, KeepLog, Merges, Rules, compact};
     use crate::engine::pressure::Marks;
     use crate::engine::rest::Rest;
     use crate::env::Simulated;
@@ -142,7 +142,7 @@ mod tests {
 
         fn compact(&mut self) {
             let marks = Marks { behind: 1, tail: 1, stale: 1, stale_max: 1 };
-            let rules = Rules { keep_log: KeepLog::Purge, marks };
+            let rules = Rules { keep_log: KeepLog::Purge, marks, merges: Merges::Do };
             let effort = Effort::Due { threshold: 4_000 };
             compact(&self.machine, &mut self.frozen, rules, effort).unwrap();
         }
@@ -274,7 +274,7 @@ mod tests {
         let mut node = Node::with_segments_of(64 << 10);
         let set = |n: u64| Command::set(format!("{n:08}"), vec![b'v'; 100]);
         let marks = Marks { behind: 16 << 10, tail: 1 << 30, stale: 1 << 30, stale_max: 1 << 30 };
-        let rules = Rules { keep_log: KeepLog::Keep, marks };
+        let rules = Rules { keep_log: KeepLog::Keep, marks, merges: Merges::Do };
         let effort = Effort::Due { threshold: 1 << 30 };
         for run in 0..6 {
             (0..2_000).for_each(|n| node.apply(set(run * 2_000 + n)));
@@ -374,6 +374,28 @@ mod tests {
         node.compact();
         let set = node.machine.store.tables().set();
         assert_eq!((set.tables().count(), set.images()), (2, 2));
+    }
+
+    #[test]
+    fn no_image_is_begun_when_the_store_ends() {
+        let mut node = Node::new();
+        for (key, value) in (0..IMAGE_ROWS).map(image_row) {
+            node.apply(Command::Set { key: key.into(), value: value.into() });
+        }
+        node.compact();
+        for is_ending in [true, false] {
+            node = node.reopen();
+            let tables = node.machine.store.tables();
+            for (key, _) in (0..IMAGE_ROWS).map(image_row) {
+                tables.set().get(key.as_bytes()).unwrap().unwrap();
+            }
+            if is_ending {
+                tables.image_bell().expect();
+                tables.image_bell().stop();
+            }
+            tables.ask_for_images();
+            assert_eq!(tables.set().images(), usize::from(!is_ending));
+        }
     }
 
     #[test]

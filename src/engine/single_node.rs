@@ -66,7 +66,8 @@ pub struct SingleNodeEngine {
     pub(super) inner: Arc<Maintenance>,
     /// Whose the ephemeral keys are that are written here.
     owner: Owner,
-    threads: Mutex<Vec<JoinHandle<()>>>,
+    /// `None` when it was shut down.
+    threads: Mutex<Option<Vec<JoinHandle<()>>>>,
 }
 
 impl SingleNodeEngine {
@@ -138,9 +139,9 @@ impl SingleNodeEngine {
             directory = %config.data_dir.display(), term = term.0, keys, replayed = entries,
             micros = elapsed.as_micros(), "opened"
         );
-        let engine = Self { inner: Arc::new(inner), owner, threads: Mutex::new(Vec::new()) };
+        let engine = Self { inner: Arc::new(inner), owner, threads: Mutex::new(Some(Vec::new())) };
         if config.worker_threads > 0 {
-            engine.inner.start(&mut engine.threads.lock())?;
+            engine.inner.start(engine.threads.lock().get_or_insert_default())?;
         }
         Ok(engine)
     }
@@ -290,7 +291,8 @@ impl SingleNodeEngine {
     }
 
     fn shut_down(&self) -> Result<()> {
-        let threads = std::mem::take(&mut *self.threads.lock());
+        // Once only: after the lock of the directory was given back it may be somebody else's.
+        let Some(threads) = self.threads.lock().take() else { return Ok(()) };
         self.inner.stop();
         for thread in threads {
             // A callback may drop the last handle on a thread of ours, which cannot wait for
@@ -333,12 +335,14 @@ impl KvEngine for SingleNodeEngine {
     }
 
     fn submit_async(&self, command: Command) -> Submission {
+        self.inner.before_write();
         let submission = self.inner.committer.submit_async(command);
         self.inner.after_write();
         submission
     }
 
     fn submit_with(&self, command: Command, callback: Callback) {
+        self.inner.before_write();
         self.inner.committer.submit_with(command, Reply::Callback(callback));
         self.inner.after_write();
     }

@@ -14,7 +14,7 @@ use tokio::time::sleep;
 use super::node::Node;
 use super::type_config::Proposal;
 use crate::command::Command;
-use crate::engine::expiry::{Task, count, look};
+use crate::engine::expiry::{EXPIRE_KEYS_MAX, Task, count, look};
 
 /// How long after a proposal that failed it is tried again, by whoever leads then.
 const TRY_AGAIN: Duration = Duration::from_millis(200);
@@ -57,7 +57,7 @@ pub(super) async fn run(node: Weak<Node>) {
 async fn step(node: &Node) -> Option<Duration> {
     let machine = Arc::clone(&node.machine);
     // The rows may have to be read from the disk.
-    let looked = tokio::task::spawn_blocking(move || look(&machine)).await;
+    let looked = tokio::task::spawn_blocking(move || look(&machine, EXPIRE_KEYS_MAX)).await;
     match looked {
         Ok(Ok(Task::Nothing)) => None,
         Ok(Ok(Task::Wait(time))) => Some(time),

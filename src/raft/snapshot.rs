@@ -9,7 +9,7 @@ use openraft::storage::RaftSnapshotBuilder;
 use openraft::type_config::alias::{SnapshotMetaOf, SnapshotOf, StoredMembershipOf};
 use parking_lot::Mutex;
 
-use crate::engine::compaction::{Effort, Frozen, KeepLog, Rules, compact};
+use crate::engine::compaction::{Effort, Frozen, KeepLog, Merges, Rules, compact};
 use crate::engine::machine::Machine;
 use crate::engine::pressure::{Marks, is_due};
 use crate::engine::replay::{Replica, checkpoint};
@@ -57,7 +57,7 @@ impl Snapshots {
         let compaction =
             Compaction { frozen: None, not_before: Duration::ZERO, back_off: BACK_OFF_MIN };
         // openraft says when the log behind a snapshot goes.
-        let rules = Rules { keep_log: KeepLog::Keep, marks };
+        let rules = Rules { keep_log: KeepLog::Keep, marks, merges: Merges::Do };
         Self { machine, rules, compaction: Mutex::new(compaction) }
     }
 

@@ -97,7 +97,7 @@ impl KvState {
     /// counted them, and where there are any it is looked whether one is the time of a key.
     ///
     /// # Errors
-    /// `Corrupt`, `Io` when a table with reserved rows cannot be read.
+    /// `Corrupt`, `Io` when reserved rows are to be counted and cannot be read.
     pub fn from_checkpoint(checkpoint: Checkpoint) -> Result<Self, StorageError> {
         let Checkpoint { tables, keys, reserved_keys, live_bytes, .. } = checkpoint;
         let Checkpoint { last_applied, last_timestamp, sessions, sum, .. } = checkpoint;
@@ -116,7 +116,9 @@ impl KvState {
             Some(reserved) => reserved,
             None => now.reserved().count()?,
         };
-        now.has_times = now.any_time()?;
+        // Where that cannot be read, sets look for times: of keys without one that changes nothing,
+        // and of the others a set that would have to know is refused.
+        now.has_times = now.any_time().unwrap_or(true);
         Ok(Self { now, tracker: sum.map(Tracker::new), ..Self::default() })
     }
 

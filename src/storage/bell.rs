@@ -43,6 +43,11 @@ impl Bell {
         self.wake.notify_all();
     }
 
+    /// Whether the thread was told to end.
+    pub(crate) fn is_stopped(&self) -> bool {
+        self.state.lock().stopped
+    }
+
     /// Looks once, and then whenever it is asked for, until it is stopped.
     pub(crate) fn work(&self, mut look: impl FnMut()) {
         loop {

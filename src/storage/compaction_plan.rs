@@ -4,30 +4,55 @@
 //!
 //! * **Space.** Bytes that no read can see any more pass what is tolerated. Which runs hold them is
 //!   not known (a run does not know what newer ones replace), so all are merged: then every byte
-//!   left is live.
+//!   left is live. What is tolerated is told for keys and values ([`stale_bytes_max`]), and for
+//!   files ([`file_bytes_max`]): in a table a row takes 10 to 15 bytes beside its key and value,
+//!   for columns, filter and index, which of small rows is as much again.
 //! * **Number of runs.** A scan asks every run, and a key that is in none is looked for in the
 //!   filters of all. Past [`RUNS_MAX`] the neighbours are merged that cost least for what they
 //!   bring. The measure is `bytes / (runs removed)^3`. With an exponent of 1 it would take two
 //!   small runs again and again, and rewrite the same bytes at each turn; with the cube it waits
 //!   until several of like size stand beside each other.
 //!
-//! What that costs, for runs of equal size that are only added to: with 80 of them each byte was
-//! rewritten twice or three times on average, with 200 three times, with 1,000 five, with 4,000
-//! eight or nine. For at most six runs at any time no schedule can do much better: merging so that
-//! no byte is rewritten more than `c` times reaches `binomial(6 + c, c)` runs.
+//! What space costs: where keys and values decide, a merge of everything writes two bytes at most
+//! for each that it frees; where files do, as they do for rows of up to some 40 bytes, up to
+//! [`WRITTEN_FOR_FREED_MAX`]. No byte is freed twice. So this is also how often each byte is
+//! rewritten for it on average, whatever is overwritten.
+//!
+//! What the number of runs costs, for runs of equal size that are only added to: with 80 of them
+//! each byte was rewritten twice or three times on average, with 200 three times, with 1,000 five,
+//! with 4,000 eight or nine. For at most six runs at any time no schedule can do much better:
+//! merging so that no byte is rewritten more than `c` times reaches `binomial(6 + c, c)` runs.
 
 use std::ops::RangeInclusive;
 
 /// The most runs that there are after the merges that [`plan`] asks for.
 pub const RUNS_MAX: usize = 6;
 
+/// Bytes of files that a merge for space writes, at most, for each that it frees. If it were more,
+/// files of still smaller rows would stay within twice what is live, and bytes would be rewritten
+/// more often.
+pub const WRITTEN_FOR_FREED_MAX: u64 = 8;
+
 /// What is known of one run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RunSize {
     /// Bytes of its keys and values, those of tombstones included.
     pub data_bytes: u64,
+    /// Bytes of its files.
+    pub file_bytes: u64,
+    /// Its rows, tombstones included.
+    pub rows: u64,
     /// How many of its rows are tombstones.
     pub tombstones: u64,
+}
+
+/// What is known of the state that the runs hold together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LiveSize {
+    /// Bytes of its keys and values.
+    pub data_bytes: u64,
+    /// Its keys.
+    pub rows: u64,
 }
 
 /// Neighbouring runs to be merged into one. Runs are counted from the newest, which is 0.
@@ -46,14 +71,31 @@ pub const fn stale_bytes_max(live_bytes: u64, threshold: u64) -> u64 {
     if live_bytes / 2 > threshold { live_bytes / 2 } else { threshold }
 }
 
+/// The bytes that the files of all tables may have for a state with so many live bytes, of which
+/// the files would have `compacted_bytes` without anything stale.
+///
+/// Twice what is live; but where that leaves less for what is stale than an eighth of
+/// `compacted_bytes`, as it does when rows are smaller than about 16 bytes, so much more. And
+/// `threshold` bytes may be stale in any case.
+#[must_use]
+pub const fn file_bytes_max(live_bytes: u64, compacted_bytes: u64, threshold: u64) -> u64 {
+    let share = compacted_bytes / WRITTEN_FOR_FREED_MAX;
+    let stale = if share > threshold { share } else { threshold };
+    let (twice, with_stale) = (live_bytes.saturating_mul(2), compacted_bytes.saturating_add(stale));
+    if with_stale > twice { with_stale } else { twice }
+}
+
 /// What to merge now; `None` when all is well. `runs` are the newest first.
 ///
-/// `live_bytes` are those of the state that the runs hold together; `threshold` is
-/// `compaction_threshold`. Doing what is said and asking again comes to an end.
+/// `live` is the state that the runs hold together; `threshold` is `compaction_threshold`. Doing
+/// what is said and asking again comes to an end: what was merged is merged again only once
+/// something of it is stale.
 #[must_use]
-pub fn plan(runs: &[RunSize], live_bytes: u64, threshold: u64) -> Option<Merge> {
-    let data_bytes = runs.iter().fold(0_u64, |sum, run| sum.saturating_add(run.data_bytes));
-    if data_bytes.saturating_sub(live_bytes) > stale_bytes_max(live_bytes, threshold) {
+pub fn plan(runs: &[RunSize], live: LiveSize, threshold: u64) -> Option<Merge> {
+    let all = sum(runs);
+    let stale_bytes = all.data_bytes.saturating_sub(live.data_bytes);
+    let files_max = file_bytes_max(live.data_bytes, compacted_bytes(all, live), threshold);
+    if stale_bytes > stale_bytes_max(live.data_bytes, threshold) || all.file_bytes > files_max {
         // Where one merged run is left, merging it again frees nothing, whatever was said of live
         // bytes.
         if let Some(merge) = everything(runs) {
@@ -61,6 +103,29 @@ pub fn plan(runs: &[RunSize], live_bytes: u64, threshold: u64) -> Option<Merge> 
         }
     }
     if runs.len() > RUNS_MAX { cheapest(runs) } else { None }
+}
+
+/// All runs as if they were one.
+fn sum(runs: &[RunSize]) -> RunSize {
+    runs.iter().fold(RunSize::default(), |sum, run| RunSize {
+        data_bytes: sum.data_bytes.saturating_add(run.data_bytes),
+        file_bytes: sum.file_bytes.saturating_add(run.file_bytes),
+        rows: sum.rows.saturating_add(run.rows),
+        tombstones: sum.tombstones.saturating_add(run.tombstones),
+    })
+}
+
+/// The bytes of files that a merge of everything leaves, as far as can be told: for each row what
+/// the rows take now beside their keys and values, on average. Where nothing is stale, that is what
+/// the files have.
+///
+/// Where compression saves more than that, nothing is counted beside the data. That is too much for
+/// the files; but then they are shorter than the data, of which less is tolerated anyway.
+fn compacted_bytes(all: RunSize, live: LiveSize) -> u64 {
+    let beside_data = u128::from(all.file_bytes.saturating_sub(all.data_bytes));
+    let rows = all.rows.max(1);
+    let beside_live = beside_data * u128::from(live.rows.min(rows)) / u128::from(rows);
+    live.data_bytes.saturating_add(u64::try_from(beside_live).unwrap_or(u64::MAX))
 }
 
 /// The merge that leaves one run without any stale byte; `None` where there is nothing to gain.
@@ -114,38 +179,101 @@ mod tests {
     use super::*;
     use crate::env::rng::SeededRng;
 
+    /// A run of so many bytes, whose file has no more.
+    fn size(data_bytes: u64) -> RunSize {
+        RunSize { data_bytes, file_bytes: data_bytes, rows: 1, tombstones: 0 }
+    }
+
     fn sizes(bytes: &[u64]) -> Vec<RunSize> {
-        bytes.iter().map(|&data_bytes| RunSize { data_bytes, tombstones: 0 }).collect()
+        bytes.iter().copied().map(size).collect()
+    }
+
+    fn live(data_bytes: u64) -> LiveSize {
+        LiveSize { data_bytes, rows: 1 }
     }
 
     #[test]
     fn few_runs_without_stale_bytes_are_left_alone() {
-        assert_eq!(plan(&[], 0, 0), None);
-        assert_eq!(plan(&sizes(&[10; RUNS_MAX]), 60, 0), None);
+        assert_eq!(plan(&[], live(0), 0), None);
+        assert_eq!(plan(&sizes(&[10; RUNS_MAX]), live(60), 0), None);
     }
 
     #[test]
     fn one_run_more_than_the_most_is_merged_and_the_small_ones_first() {
-        let merge = plan(&sizes(&[1, 1, 1, 1, 100, 100, 1000]), 1204, 0);
+        let merge = plan(&sizes(&[1, 1, 1, 1, 100, 100, 1000]), live(1204), 0);
         assert_eq!(merge, Some(Merge { first: 0, last: 3 }));
-        let merge = plan(&sizes(&[900, 1, 1, 1, 1, 1, 1000]), 1905, 0);
+        let merge = plan(&sizes(&[900, 1, 1, 1, 1, 1, 1000]), live(1905), 0);
         assert_eq!(merge, Some(Merge { first: 1, last: 5 }));
     }
 
     #[test]
     fn stale_bytes_at_the_border_are_tolerated_and_one_more_is_not() {
-        assert_eq!(plan(&sizes(&[50, 100]), 100, 0), None);
-        assert_eq!(plan(&sizes(&[51, 100]), 100, 0), Some(Merge { first: 0, last: 1 }));
-        assert_eq!(plan(&sizes(&[70, 100]), 100, 70), None);
-        assert_eq!(plan(&sizes(&[71, 100]), 100, 70), Some(Merge { first: 0, last: 1 }));
+        assert_eq!(plan(&sizes(&[50, 100]), live(100), 0), None);
+        let both = Some(Merge { first: 0, last: 1 });
+        assert_eq!(plan(&sizes(&[51, 100]), live(100), 0), both);
+        assert_eq!(plan(&sizes(&[70, 100]), live(100), 70), None);
+        assert_eq!(plan(&sizes(&[71, 100]), live(100), 70), both);
+    }
+
+    /// Rows of 16 bytes, each of which takes so many more in a file.
+    fn small_rows(rows: u64, row_overhead: u64) -> RunSize {
+        let file_bytes = rows * (16 + row_overhead);
+        RunSize { data_bytes: rows * 16, file_bytes, rows, tombstones: 0 }
+    }
+
+    #[test]
+    fn files_of_small_rows_at_the_border_are_tolerated_and_one_row_more_is_not() {
+        let both = Some(Merge { first: 0, last: 1 });
+        for (row_overhead, threshold, stale_max) in [
+            // Keys and values decide: half of what is live.
+            (4, 0, 50),
+            // Twice what is live.
+            (12, 0, 14),
+            // An eighth of what files of 29 bytes a row have.
+            (13, 0, 12),
+            // The threshold.
+            (12, 1000, 35),
+        ] {
+            for (stale, expected) in [(stale_max, None), (stale_max + 1, both)] {
+                let runs = [small_rows(stale, row_overhead), small_rows(100, row_overhead)];
+                let live = LiveSize { data_bytes: 1600, rows: 100 };
+                let merge = plan(&runs, live, threshold);
+                assert_eq!(merge, expected, "{row_overhead} {threshold} {stale}");
+            }
+        }
+    }
+
+    #[test]
+    fn files_that_pass_the_bound_without_anything_stale_are_left_alone() {
+        for row_overhead in [13, 40, 1000] {
+            let run = small_rows(100, row_overhead);
+            let live = |runs: u64| LiveSize { data_bytes: 1600 * runs, rows: 100 * runs };
+            assert_eq!(plan(&[run], live(1), 0), None);
+            assert_eq!(plan(&[run; 5], live(5), 0), None);
+            // And until an eighth is, however much longer they are than twice what is live.
+            let with_stale = |rows| {
+                let newest = small_rows(rows, row_overhead);
+                plan(&[newest, run, run, run, run, run], live(5), 0)
+            };
+            assert_eq!(with_stale(62), None);
+            assert_eq!(with_stale(63), Some(Merge { first: 0, last: 5 }));
+        }
+    }
+
+    #[test]
+    fn compressed_files_that_are_shorter_than_their_data_are_held_to_the_data() {
+        let run = |data_bytes: u64| RunSize { file_bytes: data_bytes / 3, ..size(data_bytes) };
+        assert_eq!(plan(&[run(50), run(100)], live(100), 0), None);
+        let merge = plan(&[run(51), run(100)], live(100), 0);
+        assert_eq!(merge, Some(Merge { first: 0, last: 1 }));
     }
 
     #[test]
     fn one_run_is_merged_only_for_its_tombstones() {
-        assert_eq!(plan(&sizes(&[100]), 1, 0), None);
+        assert_eq!(plan(&sizes(&[100]), live(1), 0), None);
         assert_eq!(everything(&sizes(&[100])), None);
-        let run = RunSize { data_bytes: 100, tombstones: 1 };
-        assert_eq!(plan(&[run], 1, 0), Some(Merge { first: 0, last: 0 }));
+        let run = RunSize { tombstones: 1, ..size(100) };
+        assert_eq!(plan(&[run], live(1), 0), Some(Merge { first: 0, last: 0 }));
     }
 
     #[test]
@@ -161,8 +289,12 @@ mod tests {
 
     #[test]
     fn sums_near_the_greatest_numbers_do_not_overflow() {
-        assert_eq!(plan(&sizes(&[u64::MAX; 4]), u64::MAX, u64::MAX), None);
-        assert!(plan(&sizes(&[u64::MAX; 9]), u64::MAX, u64::MAX).is_some());
+        assert_eq!(plan(&sizes(&[u64::MAX; 4]), live(u64::MAX), u64::MAX), None);
+        assert!(plan(&sizes(&[u64::MAX; 9]), live(u64::MAX), u64::MAX).is_some());
+        let run = RunSize { file_bytes: u64::MAX, rows: u64::MAX, ..size(1) };
+        let live = |rows| LiveSize { data_bytes: 4, rows };
+        assert_eq!(plan(&[run; 4], live(u64::MAX), 0), None);
+        assert!(plan(&[run; 4], live(0), 0).is_some());
     }
 
     /// Rows of a run: bytes of key and value, `None` for a tombstone.
@@ -175,26 +307,34 @@ mod tests {
         runs: Vec<Rows>,
         state: BTreeMap<u64, u64>,
         threshold: u64,
+        /// Bytes of a file for each row, beside key and value.
+        row_overhead: u64,
+        /// Bytes of the files of new runs.
         written: u64,
+        /// Bytes of the files that merges have written.
         rewritten: u64,
         runs_seen_max: usize,
     }
 
     impl Simulation {
-        fn sizes(&self) -> Vec<RunSize> {
-            let size = |rows: &Rows| RunSize {
-                data_bytes: rows.values().map(|row| KEY_BYTES + row.unwrap_or(0)).sum(),
+        fn size(&self, rows: &Rows) -> RunSize {
+            let data_bytes: u64 = rows.values().map(|row| KEY_BYTES + row.unwrap_or(0)).sum();
+            let count = rows.len() as u64;
+            RunSize {
+                data_bytes,
+                file_bytes: data_bytes + count * self.row_overhead,
+                rows: count,
                 tombstones: rows.values().filter(|row| row.is_none()).count() as u64,
-            };
-            self.runs.iter().map(size).collect()
+            }
         }
 
-        fn data_bytes(&self) -> u64 {
-            self.sizes().iter().map(|size| size.data_bytes).sum()
+        fn sizes(&self) -> Vec<RunSize> {
+            self.runs.iter().map(|rows| self.size(rows)).collect()
         }
 
-        fn live_bytes(&self) -> u64 {
-            self.state.values().map(|value| KEY_BYTES + value).sum()
+        fn live(&self) -> LiveSize {
+            let data_bytes = self.state.values().map(|value| KEY_BYTES + value).sum();
+            LiveSize { data_bytes, rows: self.state.len() as u64 }
         }
 
         /// Adds a run and does what the plan says, until it says nothing.
@@ -206,12 +346,12 @@ mod tests {
                 };
             }
             rows.retain(|key, row| row.is_some() || self.runs.iter().any(|r| r.contains_key(key)));
-            self.written += rows.values().map(|row| KEY_BYTES + row.unwrap_or(0)).sum::<u64>();
+            self.written += self.size(&rows).file_bytes;
             if !rows.is_empty() {
                 self.runs.insert(0, rows);
             }
             let mut merges = 0;
-            while let Some(merge) = plan(&self.sizes(), self.live_bytes(), self.threshold) {
+            while let Some(merge) = plan(&self.sizes(), self.live(), self.threshold) {
                 self.merge(merge);
                 merges += 1;
                 assert!(merges < 4, "it does not come to an end");
@@ -228,7 +368,7 @@ mod tests {
             }
             let older = &self.runs[merge.first..];
             merged.retain(|key, row| row.is_some() || older.iter().any(|r| r.contains_key(key)));
-            self.rewritten += merged.values().map(|row| KEY_BYTES + row.unwrap_or(0)).sum::<u64>();
+            self.rewritten += self.size(&merged).file_bytes;
             if !merged.is_empty() {
                 self.runs.insert(merge.first, merged);
             }
@@ -236,9 +376,12 @@ mod tests {
 
         fn check(&self, what: &str) {
             assert!(self.runs.len() <= RUNS_MAX, "{what}: {} runs", self.runs.len());
-            let (data, live) = (self.data_bytes(), self.live_bytes());
-            let most = live + stale_bytes_max(live, self.threshold);
-            assert!(data <= most, "{what}: {data} bytes for {live} live ones");
+            let (all, live) = (sum(&self.sizes()), self.live());
+            let most = live.data_bytes + stale_bytes_max(live.data_bytes, self.threshold);
+            assert!(all.data_bytes <= most, "{what}: {all:?} for {live:?}");
+            let compacted = live.data_bytes + live.rows * self.row_overhead;
+            let most = file_bytes_max(live.data_bytes, compacted, self.threshold);
+            assert!(all.file_bytes <= most, "{what}: {all:?} for {live:?}");
             let mut seen = Rows::new();
             for rows in &self.runs {
                 for (&key, &row) in rows {
@@ -257,11 +400,11 @@ mod tests {
             let mut sizes = Vec::new();
             let mut rewritten = 0;
             for _ in 0..runs {
-                sizes.insert(0, RunSize { data_bytes: 1000, tombstones: 0 });
-                while let Some(Merge { first, last }) = plan(&sizes, u64::MAX, 0) {
+                sizes.insert(0, size(1000));
+                while let Some(Merge { first, last }) = plan(&sizes, live(u64::MAX), 0) {
                     let data_bytes = sizes.drain(first..=last).map(|run| run.data_bytes).sum();
                     rewritten += data_bytes;
-                    sizes.insert(first, RunSize { data_bytes, tombstones: 0 });
+                    sizes.insert(first, size(data_bytes));
                 }
                 assert!(sizes.len() <= RUNS_MAX);
             }
@@ -270,8 +413,9 @@ mod tests {
         }
     }
 
-    #[test]
-    fn random_histories_keep_the_bounds_on_runs_bytes_and_rewriting() {
+    /// Has many random histories keep their bounds. Returns how often a byte was rewritten in the
+    /// worst of them.
+    fn random_histories(value_bytes_max: u64, row_overhead: u64, thresholds: [u64; 3]) -> f64 {
         let mut worst: f64 = 0.0;
         for seed in 0..1000 {
             let rng = SeededRng::new(seed);
@@ -279,9 +423,9 @@ mod tests {
             let rows_max = 1 + rng.up_to(40);
             // Of 8 operations: deletes. None, some, nearly all.
             let deletes = [0, 0, 1, 4, 7][usize::try_from(rng.up_to(4)).unwrap()];
-            let values_max = 1 + rng.up_to(1000);
-            let threshold = [0, 1000, 20_000][usize::try_from(rng.up_to(2)).unwrap()];
-            let mut simulation = Simulation { threshold, ..Simulation::default() };
+            let values_max = 1 + rng.up_to(value_bytes_max);
+            let threshold = thresholds[usize::try_from(rng.up_to(2)).unwrap()];
+            let mut simulation = Simulation { threshold, row_overhead, ..Simulation::default() };
             for step in 0..60 {
                 let mut rows = Rows::new();
                 for _ in 0..=rng.up_to(rows_max) {
@@ -296,7 +440,46 @@ mod tests {
             worst = worst.max(times);
         }
         println!("at worst each byte was rewritten {worst} times");
+        worst
+    }
+
+    #[test]
+    fn random_histories_keep_the_bounds_on_runs_bytes_and_rewriting() {
+        let worst = random_histories(1000, 0, [0, 1000, 20_000]);
         assert!(worst < 5.0, "{worst}");
+    }
+
+    #[test]
+    fn random_histories_of_small_rows_keep_them_for_files() {
+        let worst = random_histories(36, 13, [0, 200, 2000]);
+        assert!(worst < 8.0, "{worst}");
+    }
+
+    /// The promise of the README: twice what is live, where a row counts as 20 bytes at least.
+    #[test]
+    fn small_rows_overwritten_at_random_are_held_to_twice_what_is_live() {
+        const KEYS: u64 = 400;
+        for row_overhead in [10, 13, 15] {
+            for row_bytes in (8..=40_u64).step_by(2) {
+                let value = Some(row_bytes - KEY_BYTES);
+                let mut simulation = Simulation { row_overhead, ..Simulation::default() };
+                simulation.add((0..KEYS).map(|key| (key, value)).collect());
+                simulation.written = 0;
+                assert_eq!(simulation.rewritten, 0, "nothing is stale");
+                let rng = SeededRng::new(row_bytes);
+                for step in 0..200 {
+                    simulation.add((0..8).map(|_| (rng.up_to(KEYS - 1), value)).collect());
+                    let what = format!("{row_bytes} + {row_overhead} bytes, step {step}");
+                    simulation.check(&what);
+                    let files = sum(&simulation.sizes()).file_bytes;
+                    assert!(files <= 2 * KEYS * row_bytes.max(20), "{what}: {files}");
+                }
+                // Once more than for space alone: for the merges of neighbours.
+                let most = (WRITTEN_FOR_FREED_MAX + 1) as f64;
+                let times = simulation.rewritten as f64 / simulation.written as f64;
+                assert!(times < most, "{row_bytes} + {row_overhead} bytes: {times} times");
+            }
+        }
     }
 
     #[test]

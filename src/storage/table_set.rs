@@ -9,7 +9,7 @@ use super::error::StorageError;
 use super::hot_map::HotMap;
 use super::manifest::TableEntry;
 use super::record::{Direction, Record};
-use super::run::{Run, RunCursor};
+use super::run::{Run, RunCursor, RunTable};
 use super::table::{BlockCache, Cached, Fill, KeyHash};
 
 /// The state after one entry, in tables.
@@ -90,11 +90,13 @@ impl TableSet {
         tables.map(|table| table.table.resident_bytes()).sum()
     }
 
-    /// Makes images of the tables of which much was asked for.
-    pub(crate) fn make_images(&self) {
-        for table in self.runs.iter().flat_map(|run| run.tables()) {
-            if table.table.wants_image() {
-                table.table.make_image();
+    /// Makes images of the tables of which much was asked for, for as long as `goes_on` says so
+    /// before each.
+    pub(crate) fn make_images(&self, goes_on: impl Fn() -> bool) {
+        let tables = self.runs.iter().flat_map(|run| run.tables());
+        for RunTable { table, .. } in tables.take_while(|_| goes_on()) {
+            if table.wants_image() {
+                table.make_image();
             }
         }
     }

@@ -14,7 +14,7 @@ use bytes::Bytes;
 use parking_lot::{Mutex, MutexGuard, RwLock};
 
 use super::bell::Bell;
-use super::compaction_plan::{Merge, RunSize, everything, plan, rest};
+use super::compaction_plan::{LiveSize, Merge, RunSize, everything, plan, rest};
 use super::context::Context;
 use super::error::StorageError;
 use super::hot_map::HotMap;
@@ -318,13 +318,16 @@ impl TableStore {
     /// Makes images of tables of which gets ask for much, until it is told to end: for a thread of
     /// its own.
     pub(crate) fn make_images(&self) {
-        self.cache.bell().work(|| self.set().make_images());
+        let bell = self.cache.bell();
+        bell.work(|| self.set().make_images(|| !bell.is_stopped()));
     }
 
-    /// Has images made that became due, on their thread; where there is none, here.
+    /// Has images made that became due, on their thread; here where there is none, unless that is
+    /// because it was told to end.
     pub(crate) fn ask_for_images(&self) {
-        if !self.cache.bell().ask() {
-            self.set().make_images();
+        let bell = self.cache.bell();
+        if !bell.ask() {
+            self.set().make_images(|| !bell.is_stopped());
         }
     }
 
@@ -452,8 +455,15 @@ impl TableStore {
     /// The merge that is under way; or else the one that the goal asks for.
     fn job(&self, set: &TableSet, goal: MergeGoal) -> Option<MergeJob> {
         let runs = set.runs();
-        let size =
-            |run: &Arc<Run>| RunSize { data_bytes: run.data_bytes(), tombstones: run.tombstones() };
+        let size = |run: &Arc<Run>| {
+            let summaries = || run.tables().iter().map(|table| &table.entry.summary);
+            RunSize {
+                data_bytes: run.data_bytes(),
+                file_bytes: summaries().map(|summary| summary.bytes).sum(),
+                rows: summaries().map(|summary| summary.rows).sum(),
+                tombstones: run.tombstones(),
+            }
+        };
         let sizes: Vec<RunSize> = runs.iter().map(size).collect();
         let readers = match goal {
             MergeGoal::Due { .. } | MergeGoal::Everything => Readers::GoOn,
@@ -469,8 +479,9 @@ impl TableStore {
         }
         let Merge { first, last } = match goal {
             MergeGoal::Due { compaction_threshold } => {
-                let live_bytes = self.shown.read().head.as_ref()?.live_bytes;
-                plan(&sizes, live_bytes, compaction_threshold)?
+                let head = self.manifest_head()?;
+                let live = LiveSize { data_bytes: head.live_bytes, rows: head.keys };
+                plan(&sizes, live, compaction_threshold)?
             }
             MergeGoal::Rest { bytes: (least, most) } => rest(&sizes, least..=most)?,
             MergeGoal::Everything => everything(&sizes)?,

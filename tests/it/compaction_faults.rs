@@ -235,3 +235,45 @@ fn with_any_amount_of_room_for_a_close_nothing_is_lost() {
     }
     assert!(written > 3 && not > 1, "{written} tails were written, {not} were not");
 }
+
+#[test]
+fn a_merge_that_always_fails_does_not_keep_the_tail_in_memory() {
+    let Prepared { engine, fs, mut expected, .. } = Prepared::new(200);
+    engine.close().unwrap();
+    // The oldest table, which every merge of many runs reads, is damaged.
+    let tables = fs.files().into_iter().filter(|(path, _)| path.starts_with("/data/tables"));
+    let (path, bytes) = tables.max_by_key(|(_, bytes)| bytes.len()).unwrap();
+    let bit = bytes.len() as u64 / 3 * 8;
+    fs.flip_bit(&path, bit).unwrap();
+    let Simulated { env, clock, .. } = Env::simulated_on(fs.clone(), 2);
+    let engine = SingleNodeEngine::with_env(&config(), env).unwrap();
+    assert!(matches!(engine.run_compaction_now(), Err(Error::Corrupt { .. })));
+    for n in 0..300_u64 {
+        let (key, value) = (format!("new/{:03}", n % 150).into_bytes(), vec![b'v'; 100]);
+        engine.put(key.clone(), value.clone()).unwrap();
+        expected.insert(key, value);
+        let stats = engine.stats();
+        assert!(stats.tail_bytes < 6_000 && stats.log_bytes < 12_000, "{n}: {stats:?}");
+    }
+    assert!(engine.stats().runs > 12, "merges wait: {:?}", engine.stats());
+    // It is mended, and time passes.
+    fs.flip_bit(&path, bit).unwrap();
+    clock.advance(Duration::from_mins(2));
+    engine.put(b"last".to_vec(), b"1".to_vec()).unwrap();
+    expected.insert(b"last".to_vec(), b"1".to_vec());
+    assert!(engine.stats().runs < 8, "{:?}", engine.stats());
+    assert!(pairs(&engine.snapshot_state()) == expected);
+}
+
+#[test]
+fn a_store_is_closed_once() {
+    let Prepared { fs, engine, .. } = Prepared::new(writes_before_a_merge() - 1);
+    // The tail cannot be written, so it is still there when the handle is dropped.
+    fs.set_space(Some(fs.used_bytes()));
+    fs.start_trace();
+    engine.close().unwrap();
+    let created = |traced: &Traced| traced.operation == Operation::CreateNew;
+    let trace = fs.take_trace();
+    let tables: Vec<_> = trace.iter().filter(|it| it.path.starts_with("/data/tables")).collect();
+    assert_eq!(tables.iter().filter(|it| created(it)).count(), 1, "{tables:?}");
+}

@@ -1,10 +1,12 @@
 //! Row S9: the disk is full. New data is refused, nothing acknowledged is lost, reads and deletes
 //! go on, and writes succeed again by themselves when there is room.
 
-use hightower_kv::env::fs_sim::{PowerCut, SimFs};
-use hightower_kv::{Error, KvEngine, SingleNodeEngine, SnapshotEngine};
+use std::time::Duration;
 
-use crate::support::{Pairs, open_sim, pairs};
+use hightower_kv::env::fs_sim::{PowerCut, SimFs};
+use hightower_kv::{Error, KvEngine, SingleNodeEngine, SnapshotEngine, StoreConfig};
+
+use crate::support::{Pairs, open_sim, open_sim_with, pairs, sim_config};
 
 /// Beyond this a store of the workload has all the room it wants.
 const PLENTY: u64 = 100_000;
@@ -131,4 +133,33 @@ fn a_batch_that_does_not_fit_leaves_nothing_behind() {
     fs.set_space(None);
     engine.submit_batch(big()).unwrap();
     assert_eq!(engine.len().unwrap(), 9);
+}
+
+/// Small tables beside a reserve that has room for one and for the tail.
+fn roomy_config() -> StoreConfig {
+    let mut config = sim_config();
+    config.max_segment_size = 64 << 10;
+    config.disk_reserve = 64 << 10;
+    config.fsync_interval = Duration::from_secs(1);
+    config
+}
+
+#[test]
+fn a_log_that_tables_have_goes_when_it_is_asked_for() {
+    let fs = SimFs::new(1);
+    let engine = open_sim_with(&fs, &roomy_config()).unwrap();
+    let mut version = None;
+    for n in 0..60_u8 {
+        engine.put(vec![b'k', n], vec![n; 300]).unwrap();
+        if engine.stats().snapshot_version != version {
+            version = engine.stats().snapshot_version;
+        }
+        if version.is_some() && engine.stats().snapshot_version == Some(engine.latest_version()) {
+            break;
+        }
+    }
+    let before = engine.stats();
+    assert_eq!(before.snapshot_version, Some(before.latest_version), "nothing is in no table");
+    engine.run_compaction_now().unwrap();
+    assert!(engine.stats().log_bytes + 5_000 < before.log_bytes, "{before:?}");
 }

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use hightower_kv::config::Compression;
+use hightower_kv::env::Env;
 use hightower_kv::env::fs_sim::SimFs;
 use hightower_kv::env::rng::SeededRng;
 use hightower_kv::storage::compaction_plan::RUNS_MAX;
@@ -111,11 +112,9 @@ fn what_was_written_is_read_from_tail_and_tables_alike() {
         }
         let version = engine.latest_version();
         engine.close().unwrap();
-        let reader = ReadOnlyEngine::open_in(
-            hightower_kv::env::Env::simulated_on(fs.clone(), 3).env,
-            "/data".as_ref(),
-        )
-        .unwrap();
+        let reader =
+            ReadOnlyEngine::open_in(Env::simulated_on(fs.clone(), 3).env, "/data".as_ref())
+                .unwrap();
         assert!(pairs(reader.view()) == expected);
         assert_eq!(reader.view().version(), Some(version));
     }
@@ -194,10 +193,21 @@ fn a_close_merges_what_is_small_and_worth_it_and_leaves_the_rest() {
 }
 
 /// Runs steps, and after each holds the directory to its bound.
-fn stays_within_bounds(config: &StoreConfig, mut step: impl FnMut(&SingleNodeEngine, u64)) {
+fn stays_within_bounds(config: &StoreConfig, step: impl FnMut(&SingleNodeEngine, u64)) {
+    stays_within_bounds_as_time_goes_by(config, Duration::ZERO, step);
+}
+
+/// As [`stays_within_bounds`], with so much time before each step: stamps that differ take room.
+fn stays_within_bounds_as_time_goes_by(
+    config: &StoreConfig,
+    pause: Duration,
+    mut step: impl FnMut(&SingleNodeEngine, u64),
+) {
     let fs = SimFs::new(1);
-    let engine = open_sim_with(&fs, config).unwrap();
+    let sim = Env::simulated_on(fs.clone(), 11);
+    let engine = SingleNodeEngine::with_env(config, sim.env).unwrap();
     for round in 0..10_000 {
+        sim.clock.advance(pause);
         step(&engine, round);
         if round % 16 == 0 {
             let (bytes, live) = (directory_bytes(&fs), engine.stats().live_bytes);
@@ -256,6 +266,26 @@ fn random_overwrites_of_much_data_stay_within_bounds() {
     let rng = SeededRng::new(1);
     stays_within_bounds(&bounded_config(), |engine, round| {
         engine.put(key(rng.up_to(4000)), value(0, round, 300)).unwrap();
+    });
+}
+
+/// In a table each takes more than half as much again as its key and value have.
+#[test]
+fn random_overwrites_of_small_rows_stay_within_bounds() {
+    const KEYS: u64 = 20_000;
+    let rng = SeededRng::new(1);
+    let row = |n: u64, round: u64| Command::set(format!("{n:08}"), round.to_le_bytes().to_vec());
+    let (config, pause) = (bounded_config(), Duration::from_secs(1));
+    stays_within_bounds_as_time_goes_by(&config, pause, |engine, round| {
+        if round == 0 {
+            for first in (0..KEYS).step_by(500) {
+                let rows = (first..first + 500).map(|n| row(n, round)).collect();
+                engine.submit_batch(rows).unwrap();
+            }
+        }
+        for _ in 0..4 {
+            engine.submit(row(rng.up_to(KEYS - 1), round)).unwrap();
+        }
     });
 }
 
@@ -486,7 +516,7 @@ fn a_failing_compaction_fails_no_write_and_is_tried_again() {
         let mut config = sim_config();
         config.fsync_interval = Duration::from_hours(1);
         let (env, clock) = {
-            let sim = hightower_kv::env::Env::simulated_on(fs.clone(), 5);
+            let sim = Env::simulated_on(fs.clone(), 5);
             (sim.env, sim.clock)
         };
         let engine = SingleNodeEngine::with_env(&config, env).unwrap();

@@ -9,3 +9,4 @@ mod calls;
 mod clear;
 mod times;
 mod clocks;
+mod damage;

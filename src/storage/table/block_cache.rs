@@ -16,7 +16,7 @@ use arc_swap::ArcSwapOption;
 use parking_lot::Mutex;
 
 use super::block::Block;
-use super::image::{Image, Plan};
+use super::image::Image;
 use crate::storage::bell::Bell;
 
 /// The blocks of tables that are in memory, up to a budget. One for all tables of a store.
@@ -83,7 +83,7 @@ impl BlockCache {
 
     /// Whether blocks of so many bytes fit without another one having to go.
     pub(super) fn has_room(&self, bytes: u64) -> bool {
-        self.used() + bytes <= self.budget()
+        self.used().saturating_add(bytes) <= self.budget()
     }
 
     /// Whether a block may be read in advance without another one having to go.
@@ -164,12 +164,21 @@ impl BlockCache {
                 kept_alive.push(slots);
             }
         }
+        self.note_room();
         kept_alive
     }
 
-    /// Whether the image of a table fits without anything else having to go but its blocks.
-    pub(super) fn has_room_for(&self, slots: &Slots, plan: Plan) -> bool {
-        !self.is_full() && self.has_room(plan.bytes.saturating_sub(slots.block_bytes()))
+    /// Half empty it is no longer full: an image that goes may leave that much.
+    fn note_room(&self) {
+        if self.used() <= self.budget() / 2 {
+            self.is_full.store(false, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether an image of a table fits, of so many bytes, without anything else having to go but
+    /// the blocks of that table.
+    pub(super) fn has_room_for(&self, slots: &Slots, bytes: u64) -> bool {
+        !self.is_full() && self.has_room(bytes.saturating_sub(slots.block_bytes()))
     }
 
     /// Puts the image of a table into its slots, and its blocks in place of those that are there,
@@ -205,10 +214,8 @@ impl BlockCache {
     /// A table with so many blocks in the cache is gone.
     fn forget(&self, blocks: usize, bytes: u64) {
         let mut queue = self.queue.lock();
-        let left = self.used.fetch_sub(bytes, Ordering::Relaxed).saturating_sub(bytes);
-        if left <= self.budget() / 2 {
-            self.is_full.store(false, Ordering::Relaxed);
-        }
+        self.used.fetch_sub(bytes, Ordering::Relaxed);
+        self.note_room();
         queue.dead += blocks;
         if queue.dead > queue.entries.len() / 2 {
             queue.entries.retain(|entry| entry.slots.strong_count() > 0);
@@ -369,8 +376,9 @@ impl Slots {
         match part {
             Part::Block(number) => self.blocks.get(number).is_some_and(take),
             Part::Image => {
+                // Blocks are asked only where they decide: there are thousands, and others wait.
                 let is_used = self.image.load().as_ref().is_some_and(|it| it.take_referenced());
-                self.blocks.iter().fold(is_used, |is_used, slot| take(slot) || is_used)
+                is_used || self.blocks.iter().filter(|slot| take(slot)).count() > 0
             }
         }
     }

@@ -8,7 +8,8 @@ const LAST_FACTOR: u64 = 0x3f84_d5b5_b547_0917;
 /// The hash of a key, the same for every table: taken once for a look-up that asks several.
 ///
 /// It is part of the format (`docs/format.md`) and made to be fast, not to withstand whoever picks
-/// keys with equal hashes: those cost a read of a block, and no answer depends on them.
+/// keys with equal hashes: those cost a read of a block, or that a table has no image, and no
+/// answer depends on them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct KeyHash(pub(super) u64);
 
@@ -34,6 +35,18 @@ impl KeyHash {
     #[cfg(test)]
     pub(super) const fn from_bits(bits: u64) -> Self {
         Self(bits)
+    }
+
+    /// Keys of sixteen bytes that all have the same hash.
+    #[cfg(test)]
+    pub(super) fn equal_keys() -> impl Iterator<Item = [u8; 16]> {
+        (0_u64..).map(|first| {
+            let hash = fold(SEED ^ 16_u64.wrapping_mul(LAST_FACTOR) ^ first, WORD_FACTOR);
+            let mut key = [0; 16];
+            key[..8].copy_from_slice(&first.to_le_bytes());
+            key[8..].copy_from_slice(&(hash ^ 0x77).to_le_bytes());
+            key
+        })
     }
 
     /// The hash as a number.

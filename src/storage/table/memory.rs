@@ -7,8 +7,8 @@
 use bytes::Bytes;
 use memmap2::MmapMut;
 
-/// Length of a large page. A piece that has one is a mapping of its own, which is given back as
-/// soon as it is dropped.
+/// Length of a large page. A piece as long is a mapping of its own: what is not written over takes
+/// no room, and all of it is given back as soon as it is dropped.
 const LARGE_PAGE_BYTES: usize = 2 << 20;
 
 /// Zeros, to be written over.
@@ -18,18 +18,14 @@ pub(super) enum Memory {
 }
 
 impl Memory {
-    /// So many zeros, of which at least `used` will be written over. Of a mapping the others take
-    /// no room. `None` when there is none.
+    /// So many zeros, of which at least `used` will be written over. `None` when memory is out.
     pub(super) fn zeroed(len: usize, used: usize) -> Option<Self> {
-        let large = used.min(len) / LARGE_PAGE_BYTES * LARGE_PAGE_BYTES;
-        if large == 0 {
+        if len < LARGE_PAGE_BYTES {
             return Some(Self::Heap(vec![0; len]));
         }
         let map = MmapMut::map_anon(len).ok()?;
-        // A wish: without large pages reading is slower, and nothing else is different. Not for the
-        // end, where most of one might never be used.
-        #[cfg(target_os = "linux")]
-        let _ = map.advise_range(memmap2::Advice::HugePage, 0, large);
+        // Not for the end, where most of a large page might never be used.
+        ask_for_large_pages(&map, used.min(len) / LARGE_PAGE_BYTES * LARGE_PAGE_BYTES);
         Some(Self::Mapped(map))
     }
 
@@ -49,6 +45,17 @@ impl Memory {
     }
 }
 
+/// A wish: without large pages reading is slower, and nothing else is different.
+#[cfg(target_os = "linux")]
+fn ask_for_large_pages(map: &MmapMut, len: usize) {
+    if len > 0 {
+        let _ = map.advise_range(memmap2::Advice::HugePage, 0, len);
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+const fn ask_for_large_pages(_map: &MmapMut, _len: usize) {}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -59,6 +66,8 @@ mod tests {
             for used in [0, len, len / 2, LARGE_PAGE_BYTES, usize::MAX] {
                 let mut memory = Memory::zeroed(len, used).unwrap();
                 assert_eq!(memory.bytes().len(), len);
+                // On the heap, what is never used would not be given back.
+                assert_eq!(matches!(memory, Memory::Mapped(_)), len >= LARGE_PAGE_BYTES);
                 let last = len.saturating_sub(3);
                 memory.bytes()[last..].fill(7);
                 let bytes = memory.freeze();
@@ -70,6 +79,8 @@ mod tests {
 
     #[test]
     fn more_than_there_can_be_is_refused() {
-        assert!(Memory::zeroed(usize::MAX / 2, usize::MAX).is_none());
+        for used in [0, usize::MAX] {
+            assert!(Memory::zeroed(usize::MAX / 2, used).is_none());
+        }
     }
 }

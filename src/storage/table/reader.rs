@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use super::block::Block;
 use super::block_cache::{BlockCache, Room, Slots};
@@ -43,8 +43,9 @@ pub struct Table {
     filter: Filter,
     /// Of its image, where that is worth it.
     plan: Option<Plan>,
-    /// Whether it could not be made: then it is not tried again.
-    has_failed: AtomicBool,
+    /// What the image took, where there was no room for it in the end; the greatest number where it
+    /// could not be made, which is not tried again.
+    image_bytes: AtomicU64,
     /// Blocks that were read and not kept.
     reads_waiting: AtomicUsize,
     slots: Arc<Slots>,
@@ -94,7 +95,7 @@ impl Table {
             index,
             filter,
             plan,
-            has_failed: AtomicBool::new(false),
+            image_bytes: AtomicU64::new(0),
             reads_waiting: AtomicUsize::new(0),
             slots,
         }))
@@ -152,8 +153,10 @@ impl Table {
         let block = Arc::new(block.mapped());
         let block = self.slots.cache().insert(&self.slots, number, block, Room::Make);
         let found = find(&block, key, hash);
-        // A key that is not there, and that the filter let pass, says nothing of others nearby.
-        if found.is_some() && self.slots.cache().has_plenty_of_room() {
+        // A key that is not there, and that the filter let pass, says nothing of others nearby. Nor
+        // is there room for them where there is none for this one.
+        let is_kept = self.slots.has(number);
+        if found.is_some() && is_kept && self.slots.cache().has_plenty_of_room() {
             self.read_group(self.group_at(number));
         }
         Ok(found)
@@ -187,10 +190,13 @@ impl Table {
             Seen::Absent => return Seen::Absent,
             Seen::Unknown => return Seen::Unknown,
         };
-        // Version and stamp stand in the block.
+        // Version and stamp stand in the block. Two rows begin at the same place where the first
+        // has neither key nor value.
         let record = image.start_in(number, &row).and_then(|start| {
-            self.slots
-                .with(number, |block| block.row_from(start).map(|place| block.record_at(&place)))
+            self.slots.with(number, |block| {
+                let place = block.row_from(start).filter(|place| block.key_at(place) == key)?;
+                Some(block.record_at(&place))
+            })
         });
         record.flatten().map_or(Seen::Unknown, Seen::Row)
     }
@@ -229,11 +235,13 @@ impl Table {
     /// What cannot be read is left to whoever asks for it, and the table without an image.
     pub(in crate::storage) fn make_image(&self) {
         let Some(plan) = self.plan_that_fits() else { return };
-        let made = Image::read(plan, &self.file, &self.index);
-        let is_there = made.ok().flatten().is_some_and(|(image, blocks)| {
-            self.slots.cache().insert_image(&self.slots, image, blocks)
-        });
-        self.has_failed.store(!is_there, Ordering::Relaxed);
+        let made = Image::read(plan, &self.file, &self.index).ok().flatten();
+        let bytes = made.as_ref().map_or(u64::MAX, |(image, _)| image.memory_bytes());
+        // First: who finds it there, and then evicted, may want it again.
+        self.image_bytes.store(bytes, Ordering::Relaxed);
+        if let Some((image, blocks)) = made {
+            self.slots.cache().insert_image(&self.slots, image, blocks);
+        }
         self.reads_waiting.store(0, Ordering::Relaxed);
     }
 
@@ -256,9 +264,10 @@ impl Table {
     }
 
     fn plan_that_fits(&self) -> Option<Plan> {
-        let fits = |plan: &Plan| self.slots.cache().has_room_for(&self.slots, *plan);
-        let may_be = !self.has_failed.load(Ordering::Relaxed) && !self.slots.has_image();
-        self.plan.filter(|plan| may_be && fits(plan))
+        let plan = self.plan?;
+        let bytes = plan.bytes.max(self.image_bytes.load(Ordering::Relaxed));
+        let fits = !self.slots.has_image() && self.slots.cache().has_room_for(&self.slots, bytes);
+        fits.then_some(plan)
     }
 
     /// Reads all blocks while the cache has plenty of room. What cannot be read is left to whoever
