@@ -124,7 +124,8 @@ pub struct StoreConfig {
     pub compression: Compression,
 
     /// Bytes kept back on the device, so that deletes and compaction go on when it is full. Default
-    /// 1 MiB; zero: none.
+    /// 1 MiB. Beside them new data leaves as much free as tables still have to be written of, and a
+    /// quarter of all tables, at most 32 MiB, for a merge. Zero: neither.
     pub disk_reserve: u64,
 
     /// How much of the past is kept. Default `None`: what handles ask for, see

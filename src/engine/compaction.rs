@@ -73,6 +73,8 @@ pub(crate) struct Frozen {
     head: ManifestHead,
     /// How many of the useless bytes in the log were told before it.
     stale: u64,
+    /// How much of the log it has: see [`Log::settle_debt`](crate::storage::log::Log::settle_debt).
+    appended_bytes: u64,
 }
 
 /// Writes the tail as it is now to a table, purges the log up to there, and merges tables. Only one
@@ -146,12 +148,13 @@ fn freeze(machine: &Machine, frozen: &mut Option<Frozen>) {
     };
     // Under the lock, so that no write is counted on the wrong side.
     let stale = machine.load.stale.load(Ordering::Relaxed);
+    let appended_bytes = machine.store.log().appended_bytes();
     machine.load.behind.store(0, Ordering::Relaxed);
     machine.load.tail.store(0, Ordering::Relaxed);
     drop(replica);
     // Megabytes when there are many sessions, so not under the lock.
     head.sessions = rest.encode();
-    *frozen = Some(Frozen { head, stale });
+    *frozen = Some(Frozen { head, stale, appended_bytes });
 }
 
 /// Writes the tail as it is now, and before it one that an earlier attempt has set aside.
@@ -179,7 +182,7 @@ fn write_frozen(
     effort: Effort,
     report: &mut CompactionReport,
 ) -> Result<()> {
-    let Some(Frozen { head, stale }) = frozen.clone() else { return Ok(()) };
+    let Some(Frozen { head, stale, appended_bytes }) = frozen.clone() else { return Ok(()) };
     let log = machine.store.log();
     // The manifest must not be ahead of what a power cut leaves of the log, nor the past.
     log.sync()?;
@@ -193,6 +196,7 @@ fn write_frozen(
     // Freeing a whole tail takes a while, so not under the lock.
     drop(replaced);
     machine.load.stale.fetch_sub(stale, Ordering::Relaxed);
+    log.settle_debt(appended_bytes);
     machine.throttle.progress();
     let done = purge(machine, head.last, keep_log, effort, report);
     // Also where that failed: what is known of the changes must stay within its limit.

@@ -90,6 +90,7 @@ impl Machine {
             behind: AtomicU64::new(pressure.behind),
             tail: AtomicU64::new(pressure.tail),
         };
+        store.begin_debt(pressure.behind);
         let watchers = Arc::<Registry>::default();
         let told = Arc::clone(&watchers);
         store.log().on_poison(Box::new(move || told.stop()));

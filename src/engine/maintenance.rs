@@ -263,6 +263,7 @@ impl Maintenance {
         compaction.last = now;
         match &result {
             Ok(_) => {
+                self.committer.machine.store.log().relieved();
                 let goal = MergeGoal::Due { compaction_threshold: self.threshold() };
                 let is_left = self.committer.machine.store.tables().is_merge_due(goal);
                 self.merges_left.store(is_left, Ordering::Relaxed);
@@ -296,6 +297,9 @@ impl Maintenance {
     /// Cheap: a few loads.
     fn is_due(&self) -> bool {
         let pressure = self.committer.machine.load.pressure();
+        if self.committer.machine.store.log().wants_relief() {
+            return true;
+        }
         if self.do_merges_wait() {
             return is_due(pressure, Marks { stale: u64::MAX, ..self.marks });
         }

@@ -120,6 +120,12 @@ pub trait Fs: Send + Sync + fmt::Debug {
     /// # Errors
     /// Those of the platform, other than that the name does not exist.
     fn kind(&self, path: &Path) -> io::Result<Option<FileKind>>;
+
+    /// Bytes that may still be written in the file system of a directory, as far as it says so.
+    ///
+    /// # Errors
+    /// Those of the platform.
+    fn free_bytes(&self, path: &Path) -> io::Result<u64>;
 }
 
 /// One open file. Offsets are given with each call: there is no cursor that threads could disturb.

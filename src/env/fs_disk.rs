@@ -111,6 +111,11 @@ impl Fs for DiskFs {
             Err(error) => Err(error),
         }
     }
+
+    fn free_bytes(&self, path: &Path) -> io::Result<u64> {
+        let found = retry_on_intr(|| rustix::fs::statvfs(path))?;
+        Ok(found.f_bavail.saturating_mul(found.f_frsize))
+    }
 }
 
 fn to_kind(file_type: fs::FileType) -> FileKind {

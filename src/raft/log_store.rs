@@ -241,7 +241,7 @@ fn append_or_roll(machine: &Machine, entries: &[Entry], completion: Completion) 
     let append = |purpose, completion| log.append_or_give_back(&refs, purpose, completion);
     let appended = append(purpose_of_all(entries), completion).or_else(|(error, completion)| {
         if error.is_disk_full() {
-            return append(Purpose::Relieve, completion);
+            return append(Purpose::Mark, completion);
         }
         Err((error, completion))
     });

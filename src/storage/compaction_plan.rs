@@ -138,6 +138,14 @@ pub fn everything(runs: &[RunSize]) -> Option<Merge> {
     }
 }
 
+/// The two neighbours that are the smallest together; `None` where there are none.
+#[must_use]
+pub fn smallest(runs: &[RunSize]) -> Option<Merge> {
+    let bytes = |pair: &[RunSize]| sum(pair).file_bytes;
+    let (first, _) = runs.windows(2).enumerate().min_by_key(|(_, pair)| bytes(pair))?;
+    Some(Merge { first, last: first + 1 })
+}
+
 /// The merge that is worth its while when nobody writes any more: into one run, if that rewrites
 /// as many bytes as `bytes` allows, and the newer runs are at least an eighth of all, so that a
 /// byte is not rewritten for each little that comes.
@@ -490,5 +498,16 @@ mod tests {
             simulation.check(&format!("step {step}"));
         }
         assert!(simulation.rewritten <= simulation.written);
+    }
+
+    #[test]
+    fn the_smallest_neighbours_are_those_with_the_shortest_files() {
+        let runs = |bytes: &[u64]| -> Vec<RunSize> {
+            bytes.iter().map(|&file_bytes| RunSize { file_bytes, ..RunSize::default() }).collect()
+        };
+        assert_eq!(smallest(&runs(&[])), None);
+        assert_eq!(smallest(&runs(&[7])), None);
+        assert_eq!(smallest(&runs(&[9, 1, 8, 2, 3, 1])), Some(Merge { first: 4, last: 5 }));
+        assert_eq!(smallest(&runs(&[1, 1, 1])), Some(Merge { first: 0, last: 1 }));
     }
 }

@@ -1,5 +1,6 @@
 //! One segment file that is being written: room, frames, seal.
 
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -82,7 +83,7 @@ impl LogSegment {
         }
         let (end, chain) = buffer.end();
         let needed = end + HEADER_BYTES as u64;
-        let mut room = needed.max(ROOM_STEP.min(bytes_max));
+        let mut room = needed.max(Self::room_at_first(bytes_max));
         let file = atomic_file::publish(
             &*context.env.fs,
             &context.gate,
@@ -100,6 +101,11 @@ impl LogSegment {
         Ok(Self { id, path, file, salt, end, chain, room, sealed: false, cut_unsynced: false })
     }
 
+    /// Bytes that a new segment takes at first, where there is room.
+    pub(crate) fn room_at_first(bytes_max: u64) -> u64 {
+        ROOM_STEP.min(bytes_max)
+    }
+
     /// Where the next frame will stand.
     pub(crate) fn position(&self) -> LogPosition {
         // `make_room` keeps `end` below 2^32: SEGMENT_BYTES_CEILING and one payload.
@@ -111,11 +117,17 @@ impl LogSegment {
         PreviousEnd { position: self.position(), chain: self.chain }
     }
 
-    /// Sees to it that `len` more bytes and a seal can be written.
+    /// Sees to it that `len` more bytes and a seal can be written. `may_take` says whether so many
+    /// bytes more may be taken of the disk.
     ///
     /// # Errors
     /// `DiskFull`, `Io`; nothing was changed.
-    pub(crate) fn make_room(&mut self, len: u64, bytes_max: u64) -> Result<Room, StorageError> {
+    pub(crate) fn make_room(
+        &mut self,
+        len: u64,
+        bytes_max: u64,
+        may_take: impl Fn(u64) -> bool,
+    ) -> Result<Room, StorageError> {
         if self.cut_unsynced {
             return Err(StorageError::DiskFull { path: self.path.clone() });
         }
@@ -127,7 +139,13 @@ impl LogSegment {
             return Ok(Room::Fits);
         }
         let generous = needed.max((self.room + ROOM_STEP).min(bytes_max));
-        let grow = |upto: u64| self.file.allocate(self.room, upto - self.room).map(|()| upto);
+        let grow = |upto: u64| {
+            let more = upto - self.room;
+            if !may_take(more) {
+                return Err(io::ErrorKind::StorageFull.into());
+            }
+            self.file.allocate(self.room, more).map(|()| upto)
+        };
         let room = grow(generous)
             .or_else(|_| grow(needed))
             .map_err(StorageError::wrap("grow", &self.path))?;

@@ -20,8 +20,37 @@ use crate::types::{LogId, LogPosition, SegmentId};
 pub enum Purpose {
     /// New data.
     Grow,
-    /// Deletes, votes, memberships, purges: what makes room or keeps the node alive.
+    /// Deletes, memberships: what makes room or keeps the node alive.
     Relieve,
+    /// Votes, purges and other marks, of a few bytes each.
+    Mark,
+}
+
+/// What is still to be written to tables, and how much room that takes.
+///
+/// A disk that is full to its last byte stays full: what was deleted gives its room back only when
+/// tables were written anew. So new data is refused while there is still room for that.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Debt {
+    /// Bytes that were behind the tables when the store was opened, while they are.
+    opened_with: u64,
+    /// How much was appended when everything up to there was in tables.
+    settled: u64,
+    /// Room for the next merge.
+    pub(crate) merge: u64,
+}
+
+impl Debt {
+    /// Of a store that was opened with so many bytes of log that no table has.
+    pub(crate) const fn of(bytes: u64) -> Self {
+        Self { opened_with: bytes, settled: 0, merge: 0 }
+    }
+
+    /// Everything is in tables that was appended when the writer had counted this.
+    pub(crate) const fn settle(&mut self, appended_bytes: u64) {
+        self.opened_with = 0;
+        self.settled = appended_bytes;
+    }
 }
 
 /// Room of the encoding buffer that is kept between appends.
@@ -52,10 +81,20 @@ pub(crate) struct LogWriter {
     bytes_max: u64,
     /// Bytes appended since the store was opened; only differences mean something.
     pub(crate) appended_bytes: u64,
+    /// `None`: nobody writes tables of it.
+    pub(crate) debt: Option<Debt>,
     /// Room that every write encodes into.
     scratch: Vec<u8>,
     /// Room for where the frames of a write stand, and the checksums before them.
     placed: Vec<(u64, Chain)>,
+}
+
+/// Whether so many bytes may be taken of the disk. What is written there is written to a table,
+/// too, and takes as much again. Where the file system does not say what is left, it is found out.
+fn leaves(context: &Context, spared: Option<u64>, more: u64) -> bool {
+    let Some(spared) = spared else { return true };
+    let needed = spared.saturating_add(more.saturating_mul(2));
+    context.env.fs.free_bytes(&context.root).map_or(true, |free| free >= needed)
 }
 
 impl LogWriter {
@@ -70,6 +109,7 @@ impl LogWriter {
             refused: false,
             bytes_max,
             appended_bytes: 0,
+            debt: None,
             scratch: Vec::new(),
             placed: Vec::new(),
         }
@@ -147,15 +187,35 @@ impl LogWriter {
         purpose: Purpose,
     ) -> Result<Room, StorageError> {
         let bytes_max = self.bytes_max;
-        if purpose == Purpose::Relieve {
+        let spared = self.spared(purpose);
+        let may_take = |more| leaves(context, spared, more);
+        if purpose != Purpose::Grow {
             let Self { active, reserve, .. } = self;
-            return reserve.or_release(context, || active.make_room(len, bytes_max));
+            return reserve.or_release(context, || active.make_room(len, bytes_max, may_take));
         }
         // While the reserve is out, what room there is belongs to those who make more of it.
-        let room =
-            self.reserve.restore(context).and_then(|()| self.active.make_room(len, bytes_max));
+        let restored = self.reserve.restore(context);
+        let room = restored.and_then(|()| self.active.make_room(len, bytes_max, may_take));
         self.refused = room.as_ref().is_err_and(StorageError::is_disk_full);
         room
+    }
+
+    /// Bytes that tables still have to get; `None` where nobody writes any, or no room is to be
+    /// held back.
+    pub(crate) fn behind(&self) -> Option<u64> {
+        let Debt { opened_with, settled, .. } = self.debt?;
+        let appended = self.appended_bytes.saturating_sub(settled);
+        self.reserve.is_wanted().then_some(opened_with + appended)
+    }
+
+    /// How much room is left to others; `None` where nobody asks.
+    fn spared(&self, purpose: Purpose) -> Option<u64> {
+        let merge = self.debt?.merge;
+        match purpose {
+            Purpose::Grow => self.behind().map(|behind| behind + merge),
+            Purpose::Relieve => self.behind(),
+            Purpose::Mark => None,
+        }
     }
 
     /// Gives the reserve back for something other than an append. Returns whether there was any.
@@ -187,7 +247,9 @@ impl LogWriter {
                     self.refused |= room.as_ref().is_err_and(StorageError::is_disk_full);
                     room?;
                 }
-                Purpose::Relieve => reserve.or_release(context, || active.make_room_for_seal())?,
+                Purpose::Relieve | Purpose::Mark => {
+                    reserve.or_release(context, || active.make_room_for_seal())?;
+                }
             }
             let last = self.contents.hard.last.unwrap_or_default();
             let mut header = FrameHeader::mark(FrameKind::Seal, Flag::Unset, last);
@@ -217,13 +279,18 @@ impl LogWriter {
             SegmentState { hard: self.contents.hard, previous: Some(self.active.previous_end()) };
         let bytes_max = self.bytes_max;
         let create = || LogSegment::create(context, id, state, &[], bytes_max);
+        let spared = self.spared(purpose);
         let active = match purpose {
             Purpose::Grow => {
-                let created = create();
+                let created = if leaves(context, spared, LogSegment::room_at_first(bytes_max)) {
+                    create()
+                } else {
+                    Err(StorageError::DiskFull { path: context.segment_path(id) })
+                };
                 self.refused |= created.as_ref().is_err_and(StorageError::is_disk_full);
                 created?
             }
-            Purpose::Relieve => self.reserve.or_release(context, create)?,
+            Purpose::Relieve | Purpose::Mark => self.reserve.or_release(context, create)?,
         };
         if let Some(last) = self.segments.last_mut() {
             last.end = self.active.end;

@@ -47,6 +47,11 @@ impl Reserve {
         self.held || self.bytes == 0
     }
 
+    /// Whether room is held back at all.
+    pub(crate) const fn is_wanted(&self) -> bool {
+        self.bytes > 0
+    }
+
     /// Gives the room back. Returns whether there was any.
     pub(crate) fn release(&mut self, context: &Context) -> bool {
         if !self.held {

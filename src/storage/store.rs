@@ -72,6 +72,9 @@ pub const SEGMENT_BYTES_FLOOR: u64 = 4096;
 const _: () = assert!(SEGMENT_BYTES_FLOOR.is_multiple_of(FRAME_ALIGN as u64));
 const _: () = assert!(SEGMENT_BYTES_FLOOR < SEGMENT_BYTES_CEILING);
 
+/// Which part of the bytes of all tables is kept free for a merge, at most.
+const MERGE_ROOM_SHARE: u64 = 4;
+
 /// An open data directory, for one process, until it is dropped.
 #[derive(Debug)]
 pub struct Store {
@@ -214,10 +217,12 @@ impl Store {
         head: &ManifestHead,
         rows: &Index<Record>,
     ) -> Result<Arc<TableSet>, StorageError> {
-        self.relieved(|| {
+        let added = self.relieved(|| {
             let mut rows = rows.iter().map(|(key, record)| (key.clone(), record.clone()));
             self.tables.add_run(head.clone(), &mut rows)
-        })
+        });
+        self.keep_room_for_merge();
+        added
     }
 
     /// Does one step of a merge: one table more. `None` when nothing is to be merged.
@@ -225,7 +230,29 @@ impl Store {
     /// # Errors
     /// Those of [`Self::add_run`].
     pub fn merge_step(&self, goal: MergeGoal) -> Result<Option<MergeStep>, StorageError> {
-        self.relieved(|| self.tables.merge_step(goal))
+        // What is still to be written to a table comes first, and the reserve is for that.
+        let room = self.log.room_beside_debt();
+        let step = || self.tables.merge_step_within(goal, room);
+        let merged = match room {
+            u64::MAX => self.relieved(step),
+            _ => self.log.tell_if_poisoned(step()),
+        };
+        self.keep_room_for_merge();
+        merged
+    }
+
+    /// Has new data leave room for what is still to be written to tables, beginning with so many
+    /// bytes of log that no table has. For whoever compacts.
+    pub(crate) fn begin_debt(&self, bytes: u64) {
+        self.log.begin_debt(bytes);
+        self.keep_room_for_merge();
+    }
+
+    /// Has new data leave room for a merge: for the table that is written before others go, or for
+    /// a part of all there are where these are small.
+    fn keep_room_for_merge(&self) {
+        let bytes = self.tables.set().bytes() / MERGE_ROOM_SHARE;
+        self.log.keep_room_for_merge(bytes.min(self.tables.table_bytes_max()));
     }
 
     /// Begins to receive a snapshot of another store, whose tables may have `bytes_max` bytes
@@ -253,7 +280,9 @@ impl Store {
         &self,
         snapshot: &Snapshot,
     ) -> Result<(Arc<TableSet>, ManifestHead), StorageError> {
-        self.relieved(|| self.tables.install(snapshot))
+        let installed = self.relieved(|| self.tables.install(snapshot));
+        self.keep_room_for_merge();
+        installed
     }
 
     /// Tries what makes room; where the disk is full, once more with the reserve given back.

@@ -14,7 +14,7 @@ use bytes::Bytes;
 use parking_lot::{Mutex, MutexGuard, RwLock};
 
 use super::bell::Bell;
-use super::compaction_plan::{LiveSize, Merge, RunSize, everything, plan, rest};
+use super::compaction_plan::{LiveSize, Merge, RunSize, everything, plan, rest, smallest};
 use super::context::Context;
 use super::error::StorageError;
 use super::hot_map::HotMap;
@@ -154,6 +154,9 @@ impl Names {
     }
 }
 
+/// Which part of the usual length tables have that a merge writes where there is little room.
+const SMALL_TABLE_SHARE: u64 = 8;
+
 /// The tables that a change has written.
 #[derive(Debug, Default)]
 struct Written {
@@ -178,6 +181,21 @@ struct MergeJob {
     last: usize,
     output: Option<usize>,
     readers: Readers,
+    table_bytes_max: u64,
+}
+
+/// What the plan wants to know of the runs.
+fn sizes_of(set: &TableSet) -> Vec<RunSize> {
+    let size = |run: &Arc<Run>| {
+        let summaries = || run.tables().iter().map(|table| &table.entry.summary);
+        RunSize {
+            data_bytes: run.data_bytes(),
+            file_bytes: summaries().map(|summary| summary.bytes).sum(),
+            rows: summaries().map(|summary| summary.rows).sum(),
+            tombstones: run.tombstones(),
+        }
+    };
+    set.runs().iter().map(size).collect()
 }
 
 /// Whether anybody will look at what a merge writes before the store is closed.
@@ -297,6 +315,11 @@ impl TableStore {
         }
     }
 
+    /// Length at which a table ends and the next one begins.
+    pub(crate) const fn table_bytes_max(&self) -> u64 {
+        self.options.table_bytes_max
+    }
+
     /// The tables as they are now.
     #[must_use]
     pub fn set(&self) -> Arc<TableSet> {
@@ -366,7 +389,7 @@ impl TableStore {
             let source = NewRows { rows, older: set.runs(), hashes: Vec::new() };
             let mut source = Peeked::new(source)?;
             while source.has_more() {
-                self.write(&mut names, &mut source, &mut written)?;
+                self.write(&mut names, &mut source, &mut written, self.options.table_bytes_max)?;
             }
             written.read_into_spare_room();
             let mut runs = set.runs().to_vec();
@@ -390,14 +413,55 @@ impl TableStore {
     /// `Corrupt`: a table that is merged is damaged. `DiskFull`, `Io`: the tables are as before,
     /// and no room is taken. `SyncFailed`, `Poisoned`: the store stops.
     pub fn merge_step(&self, goal: MergeGoal) -> Result<Option<MergeStep>, StorageError> {
+        self.merge_step_within(goal, u64::MAX)
+    }
+
+    /// As [`Self::merge_step`], in so many bytes of the disk. Where these are few, what is merged
+    /// is less, or written to smaller tables.
+    ///
+    /// # Errors
+    /// As [`Self::merge_step`]; `DiskFull` where they do not suffice, too.
+    pub(crate) fn merge_step_within(
+        &self,
+        goal: MergeGoal,
+        room: u64,
+    ) -> Result<Option<MergeStep>, StorageError> {
         let mut names = self.names.lock();
         let set = self.set();
         let (Some(job), Some(head)) = (self.job(&set, goal), self.manifest_head()) else {
             return Ok(None);
         };
-        let mut written = Written::default();
-        let merged = self.merge(&mut names, &set, &job, head, &mut written);
-        merged.map(Some).inspect_err(|error| self.give_up(&mut names, &written, error))
+        let mut step = |job: &MergeJob| {
+            let mut written = Written::default();
+            let merged = self.merge(&mut names, &set, job, head.clone(), &mut written);
+            merged.map(Some).inspect_err(|error| self.give_up(&mut names, &written, error))
+        };
+        let needed = |job: &MergeJob| {
+            let runs = set.runs().iter().skip(job.first).take(job.last + 1 - job.first);
+            runs.map(|run| run.data_bytes()).sum::<u64>().min(job.table_bytes_max)
+        };
+        if needed(&job) <= room {
+            match step(&job) {
+                Err(error) if error.is_disk_full() => {}
+                done => return done,
+            }
+        }
+        let smaller = self.smaller(&job, &set);
+        if needed(&smaller) > room {
+            return Err(StorageError::DiskFull { path: self.context.tables.clone() });
+        }
+        step(&smaller)
+    }
+
+    /// The same merge, or another that is of use, with less room for it: of the two neighbours that
+    /// are the smallest, and by smaller tables, so that those that were read go sooner.
+    fn smaller(&self, job: &MergeJob, set: &TableSet) -> MergeJob {
+        let &MergeJob { first, last, output, readers, .. } = job;
+        let whole = Merge { first, last };
+        let merge = if output.is_none() { smallest(&sizes_of(set)) } else { None };
+        let Merge { first, last } = merge.unwrap_or(whole);
+        let table_bytes_max = self.options.table_bytes_max / SMALL_TABLE_SHARE;
+        MergeJob { first, last, output, readers, table_bytes_max }
     }
 
     fn merge(
@@ -417,7 +481,7 @@ impl TableStore {
         let (inputs, older) = inputs_and_older.split_at(job.last + 1 - job.first);
         let mut source = Peeked::new(MergedRows::new(inputs, older)?)?;
         if source.has_more() {
-            self.write(names, &mut source, written)?;
+            self.write(names, &mut source, written, job.table_bytes_max)?;
         }
         if job.readers == Readers::GoOn {
             written.read_into_spare_room();
@@ -455,16 +519,8 @@ impl TableStore {
     /// The merge that is under way; or else the one that the goal asks for.
     fn job(&self, set: &TableSet, goal: MergeGoal) -> Option<MergeJob> {
         let runs = set.runs();
-        let size = |run: &Arc<Run>| {
-            let summaries = || run.tables().iter().map(|table| &table.entry.summary);
-            RunSize {
-                data_bytes: run.data_bytes(),
-                file_bytes: summaries().map(|summary| summary.bytes).sum(),
-                rows: summaries().map(|summary| summary.rows).sum(),
-                tombstones: run.tombstones(),
-            }
-        };
-        let sizes: Vec<RunSize> = runs.iter().map(size).collect();
+        let sizes = sizes_of(set);
+        let table_bytes_max = self.options.table_bytes_max;
         let readers = match goal {
             MergeGoal::Due { .. } | MergeGoal::Everything => Readers::GoOn,
             MergeGoal::Rest { .. } => Readers::AreDone,
@@ -475,7 +531,8 @@ impl TableStore {
                 rest(&sizes, least..=most)?;
             }
             let last = runs.iter().rposition(|run| run.is_being_merged())?;
-            return Some(MergeJob { first, last, output: first.checked_sub(1), readers });
+            let output = first.checked_sub(1);
+            return Some(MergeJob { first, last, output, readers, table_bytes_max });
         }
         let Merge { first, last } = match goal {
             MergeGoal::Due { compaction_threshold } => {
@@ -486,7 +543,7 @@ impl TableStore {
             MergeGoal::Rest { bytes: (least, most) } => rest(&sizes, least..=most)?,
             MergeGoal::Everything => everything(&sizes)?,
         };
-        Some(MergeJob { first, last, output: None, readers })
+        Some(MergeJob { first, last, output: None, readers, table_bytes_max })
     }
 
     /// Writes one table and opens it.
@@ -495,10 +552,10 @@ impl TableStore {
         names: &mut Names,
         source: &mut dyn RowSource,
         written: &mut Written,
+        table_bytes_max: u64,
     ) -> Result<(), StorageError> {
         let id = names.take_number()?;
-        let TableStoreOptions { table, table_bytes_max, .. } = self.options;
-        let output = Output { table, table_bytes_max };
+        let output = Output { table: self.options.table, table_bytes_max };
         let summary = table_dir::write_table(&self.context, id, output, source)?;
         let bytes = summary.bytes;
         names.dead.push(id);

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use hightower_kv::env::fs_sim::{PowerCut, SimFs};
+use hightower_kv::env::{Env, Simulated};
 use hightower_kv::{Error, KvEngine, SingleNodeEngine, SnapshotEngine, StoreConfig};
 
 use crate::support::{Pairs, open_sim, open_sim_with, pairs, sim_config};
@@ -162,4 +163,30 @@ fn a_log_that_tables_have_goes_when_it_is_asked_for() {
     assert_eq!(before.snapshot_version, Some(before.latest_version), "nothing is in no table");
     engine.run_compaction_now().unwrap();
     assert!(engine.stats().log_bytes + 5_000 < before.log_bytes, "{before:?}");
+}
+#[test]
+fn deleting_brings_room_back_without_anything_being_called() {
+    for budget in (600_000..900_000).step_by(30_011) {
+        let Simulated { env, fs, clock } = Env::simulated(1);
+        let engine = SingleNodeEngine::with_env(&roomy_config(), env).unwrap();
+        fs.set_space(Some(budget));
+        let key = |n: u64| format!("key/{:05}", n * 7919 % 100_003).into_bytes();
+        let mut keys = 0;
+        while engine.put(key(keys), vec![7; 300]).is_ok() {
+            keys += 1;
+        }
+        assert!(engine.stats().disk_full && keys > 800, "{budget}: {keys} keys");
+        // Two of three rows, in all tables.
+        let mut deleted = 0;
+        for n in (0..keys).filter(|n| n % 3 > 0) {
+            engine.delete(key(n)).unwrap_or_else(|error| panic!("{budget}: delete {n}: {error}"));
+            deleted += 1;
+            // What failed for want of room is tried again when some time has passed.
+            clock.advance(Duration::from_secs(1));
+        }
+        for n in 0..deleted / 2 {
+            let put = engine.put(key(100_000 - n), vec![8; 300]);
+            put.unwrap_or_else(|error| panic!("{budget}: put {n} of {deleted}: {error}"));
+        }
+    }
 }

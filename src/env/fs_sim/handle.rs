@@ -54,6 +54,10 @@ fn planned_panic(operation: u64) -> ! {
 }
 
 impl Fs for SimFs {
+    fn free_bytes(&self, _path: &Path) -> io::Result<u64> {
+        Ok(self.state.lock().free_bytes())
+    }
+
     fn create_dir(&self, path: &Path) -> io::Result<()> {
         self.run_on_path(Operation::CreateDir, path, |state| {
             state.disk.create(path, clean_dir(Arc::default())).map(|_| ())

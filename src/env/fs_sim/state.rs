@@ -165,6 +165,10 @@ impl State {
         self.disk.used_bytes(&self.opened())
     }
 
+    pub(super) fn free_bytes(&self) -> u64 {
+        self.sectors_left().map_or(u64::MAX, |sectors| sectors * SECTOR_BYTES as u64)
+    }
+
     /// Sectors that may still be taken; `None` for no limit.
     fn sectors_left(&self) -> Option<u64> {
         let space = self.faults.space_bytes?;

@@ -67,6 +67,10 @@ impl Fs for WatchedFs {
     fn kind(&self, path: &Path) -> io::Result<Option<FileKind>> {
         self.under.kind(path)
     }
+
+    fn free_bytes(&self, path: &Path) -> io::Result<u64> {
+        self.under.free_bytes(path)
+    }
 }
 
 impl FsFile for WatchedFile {

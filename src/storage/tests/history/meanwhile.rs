@@ -64,6 +64,10 @@ impl Fs for Watched {
     fn kind(&self, path: &Path) -> io::Result<Option<FileKind>> {
         self.fs.kind(path)
     }
+
+    fn free_bytes(&self, path: &Path) -> io::Result<u64> {
+        self.fs.free_bytes(path)
+    }
 }
 
 /// Reads all that a reader could ask for while `change` goes on; returns how often.
