@@ -109,12 +109,10 @@ fn open_one(cluster: &mut TestCluster) {
 
 /// All voters have the same state, at the same entry.
 fn assert_all_agree(cluster: &TestCluster, rows: &Rows) {
-    cluster.settle().unwrap();
     let mut digests = BTreeMap::new();
-    for id in cluster.ids() {
-        let engine = cluster.node(id);
-        assert_eq!(rows_in(&engine), *rows, "node {id}");
-        digests.insert(id, digest_of(&engine));
+    for (id, state) in cluster.states().unwrap() {
+        assert_eq!(rows_of(&state), *rows, "node {id}");
+        digests.insert(id, StateDigest::of(&state).unwrap());
     }
     let first = digests.values().next().unwrap();
     assert!(digests.values().all(|digest| digest == first), "{digests:?}");

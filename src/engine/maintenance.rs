@@ -251,11 +251,9 @@ impl Maintenance {
     fn compact(&self, compaction: &mut Compaction, effort: Effort) -> Result<CompactionReport> {
         let marks = Marks { stale: self.threshold(), ..self.marks };
         let now = self.committer.machine.env.clock.elapsed();
-        let is_due = matches!(effort, Effort::Due { .. });
-        let merges = if is_due && !compaction.merges.left(now).is_zero() {
-            Merges::Leave
-        } else {
-            Merges::Do
+        let merges = match effort {
+            Effort::Due { .. } if !compaction.merges.left(now).is_zero() => Merges::Leave,
+            _ => Merges::Do,
         };
         let rules = Rules { keep_log: self.schedule.keep_log, marks, merges };
         let result = compact(&self.committer.machine, &mut compaction.frozen, rules, effort);
@@ -263,7 +261,7 @@ impl Maintenance {
         compaction.last = now;
         match &result {
             Ok(_) => {
-                self.committer.machine.store.log().relieved();
+                self.committer.machine.store.log().end_relief();
                 let goal = MergeGoal::Due { compaction_threshold: self.threshold() };
                 let is_left = self.committer.machine.store.tables().is_merge_due(goal);
                 self.merges_left.store(is_left, Ordering::Relaxed);

@@ -356,19 +356,30 @@ mod tests {
         (format!("key-{number:06}"), vec![7; 200])
     }
 
-    #[test]
-    fn without_a_thread_a_compaction_has_tables_that_are_asked_for_read_whole() {
+    /// All of them in one table.
+    fn node_with_image_rows() -> Node {
         let mut node = Node::new();
         for (key, value) in (0..IMAGE_ROWS).map(image_row) {
             node.apply(Command::Set { key: key.into(), value: value.into() });
         }
         node.compact();
-        assert_eq!(node.machine.store.tables().set().images(), 1, "what was just written");
-        let mut node = node.reopen();
-        assert_eq!(node.machine.store.tables().set().images(), 0);
+        node
+    }
+
+    /// Gets each of them from the tables.
+    fn get_image_rows(node: &Node) {
         for (key, _) in (0..IMAGE_ROWS).map(image_row) {
             node.machine.store.tables().set().get(key.as_bytes()).unwrap().unwrap();
         }
+    }
+
+    #[test]
+    fn without_a_thread_a_compaction_has_tables_that_are_asked_for_read_whole() {
+        let node = node_with_image_rows();
+        assert_eq!(node.machine.store.tables().set().images(), 1, "what was just written");
+        let mut node = node.reopen();
+        assert_eq!(node.machine.store.tables().set().images(), 0);
+        get_image_rows(&node);
         assert_eq!(node.machine.store.tables().set().images(), 0);
         node.apply(Command::Set { key: "other".into(), value: "1".into() });
         node.compact();
@@ -378,17 +389,11 @@ mod tests {
 
     #[test]
     fn no_image_is_begun_when_the_store_ends() {
-        let mut node = Node::new();
-        for (key, value) in (0..IMAGE_ROWS).map(image_row) {
-            node.apply(Command::Set { key: key.into(), value: value.into() });
-        }
-        node.compact();
+        let mut node = node_with_image_rows();
         for is_ending in [true, false] {
             node = node.reopen();
+            get_image_rows(&node);
             let tables = node.machine.store.tables();
-            for (key, _) in (0..IMAGE_ROWS).map(image_row) {
-                tables.set().get(key.as_bytes()).unwrap().unwrap();
-            }
             if is_ending {
                 tables.image_bell().expect();
                 tables.image_bell().stop();

@@ -232,8 +232,8 @@ fn append_without_waiting(
     }
 }
 
-/// Appends, whatever that waits for. On a full disk the reserve is used: what openraft has decided
-/// to append must be appended, and whoever proposes looks at the reserve.
+/// Appends, whatever that waits for. On a full disk the room of others and the reserve are used:
+/// what openraft has decided to append must be appended.
 fn append_or_roll(machine: &Machine, entries: &[Entry], completion: Completion) -> io::Result<()> {
     let parts = all_parts_of(entries)?;
     let refs: Vec<EntryRef<'_>> = parts.iter().map(EntryParts::as_ref).collect();

@@ -10,11 +10,13 @@ use super::block_on::block_on;
 use super::cluster_engine::{ClusterEngine, Retain, Wait};
 use super::config::ClusterConfig;
 use super::router::Router;
+use crate::engine::SnapshotEngine;
 use crate::env::Env;
 use crate::env::clock::Clock;
 use crate::env::fs::{FileKind, Fs};
 use crate::env::fs_sim::{PowerCut, SimFs};
 use crate::error::{Error, Result};
+use crate::state::StateView;
 use crate::types::{NodeId, RandomId};
 
 /// What the nodes write to.
@@ -197,6 +199,30 @@ impl TestCluster {
             block_on(node.wait_until(PATIENCE, wanted))?;
         }
         Ok(())
+    }
+
+    /// The state of every open node, all at the same entry. For when nobody writes any more.
+    /// Entries come all the same: a leader proposes by itself to compare states and to remove what
+    /// is due.
+    ///
+    /// # Errors
+    /// `Unavailable` when they are not at the same entry within half a minute.
+    pub fn states(&self) -> Result<BTreeMap<NodeId, StateView>> {
+        let clock = Env::system().clock;
+        let end = clock.elapsed() + PATIENCE;
+        loop {
+            self.settle()?;
+            let state_of =
+                |(&id, node): (&NodeId, &Arc<ClusterEngine>)| (id, node.snapshot_state());
+            let states: BTreeMap<_, _> = self.nodes.iter().map(state_of).collect();
+            let applied: BTreeSet<_> = states.values().map(StateView::last_applied).collect();
+            if applied.len() < 2 {
+                return Ok(states);
+            }
+            if clock.elapsed() >= end {
+                return Err(Error::Unavailable(format!("the nodes do not rest: {applied:?}")));
+            }
+        }
     }
 
     /// Opens a new node and makes it a learner.

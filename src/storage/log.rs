@@ -520,14 +520,14 @@ impl Log {
         }
     }
 
-    /// Whether something found no room since [`Self::relieved`] was called, and there is log that
+    /// Whether something found no room since [`Self::end_relief`] was called, and there is log that
     /// can be given up once tables have it.
     pub(crate) fn wants_relief(&self) -> bool {
         self.wants_relief.load(Ordering::Relaxed) && self.stats().bytes > ROLL_BYTES_MIN
     }
 
     /// Says that all was done that makes room.
-    pub(crate) fn relieved(&self) {
+    pub(crate) fn end_relief(&self) {
         self.wants_relief.store(false, Ordering::Relaxed);
     }
 

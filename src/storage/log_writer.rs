@@ -22,7 +22,8 @@ pub enum Purpose {
     Grow,
     /// Deletes, memberships: what makes room or keeps the node alive.
     Relieve,
-    /// Votes, purges and other marks, of a few bytes each.
+    /// Votes, purges and other marks, of a few bytes each; and what others have decided, which must
+    /// be written.
     Mark,
 }
 
