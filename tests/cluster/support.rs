@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::future::Future;
+use std::pin::Pin;
 use std::time::{Duration, Instant};
 
 use hightower_kv::raft::router::LinkFaults;
@@ -22,7 +23,10 @@ pub(crate) const SLACK: Duration = Duration::from_secs(4);
 
 /// Waits for what a node does.
 pub(crate) fn block_on<T>(future: impl Future<Output = T>) -> T {
-    tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(future)
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    // Boxed: the compiler makes one copy of the runtime, not one for each call.
+    let future: Pin<Box<dyn Future<Output = T> + '_>> = Box::pin(future);
+    runtime.block_on(future)
 }
 
 /// Nodes near each other on a machine that others use as well.

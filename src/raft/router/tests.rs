@@ -1,3 +1,4 @@
+use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::*;
@@ -74,7 +75,10 @@ impl Net {
 /// Time moves when nothing else does.
 fn run<T>(test: impl Future<Output = T>) -> T {
     let mut builder = tokio::runtime::Builder::new_current_thread();
-    builder.enable_time().start_paused(true).build().unwrap().block_on(test)
+    let runtime = builder.enable_time().start_paused(true).build().unwrap();
+    // Boxed: the compiler makes one copy of the runtime, not one for each test.
+    let test: Pin<Box<dyn Future<Output = T> + '_>> = Box::pin(test);
+    runtime.block_on(test)
 }
 
 #[test]

@@ -6,6 +6,7 @@ mod state_machine;
 mod watched_fs;
 
 use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
 
 use openraft::EntryPayload;
@@ -87,5 +88,7 @@ async fn append_synced(log: &mut LogStore, entries: Vec<Entry>) {
 /// Runs on the thread of the test and nowhere else.
 fn run<T>(future: impl Future<Output = T>) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    // Boxed: the compiler makes one copy of the runtime, not one for each test.
+    let future: Pin<Box<dyn Future<Output = T> + '_>> = Box::pin(future);
     runtime.block_on(future)
 }

@@ -5,6 +5,7 @@ mod asking;
 mod snapshots;
 
 use std::collections::BTreeMap;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -300,5 +301,8 @@ impl Pair {
 /// Time moves when nothing else does.
 fn run<T>(test: impl Future<Output = T>) -> T {
     let mut builder = tokio::runtime::Builder::new_current_thread();
-    builder.enable_time().start_paused(true).build().unwrap().block_on(test)
+    let runtime = builder.enable_time().start_paused(true).build().unwrap();
+    // Boxed: the compiler makes one copy of the runtime, not one for each test.
+    let test: Pin<Box<dyn Future<Output = T> + '_>> = Box::pin(test);
+    runtime.block_on(test)
 }
