@@ -5,6 +5,9 @@ use std::time::Duration;
 
 use thiserror::Error;
 
+use crate::command::limits::{
+    BATCH_ITEMS_HARD_MAX, ENTRY_BYTES_HARD_MAX, KEY_BYTES_HARD_MAX, Limits, VALUE_BYTES_HARD_MAX,
+};
 use crate::retention::{Retention, RetentionRegistry};
 use crate::types::NodeId;
 
@@ -16,6 +19,9 @@ pub const SEGMENT_SIZE_CEILING: u64 = 1 << 31;
 pub const WORKER_THREADS_MAX: usize = 1024;
 /// Smallest [`StoreConfig::memory_budget`].
 pub const MEMORY_BUDGET_FLOOR: u64 = 1 << 20;
+/// Greatest [`StoreConfig::disk_reserve`]: with more, no device has room, and that would be told as
+/// a full disk.
+pub const DISK_RESERVE_CEILING: u64 = 1 << 40;
 
 /// How the blocks of a table are compressed. Each table says for itself, so that a change of the
 /// configuration makes no table unreadable.
@@ -26,7 +32,8 @@ pub enum Compression {
     Off,
     /// LZ4: little work, for data that repeats itself.
     Lz4,
-    /// Zstandard at a low level: smaller, and several times the work of LZ4.
+    /// Zstandard at a low level: smaller, and several times the work of LZ4. Needs the feature
+    /// `zstd`.
     Zstd,
 }
 
@@ -76,32 +83,37 @@ pub struct StoreConfig {
     pub emit_snapshot_after_compaction: bool,
 
     /// Zero: no threads; everything happens on the caller's, compaction and interval syncs
-    /// included. Otherwise up to this many threads carry `submit_async`, and background threads
-    /// sync and compact. Default: the number of cores; at most 1,024. Synchronous calls commit on
-    /// the caller's thread in any case, which is faster.
+    /// included. Otherwise one thread carries `submit_async`, and background threads sync, compact,
+    /// expire and compress; a greater number changes nothing yet. Default: the number of cores; at
+    /// most 1,024. Synchronous calls commit on the caller's thread in any case, which is faster.
     pub worker_threads: usize,
 
     /// Who a directory becomes that this configuration creates. Default 1. Of an existing directory
     /// its own identity counts.
     pub node_id: NodeId,
 
-    /// Longest key in bytes. Default and greatest: 64 KiB.
+    /// Longest key in bytes. Default and greatest: 64 KiB; at least 1. A key that is given a time
+    /// has at most 65,504, its scope's prefix included.
     pub key_bytes_max: usize,
 
-    /// Longest value in bytes. Default 64 MiB; less than 1 GiB.
+    /// Longest value in bytes. Default 64 MiB; 1 to 1,073,676,224, which is 1 GiB less the longest
+    /// key and 64. In the scope `ephemeral` a value counts 24 bytes more.
     pub value_bytes_max: usize,
 
-    /// Most commands, and most guards, in a batch. Default 65,536; at most 1,048,576.
+    /// Most commands, and most guards, in a batch. Default 65,536; 1 to
+    /// 1,048,576.
     pub batch_commands_max: usize,
 
-    /// Longest entry in bytes: a command with everything in it. Default 128 MiB; at most 1 GiB.
+    /// Longest entry in bytes: a command with everything in it. Default 128 MiB; 1 byte
+    /// to 1 GiB.
     pub entry_bytes_max: usize,
 
-    /// Most commands that wait for the writer. Default 65,536. Beyond it a caller waits for
-    /// `submit_timeout`, then gets `Overloaded`.
+    /// Most commands that wait for the writer. Default 65,536; at least 1. Beyond it a caller waits
+    /// for `submit_timeout`, then gets `Overloaded`.
     pub queue_commands_max: usize,
 
-    /// Most bytes of commands that wait for the writer. Default 256 MiB. As `queue_commands_max`.
+    /// Most bytes of commands that wait for the writer. Default 256 MiB; at least 1. As
+    /// `queue_commands_max`.
     pub queue_bytes_max: usize,
 
     /// Most bytes that wait for a sync when `fsync_interval` is not zero. Default 64 MiB. Beyond it
@@ -124,8 +136,9 @@ pub struct StoreConfig {
     pub compression: Compression,
 
     /// Bytes kept back on the device, so that deletes and compaction go on when it is full. Default
-    /// 1 MiB. Beside them new data leaves as much free as tables still have to be written of, and a
-    /// quarter of all tables, at most 32 MiB, for a merge. Zero: neither.
+    /// 1 MiB. Beside them new data leaves as much free as tables still have to be written of, and
+    /// what a merge of two runs takes: no more than all tables have, and 68 MiB. Zero: neither.
+    /// At most 1 TiB.
     pub disk_reserve: u64,
 
     /// How much of the past is kept. Default `None`: what handles ask for, see
@@ -205,7 +218,37 @@ impl StoreConfig {
         if self.memory_budget < MEMORY_BUDGET_FLOOR {
             return refuse("memory_budget", self.memory_budget.to_string(), "at least 1,048,576");
         }
+        if self.disk_reserve > DISK_RESERVE_CEILING {
+            let expected = "0 to 1,099,511,627,776 bytes";
+            return refuse("disk_reserve", self.disk_reserve.to_string(), expected);
+        }
+        if self.compression == Compression::Zstd && !cfg!(feature = "zstd") {
+            let expected = "Off or Lz4, or a build with the feature `zstd`";
+            return refuse("compression", "Zstd".to_owned(), expected);
+        }
+        for (field, found, max, expected) in [
+            ("key_bytes_max", self.key_bytes_max, KEY_BYTES_HARD_MAX, "1 to 65,536"),
+            ("value_bytes_max", self.value_bytes_max, VALUE_BYTES_HARD_MAX, "1 to 1,073,676,224"),
+            ("batch_commands_max", self.batch_commands_max, BATCH_ITEMS_HARD_MAX, "1 to 1,048,576"),
+            ("entry_bytes_max", self.entry_bytes_max, ENTRY_BYTES_HARD_MAX, "1 to 1,073,741,824"),
+        ] {
+            if found == 0 || found > max {
+                return refuse(field, found.to_string(), expected);
+            }
+        }
         Ok(())
+    }
+
+    /// What commands are checked against before they are proposed.
+    #[must_use]
+    pub const fn limits(&self) -> Limits {
+        Limits {
+            key_bytes_max: self.key_bytes_max,
+            value_bytes_max: self.value_bytes_max,
+            batch_commands_max: self.batch_commands_max,
+            batch_guards_max: self.batch_commands_max,
+            entry_bytes_max: self.entry_bytes_max,
+        }
     }
 }
 
@@ -236,5 +279,33 @@ mod tests {
         assert_eq!(with(|config| config.data_dir = "".into()), Err("data_dir"));
         assert_eq!(with(|config| config.memory_budget = 1 << 20), Ok(()));
         assert_eq!(with(|config| config.memory_budget = (1 << 20) - 1), Err("memory_budget"));
+        assert_eq!(with(|config| config.disk_reserve = 1 << 40), Ok(()));
+        assert_eq!(with(|config| config.disk_reserve = (1 << 40) + 1), Err("disk_reserve"));
+        assert_eq!(with(|config| config.key_bytes_max = 64 << 10), Ok(()));
+        assert_eq!(with(|config| config.key_bytes_max = (64 << 10) + 1), Err("key_bytes_max"));
+        assert_eq!(with(|config| config.value_bytes_max = 1_073_676_224), Ok(()));
+        assert_eq!(with(|config| config.value_bytes_max = 1_073_676_225), Err("value_bytes_max"));
+        assert_eq!(with(|config| config.batch_commands_max = 0), Err("batch_commands_max"));
+        assert_eq!(with(|config| config.batch_commands_max = 1 << 20), Ok(()));
+        assert_eq!(with(|config| config.entry_bytes_max = 1 << 30), Ok(()));
+        assert_eq!(with(|config| config.entry_bytes_max = (1 << 30) + 1), Err("entry_bytes_max"));
+    }
+
+    #[test]
+    fn a_configuration_that_is_valid_has_limits_that_are() {
+        let mut config = StoreConfig::default();
+        assert_eq!(config.limits().validate(), Ok(()));
+        config.key_bytes_max = KEY_BYTES_HARD_MAX;
+        config.value_bytes_max = VALUE_BYTES_HARD_MAX;
+        config.batch_commands_max = BATCH_ITEMS_HARD_MAX;
+        config.entry_bytes_max = ENTRY_BYTES_HARD_MAX;
+        assert_eq!(config.validate(), Ok(()));
+        assert_eq!(config.limits().validate(), Ok(()));
+    }
+
+    #[test]
+    fn a_compression_that_is_left_out_of_the_build_is_refused() {
+        let config = StoreConfig { compression: Compression::Zstd, ..StoreConfig::default() };
+        assert_eq!(config.validate().is_ok(), cfg!(feature = "zstd"));
     }
 }

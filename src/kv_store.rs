@@ -59,10 +59,12 @@ impl KvStore {
         self.engine.put(key.into_bytes(), value.into_bytes()).map(drop)
     }
 
-    /// The value of a key; `None` when it is not there. Reads no disk.
+    /// The value of a key; `None` when it is not there. Reads the disk where the value is in a
+    /// table that is not cached.
     ///
     /// # Errors
-    /// `Validation` when the value is not UTF-8: it was not written through this facade.
+    /// `Validation` when the value is not UTF-8: it was not written through this facade. Those of
+    /// [`KvEngine::get`].
     pub fn get(&self, key: &str) -> Result<Option<String>> {
         let Some(value) = self.engine.get(key.as_bytes())? else {
             return Ok(None);

@@ -55,13 +55,13 @@
 //! * `testing`: a simulated disk, clock and random source, to test an application against crashes,
 //!   and with `raft` a simulated network.
 
-// Modules in dependency order: each may use only those above it (tests/tidy.rs checks).
+// Modules in dependency order: each may use only those above it (tests/tidy checks).
 pub mod types;
 pub mod env;
 pub mod metrics;
 pub mod retention;
-pub mod config;
 pub mod command;
+pub mod config;
 pub mod storage;
 pub mod state;
 pub mod error;

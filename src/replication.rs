@@ -1,7 +1,8 @@
 //! The seam to replication: who submits commands, who provides snapshots.
 //!
-//! An application that is written against these traits runs on one node today and on a cluster
-//! later. [`LocalReplication`] is the adapter for an engine in this process.
+//! An application that is written against these traits runs on one node and on a cluster alike.
+//! [`LocalReplication`] is the adapter for an engine in this process, and `raft::ClusterEngine` is
+//! one by itself.
 
 use std::sync::Arc;
 

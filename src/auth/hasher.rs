@@ -103,7 +103,7 @@ impl Argon2Text {
 }
 
 impl Argon2SecretHasher {
-    /// With other parameters than the default ones, and at least those.
+    /// With other parameters than the default ones: at least 19 MiB, two passes and one lane.
     ///
     /// # Errors
     /// `Validation` for weaker ones, or for more than 1 GiB, 64 passes or 16 lanes.
@@ -189,7 +189,7 @@ impl SecretHasher for Argon2SecretHasher {
     }
 }
 
-/// bcrypt, for hashes that have to be checked elsewhere too. Takes at most 72 bytes of a password,
+/// bcrypt, for hashes that have to be checked elsewhere too. Takes at most 71 bytes of a password,
 /// and refuses longer ones instead of cutting them.
 #[derive(Clone, Copy, Debug)]
 pub struct BcryptSecretHasher {

@@ -17,8 +17,9 @@ use crate::types::{Timestamp, Version};
 /// A key-value store as an application sees it, whatever stands behind it.
 ///
 /// Object safe: `Arc<dyn KvEngine>` works. All methods take `&self` and may be called from any
-/// thread. A synchronous call may block on the disk; from an async runtime use
-/// [`Self::submit_async`], and reads, which do not.
+/// thread. A synchronous call may block: a write on the disk, a read on a block that is not
+/// cached, in a cluster also on other nodes. From an async runtime use [`Self::submit_async`], and
+/// call what reads where blocking is permitted.
 ///
 /// # Writes
 ///
@@ -44,8 +45,9 @@ pub trait KvEngine: Send + Sync {
     /// it is logged and goes no further.
     fn submit_with(&self, command: Command, callback: Callback);
 
-    /// One consistent state that never changes, at the price of a few pointers. It keeps the values
-    /// it shows in memory for as long as it lives.
+    /// One consistent state that never changes, at the price of a few pointers. For as long
+    /// as it lives, what is in memory of it stays there, and the tables that it reads stay on disk,
+    /// also those that a compaction has replaced.
     ///
     /// # Errors
     /// `NotYet` when the state has not reached the version that was asked for.

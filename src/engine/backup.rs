@@ -6,7 +6,9 @@ use std::time::Duration;
 use crate::env::Env;
 use crate::error::Result;
 use crate::storage::backup::{CopySummary, copy_closed};
+use crate::storage::copy_target;
 use crate::storage::error::StorageError;
+use crate::storage::format::IDENTITY_NAME;
 use crate::storage::inspect;
 use crate::types::Version;
 
@@ -89,6 +91,10 @@ pub fn restore_with(
     on_progress: &mut dyn FnMut(Progress),
 ) -> Result<BackupReport> {
     let started = env.clock.elapsed();
+    // Asked again when the directory is made; before a backup of any size is read for nothing.
+    if matches!(env.fs.kind(&backup.join(IDENTITY_NAME)), Ok(Some(_))) {
+        copy_target::check(&*env.fs, backup, directory)?;
+    }
     let mut checked = 0;
     let report = inspect::verify_with(env, backup, &mut |read| {
         checked = read;

@@ -508,6 +508,22 @@ impl Committer {
         self.room.notify_all();
     }
 
+    /// As [`Self::close`], on a thread that commits, and in the middle of it: it does not come to
+    /// commit what is queued, and nobody else may, who would wait for it.
+    pub(crate) fn close_here(&self) {
+        let pending = {
+            let mut queue = self.queue.lock();
+            queue.leading = false;
+            queue.bytes = 0;
+            queue.closed = true;
+            std::mem::take(&mut queue.pending)
+        };
+        self.metrics.queue.decrement(pending.len() as f64);
+        answer_all(pending, &self.closed());
+        self.room.notify_all();
+        self.work.notify_all();
+    }
+
     /// After a panic in a thread of the store: it stops, and everybody who waits is told.
     pub(crate) fn abandon(&self, cause: &str) {
         self.machine.stop(cause);
@@ -591,6 +607,51 @@ mod tests {
         let reads = reads.map(|(at, _)| at).collect();
         let answers = std::mem::take(&mut *answers.lock());
         (fs.kill(), answers, reads)
+    }
+
+    #[test]
+    fn what_waits_behind_a_callback_that_drops_the_last_handle_is_refused() {
+        let directory = tempfile::tempdir().unwrap();
+        let config = StoreConfig {
+            data_dir: directory.path().join("data"),
+            worker_threads: 1,
+            fsync_interval: Duration::from_hours(1),
+            ..StoreConfig::default()
+        };
+        let engine = Arc::new(SingleNodeEngine::with_config(config.clone()).unwrap());
+        let inner = Arc::clone(&engine.inner);
+        let waiting = || inner.committer.queue.lock().pending.len();
+        let (has_begun, begun) = std::sync::mpsc::channel();
+        let (go_on, may_go_on) = std::sync::mpsc::channel::<()>();
+        let last = Arc::clone(&engine);
+        // Its removal comes from another thread of the store, which the close waits for.
+        engine.put_with_ttl(b"short".to_vec(), b"0".to_vec(), Duration::from_millis(300)).unwrap();
+        let callback = move |_| {
+            has_begun.send(()).unwrap();
+            may_go_on.recv().unwrap();
+            drop(last);
+        };
+        engine.submit_with(Command::set("first", "1"), Box::new(callback));
+        begun.recv().unwrap();
+        let later = engine.submit_async(Command::set("later", "2"));
+        // On a machine that was slow until here it may have gone before.
+        let clock = &inner.committer.machine.env.clock;
+        let started = clock.elapsed();
+        while waiting() < 2 && clock.elapsed().saturating_sub(started) < Duration::from_secs(3) {
+            std::thread::yield_now();
+        }
+        drop(engine);
+        go_on.send(()).unwrap();
+        assert!(matches!(later.wait(), Err(Error::Closed(_))));
+        // It was refused before the directory was given back.
+        let engine = loop {
+            match SingleNodeEngine::with_config(config.clone()) {
+                Err(Error::Locked(_)) => std::thread::yield_now(),
+                opened => break opened.unwrap(),
+            }
+        };
+        assert_eq!(engine.get(b"first").unwrap().as_deref(), Some(&b"1"[..]));
+        assert_eq!(engine.get(b"later").unwrap(), None);
     }
 
     #[test]

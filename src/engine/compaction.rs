@@ -133,6 +133,9 @@ fn bytes_of(machine: &Machine) -> u64 {
 /// Sets the tail aside, unless nothing was applied since the last manifest.
 fn freeze(machine: &Machine, frozen: &mut Option<Frozen>) {
     let covered = machine.store.tables().manifest_head().map(|head| head.last);
+    // Before the lock of the state, which readers wait for: the log may be at the device. What is
+    // appended in between counts as still to be written once more.
+    let appended_bytes = machine.store.log().appended_bytes();
     let mut replica = machine.replica.write();
     let Some(last) = replica.last.filter(|&last| Some(last) != covered) else { return };
     replica.kv.freeze();
@@ -148,10 +151,11 @@ fn freeze(machine: &Machine, frozen: &mut Option<Frozen>) {
     };
     // Under the lock, so that no write is counted on the wrong side.
     let stale = machine.load.stale.load(Ordering::Relaxed);
-    let appended_bytes = machine.store.log().appended_bytes();
     machine.load.behind.store(0, Ordering::Relaxed);
     machine.load.tail.store(0, Ordering::Relaxed);
     drop(replica);
+    // Writers that waited have room again: for as much as is now being written.
+    machine.throttle.progress();
     // Megabytes when there are many sessions, so not under the lock.
     head.sessions = rest.encode();
     *frozen = Some(Frozen { head, stale, appended_bytes });
@@ -226,11 +230,14 @@ fn purge(
             Ok(())
         }
         _ => {
-            // On a full disk there may be no room for a new segment; what lies before the active
-            // one is deleted all the same.
-            let rolled = log.roll_now();
+            // On a full disk there may be no room for a new segment, and a sealed one takes no
+            // mark: what lies before the active one is deleted first.
+            if log.stats().disk_full {
+                report.segments_removed += log.purge_whole(last)?;
+            }
+            log.roll_now()?;
             report.segments_removed += log.purge(last)?;
-            Ok(rolled?)
+            Ok(())
         }
     }
 }
@@ -245,6 +252,7 @@ fn merge(
     report: &mut CompactionReport,
 ) -> Result<()> {
     let goal = match effort {
+        Effort::Due { .. } if machine.store.log().stats().disk_full => MergeGoal::Relief,
         Effort::Due { threshold } => MergeGoal::Due { compaction_threshold: threshold },
         Effort::All => MergeGoal::Everything,
         Effort::Close { .. } => MergeGoal::Rest { bytes: REST_BYTES },

@@ -271,7 +271,9 @@ impl Maintenance {
                 }
             }
             Err(error) => {
-                if compaction.frozen.is_some() {
+                // What is asked for on a full disk fails at once, and would be asked for again.
+                let wants_relief = self.committer.machine.store.log().wants_relief();
+                if compaction.frozen.is_some() || wants_relief {
                     compaction.tail.failed(now);
                 } else {
                     compaction.tail = BackOff::NONE;

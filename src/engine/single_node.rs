@@ -34,7 +34,6 @@ use super::watch::source::Source;
 use super::watch::watch_engine::WatchEngine;
 use super::watch::watcher::Watcher;
 use crate::command::codec;
-use crate::command::limits::Limits;
 use crate::command::membership::Membership;
 use crate::command::{Command, Owner, Scope};
 use crate::config::StoreConfig;
@@ -108,8 +107,7 @@ impl SingleNodeEngine {
     /// Those of [`Self::with_config`].
     pub fn with_env(config: &StoreConfig, env: Env) -> Result<Self> {
         config.validate()?;
-        let limits = limits_of(config);
-        limits.validate()?;
+        let limits = config.limits();
         let started = env.clock.elapsed();
         let (store, replayed) = open_replayed(&env, config)?;
         let node = store.identity().node;
@@ -294,10 +292,14 @@ impl SingleNodeEngine {
         // Once only: after the lock of the directory was given back it may be somebody else's.
         let Some(threads) = self.threads.lock().take() else { return Ok(()) };
         self.inner.stop();
+        // A callback may drop the last handle on a thread of ours, which cannot wait for itself,
+        // nor for those that wait for what it commits.
+        let here = std::thread::current().id();
+        if threads.iter().any(|thread| thread.thread().id() == here) {
+            self.inner.committer.close_here();
+        }
         for thread in threads {
-            // A callback may drop the last handle on a thread of ours, which cannot wait for
-            // itself.
-            if thread.thread().id() != std::thread::current().id() && thread.join().is_err() {
+            if thread.thread().id() != here && thread.join().is_err() {
                 tracing::error!("a thread of the store had panicked");
             }
         }
@@ -461,18 +463,6 @@ fn begin_term(store: &Store, replica: &mut Replica) -> Result<Term> {
     append(LogId { term, leader: node, index }, EntryKind::Blank, &[], replica)?;
     log.sync()?;
     Ok(term)
-}
-
-/// The limits of a configuration, as commands are checked against them.
-#[must_use]
-pub const fn limits_of(config: &StoreConfig) -> Limits {
-    Limits {
-        key_bytes_max: config.key_bytes_max,
-        value_bytes_max: config.value_bytes_max,
-        batch_commands_max: config.batch_commands_max,
-        batch_guards_max: config.batch_commands_max,
-        entry_bytes_max: config.entry_bytes_max,
-    }
 }
 
 const fn durability_of(config: &StoreConfig) -> Durability {

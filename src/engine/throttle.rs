@@ -63,6 +63,8 @@ impl Throttle {
 
     /// Tells waiting writers to look again.
     pub(crate) fn progress(&self) {
+        // Under the lock, so that one who has looked and is about to wait does not miss it.
+        let _stage = self.stage.lock();
         self.changed.notify_all();
     }
 

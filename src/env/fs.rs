@@ -109,7 +109,7 @@ pub trait Fs: Send + Sync + fmt::Debug {
     /// As [`FsFile::sync`]: after an error nothing is known, and trying again proves nothing.
     fn sync_dir(&self, path: &Path) -> io::Result<()>;
 
-    /// The names in a directory, sorted.
+    /// The names in a directory, sorted. One that is no UTF-8 is given with U+FFFD for what is not.
     ///
     /// # Errors
     /// `NotFound`, `NotADirectory`, `PermissionDenied`.

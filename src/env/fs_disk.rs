@@ -94,9 +94,8 @@ impl Fs for DiskFs {
         let mut entries = Vec::new();
         for entry in fs::read_dir(path)? {
             let entry = entry?;
-            let Ok(name) = entry.file_name().into_string() else {
-                continue;
-            };
+            // One that is no text is none of ours, however it is shown; but it is there.
+            let name = entry.file_name().to_string_lossy().into_owned();
             let kind = to_kind(entry.file_type()?);
             entries.push(DirEntry { name, kind });
         }
@@ -330,13 +329,17 @@ mod tests {
     }
 
     #[test]
-    fn names_that_are_not_utf8_are_left_out() {
+    fn names_that_are_not_utf8_are_there() {
         use std::os::unix::ffi::OsStrExt;
         let dir = tempfile::tempdir().unwrap();
         let odd = std::ffi::OsStr::from_bytes(b"\xFFodd");
-        // Some file systems take no such name at all; then there is nothing to leave out.
-        let _ = File::create(dir.path().join(odd));
-        assert_eq!(DiskFs::new().list(dir.path()).unwrap(), []);
+        // Some file systems take no such name at all.
+        if File::create(dir.path().join(odd)).is_ok() {
+            let [entry] = &*DiskFs::new().list(dir.path()).unwrap() else {
+                panic!("one name is there");
+            };
+            assert_eq!(entry.name, "\u{fffd}odd");
+        }
     }
 
     #[test]

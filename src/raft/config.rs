@@ -21,7 +21,9 @@ use crate::types::RandomId;
 pub struct ClusterConfig {
     /// The directory and everything about it, `node_id` included. Of these a cluster takes no
     /// notice: `fsync_interval`, since every voter syncs before it acknowledges; `worker_threads`;
-    /// `compaction_interval`; `submit_timeout`, in whose place [`Self::deadline`] stands.
+    /// `compaction_interval`; `submit_timeout`, in whose place [`Self::deadline`] stands;
+    /// `emit_snapshot_after_compaction`, in whose place [`Self::log_kept`] stands. Of
+    /// `disk_reserve` it keeps the bytes themselves, and no room for compaction.
     pub store: StoreConfig,
     /// How the transport of other nodes finds this one. Opaque here. Default: empty.
     pub address: String,
@@ -33,17 +35,19 @@ pub struct ClusterConfig {
     pub cluster: Option<RandomId>,
     /// How long a follower hears nothing before it stands for election: at least the first, less
     /// than the second, by chance. Default 150 to 300 ms, for nodes near each other. Lower: faster
-    /// failover, and elections when a machine is busy. At least three times `heartbeat`.
+    /// failover, and elections when a machine is busy. At least three times `heartbeat`, and the
+    /// second longer than the first.
     pub election_timeout: (Duration, Duration),
-    /// How often a leader that has nothing to say lets itself be heard. Default 50 ms.
+    /// How often a leader that has nothing to say lets itself be heard. Default 50 ms; at least
+    /// 1 ms.
     pub heartbeat: Duration,
     /// How long a call may take. When it is over, a write says `OutcomeUnknown` and a read
-    /// `Unavailable`. Default 5 s.
+    /// `Unavailable`. Default 5 s; at least the longest `election_timeout`.
     pub deadline: Duration,
     /// Entries that the log keeps although a snapshot has them, for followers that were away for a
     /// while. Default 10,000. One that was away for longer gets the snapshot.
     pub log_kept: u64,
-    /// Threads of the node's own runtime. Default 2. Nothing on them waits for a disk.
+    /// Threads of the node's own runtime. Default 2; 1 to 1,024. Nothing on them waits for a disk.
     pub runtime_threads: usize,
 }
 

@@ -25,7 +25,6 @@ use super::transport::{RequestHandler, Transport};
 use super::type_config::membership_of;
 use crate::command::Owner;
 use crate::engine::draw::draw_id;
-use crate::engine::single_node::limits_of;
 use crate::env::Env;
 use crate::error::{Error, Result};
 
@@ -81,7 +80,7 @@ pub(super) fn open(
     })?;
     let (forwarding, queue) = ForwardQueue::new();
     let (gate, asking) = ReadGate::new();
-    let limits = limits_of(&config.store);
+    let limits = config.store.limits();
     let node =
         Node::new(Parts { owner, raft, machine, config, peers, limits, forwarding, gate, applied });
     drop(this.set(Arc::downgrade(&node)));

@@ -20,11 +20,15 @@ const CHUNK_ROWS_FIRST: usize = 8;
 /// Most rows that are fetched in one look-up.
 const CHUNK_ROWS_MAX: usize = 256;
 
+/// A look-up fetches no more rows once their keys and values have so many bytes.
+const CHUNK_BYTES_MAX: usize = 1 << 20;
+
 /// Rows of one state in key order, from either end. It keeps its state and can outlive everything
 /// else. A table that cannot be read is told once, as the last item.
 ///
 /// It looks its place up anew every few hundred rows, so it costs a little more than
-/// [`StateView::range`], and holds at most that many rows besides the state.
+/// [`StateView::range`], and holds at most that many rows besides the state, and none more
+/// once their keys and values are a mebibyte together.
 #[derive(Clone, Debug)]
 pub struct OwnedScan {
     view: StateView,
@@ -67,14 +71,15 @@ impl OwnedScan {
         &self.view
     }
 
+    /// Rows that are fetched and not given yet.
+    #[cfg(test)]
+    pub(super) fn fetched(&self) -> usize {
+        self.front.len() + self.back.len()
+    }
+
     fn fetch_front(&mut self) {
         let rows = rows_between(&self.view, self.of_all, &self.from, &self.to);
-        for row in rows.take(self.chunk_rows) {
-            match row {
-                Ok(row) => self.front.push_back(row),
-                Err(error) => self.failed = Some(error),
-            }
-        }
+        self.failed = fetch(rows.take(self.chunk_rows), |row| self.front.push_back(row)).err();
         if let Some((key, _)) = self.front.back() {
             self.from = Bound::Excluded(key.clone());
         }
@@ -83,12 +88,8 @@ impl OwnedScan {
 
     fn fetch_back(&mut self) {
         let rows = rows_between(&self.view, self.of_all, &self.from, &self.to);
-        for row in rows.rev().take(self.chunk_rows) {
-            match row {
-                Ok(row) => self.back.push_front(row),
-                Err(error) => self.failed = Some(error),
-            }
-        }
+        let rows = rows.rev().take(self.chunk_rows);
+        self.failed = fetch(rows, |row| self.back.push_front(row)).err();
         if let Some((key, _)) = self.back.front() {
             self.to = Bound::Excluded(key.clone());
         }
@@ -107,6 +108,23 @@ impl OwnedScan {
     fn grow_chunk(&mut self) {
         self.chunk_rows = CHUNK_ROWS_MAX.min(self.chunk_rows * 2);
     }
+}
+
+/// Hands on the rows of one look-up, at least one where there is any.
+fn fetch(
+    rows: impl Iterator<Item = Result<(Bytes, Value), StorageError>>,
+    mut take: impl FnMut((Bytes, Value)),
+) -> Result<(), StorageError> {
+    let mut bytes = 0;
+    for row in rows {
+        let (key, value) = row?;
+        bytes += key.len() + value.len();
+        take((key, value));
+        if bytes >= CHUNK_BYTES_MAX {
+            break;
+        }
+    }
+    Ok(())
 }
 
 /// The rows of one keyspace or of both.

@@ -179,11 +179,7 @@ fn copy_into(
     on_progress: &mut dyn FnMut(Progress),
     begin: impl FnOnce(&mut CopyTarget) -> Result<Begun, StorageError>,
 ) -> Result<CopySummary, StorageError> {
-    if directory.starts_with(&source.root) {
-        let reason = "it is within the store; name a directory elsewhere".to_owned();
-        return Err(StorageError::UnusableDirectory { directory: directory.to_owned(), reason });
-    }
-    let mut target = CopyTarget::create(&source.env, directory)?;
+    let mut target = CopyTarget::create(&source.env, &source.root, directory)?;
     let copied = begin(&mut target)
         .and_then(|begun| complete(source, &mut target, begun, on_progress))
         .and_then(|summary| target.finish().map(|()| summary));

@@ -33,6 +33,9 @@ pub const RUNS_MAX: usize = 6;
 /// more often.
 pub const WRITTEN_FOR_FREED_MAX: u64 = 8;
 
+/// Which part of what is live must be stale for a merge on a full disk.
+const RELIEF_SHARE: u64 = 8;
+
 /// What is known of one run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RunSize {
@@ -136,6 +139,17 @@ pub fn everything(runs: &[RunSize]) -> Option<Merge> {
         [only] if only.tombstones == 0 => None,
         _ => Some(Merge { first: 0, last: runs.len() - 1 }),
     }
+}
+
+/// What to merge on a full disk: everything, as soon as something is worth it, so that deleting
+/// gives its room back before half of what is live was deleted. Each time one byte in eight at
+/// least is freed, so asking again and again does not write without end.
+#[must_use]
+pub fn relief(runs: &[RunSize], live: LiveSize) -> Option<Merge> {
+    let stale_bytes = sum(runs).data_bytes.saturating_sub(live.data_bytes);
+    let is_worth_it = stale_bytes > live.data_bytes / RELIEF_SHARE;
+    let whole = if is_worth_it { everything(runs) } else { None };
+    whole.or_else(|| if runs.len() > RUNS_MAX { cheapest(runs) } else { None })
 }
 
 /// The two neighbours that are the smallest together; `None` where there are none.
@@ -274,6 +288,18 @@ mod tests {
         assert_eq!(plan(&[run(50), run(100)], live(100), 0), None);
         let merge = plan(&[run(51), run(100)], live(100), 0);
         assert_eq!(merge, Some(Merge { first: 0, last: 1 }));
+    }
+
+    #[test]
+    fn on_a_full_disk_an_eighth_of_what_is_live_is_worth_a_merge() {
+        assert_eq!(relief(&[], live(0)), None);
+        assert_eq!(relief(&sizes(&[12, 100]), live(100)), None);
+        let both = Some(Merge { first: 0, last: 1 });
+        assert_eq!(relief(&sizes(&[13, 100]), live(100)), both);
+        assert_eq!(relief(&sizes(&[100]), live(1)), None);
+        // Nothing is stale, and there are too many of them.
+        let merge = relief(&sizes(&[1, 1, 1, 1, 100, 100, 1000]), live(1204));
+        assert_eq!(merge, Some(Merge { first: 0, last: 3 }));
     }
 
     #[test]

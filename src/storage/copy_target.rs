@@ -10,7 +10,7 @@
 //! given up at once, and the original goes on.
 
 use std::io::IoSlice;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use super::error::StorageError;
 use super::format::{IDENTITY_NAME, LOG_NAME, TABLES_NAME, UNFINISHED_NAME};
@@ -20,6 +20,9 @@ use crate::env::fs::{FileKind, Fs, FsFile, OpenHow, read_exact_at, write_all_at}
 
 /// How much is copied at once.
 const CHUNK_BYTES: u64 = 1 << 20;
+
+/// Directories above a copy that are looked at for a store around it.
+const LEVELS_MAX: usize = 128;
 
 /// What a person reads who wonders what the mark is.
 const MARK: &[u8] =
@@ -37,13 +40,13 @@ pub(crate) struct CopyTarget {
 }
 
 impl CopyTarget {
-    /// Takes a directory that does not exist yet or is empty, and marks it.
+    /// Takes a directory for a copy of the store in `source`, and marks it.
     ///
     /// # Errors
-    /// `UnusableDirectory` for any other, or where the directory above it is missing: nothing was
-    /// changed. `Io`, `DiskFull`: what was made is removed again.
-    pub(crate) fn create(env: &Env, root: &Path) -> Result<Self, StorageError> {
-        let is_new = check_free(&*env.fs, root)?;
+    /// Those of [`check`]: nothing was changed. `DiskFull`, other `Io`: what was made is removed
+    /// again.
+    pub(crate) fn create(env: &Env, source: &Path, root: &Path) -> Result<Self, StorageError> {
+        let is_new = check(&*env.fs, source, root)?;
         let mut target = Self { env: env.clone(), root: root.to_owned(), is_new, made: Vec::new() };
         if is_new {
             env.fs.create_dir(root).map_err(StorageError::wrap("create", root))?;
@@ -223,7 +226,42 @@ impl CopyTarget {
     }
 }
 
-/// Whether a directory is to be made. Refuses what cannot become a copy.
+/// Whether a directory is to be made for a copy of the store in `source`.
+///
+/// # Errors
+/// `UnusableDirectory` for one that is not empty, or within a store, and where the directory above
+/// it is missing. `Io`.
+pub(crate) fn check(fs: &dyn Fs, source: &Path, root: &Path) -> Result<bool, StorageError> {
+    if let Some(store) = store_around(fs, source, root) {
+        let reason =
+            format!("it is within the store in {}; name a directory elsewhere", store.display());
+        return Err(StorageError::UnusableDirectory { directory: root.to_owned(), reason });
+    }
+    check_free(fs, root)
+}
+
+/// The store that a directory lies in. Who asks for the directories above one by `..` is told of
+/// those that it is in, whatever links and dots its name goes through.
+fn store_around(fs: &dyn Fs, source: &Path, root: &Path) -> Option<PathBuf> {
+    let is_plain = root.components().all(|part| part != Component::ParentDir);
+    if is_plain && root.starts_with(source) {
+        return Some(source.to_owned());
+    }
+    // What cannot be looked at is told by who makes the directory.
+    let kind_of = |path: &Path| fs.kind(path).ok().flatten();
+    let mut directory = above(root).to_owned();
+    for _ in 0..LEVELS_MAX {
+        if kind_of(&directory.join(IDENTITY_NAME)).is_some() {
+            return Some(directory);
+        }
+        directory.push("..");
+        if kind_of(&directory) != Some(FileKind::Directory) {
+            break;
+        }
+    }
+    None
+}
+
 fn check_free(fs: &dyn Fs, root: &Path) -> Result<bool, StorageError> {
     let unusable = |reason: &str| {
         let (directory, reason) = (root.to_owned(), reason.to_owned());

@@ -1,7 +1,7 @@
 //! Every constant of the on-disk format, and the little-endian reads and writes that all files
 //! share.
 //!
-//! `docs/format.md` is the specification; `tests/tidy.rs` compares the constants.
+//! `docs/format.md` is the specification; `tests/tidy` compares the constants.
 
 use crate::types::{SegmentId, TableId};
 

@@ -66,7 +66,7 @@ impl LogSegment {
         id: SegmentId,
         state: SegmentState,
         frames: &[Draft<'_>],
-        bytes_max: u64,
+        room: u64,
     ) -> Result<Self, StorageError> {
         let salt = context.salt()?;
         let tag = context.identity.tag();
@@ -83,7 +83,7 @@ impl LogSegment {
         }
         let (end, chain) = buffer.end();
         let needed = end + HEADER_BYTES as u64;
-        let mut room = needed.max(Self::room_at_first(bytes_max));
+        let mut room = needed.max(room);
         let file = atomic_file::publish(
             &*context.env.fs,
             &context.gate,
@@ -118,7 +118,8 @@ impl LogSegment {
     }
 
     /// Sees to it that `len` more bytes and a seal can be written. `may_take` says whether so many
-    /// bytes more may be taken of the disk.
+    /// bytes more may be taken of the disk, and `may_step` the same of bytes that are not needed
+    /// yet.
     ///
     /// # Errors
     /// `DiskFull`, `Io`; nothing was changed.
@@ -126,7 +127,8 @@ impl LogSegment {
         &mut self,
         len: u64,
         bytes_max: u64,
-        may_take: impl Fn(u64) -> bool,
+        may_take: &dyn Fn(u64) -> bool,
+        may_step: &dyn Fn(u64) -> bool,
     ) -> Result<Room, StorageError> {
         if self.cut_unsynced {
             return Err(StorageError::DiskFull { path: self.path.clone() });
@@ -139,15 +141,15 @@ impl LogSegment {
             return Ok(Room::Fits);
         }
         let generous = needed.max((self.room + ROOM_STEP).min(bytes_max));
-        let grow = |upto: u64| {
+        let grow = |upto: u64, may: &dyn Fn(u64) -> bool| {
             let more = upto - self.room;
-            if !may_take(more) {
+            if !may(more) {
                 return Err(io::ErrorKind::StorageFull.into());
             }
             self.file.allocate(self.room, more).map(|()| upto)
         };
-        let room = grow(generous)
-            .or_else(|_| grow(needed))
+        let room = grow(generous, may_step)
+            .or_else(|_| grow(needed, may_take))
             .map_err(StorageError::wrap("grow", &self.path))?;
         self.room = room;
         Ok(Room::Fits)

@@ -190,13 +190,23 @@ impl LogWriter {
         let bytes_max = self.bytes_max;
         let spared = self.spared(purpose);
         let may_take = |more| leaves(context, spared, more);
+        // Room behind what is needed now is for whoever comes next, and that may be new data.
+        let spared_by_data = self.spared(Purpose::Grow);
+        let may_step = |more| leaves(context, spared_by_data, more);
         if purpose != Purpose::Grow {
             let Self { active, reserve, .. } = self;
-            return reserve.or_release(context, || active.make_room(len, bytes_max, may_take));
+            return reserve
+                .or_release(context, || active.make_room(len, bytes_max, &may_take, &may_step));
         }
-        // While the reserve is out, what room there is belongs to those who make more of it.
-        let restored = self.reserve.restore(context);
-        let room = restored.and_then(|()| self.active.make_room(len, bytes_max, may_take));
+        // While the reserve is out, what room there is belongs to those who make more of it, and is
+        // not taken from them only to find out that it does not suffice.
+        let restored = if self.reserve.is_held() || leaves(context, spared, self.reserve.bytes()) {
+            self.reserve.restore(context)
+        } else {
+            Err(StorageError::DiskFull { path: self.active.path.clone() })
+        };
+        let room =
+            restored.and_then(|()| self.active.make_room(len, bytes_max, &may_take, &may_take));
         self.refused = room.as_ref().is_err_and(StorageError::is_disk_full);
         room
     }
@@ -279,11 +289,16 @@ impl LogWriter {
         let state =
             SegmentState { hard: self.contents.hard, previous: Some(self.active.previous_end()) };
         let bytes_max = self.bytes_max;
-        let create = || LogSegment::create(context, id, state, &[], bytes_max);
-        let spared = self.spared(purpose);
+        // As in `make_room`: what is more than is needed now may be taken by new data.
+        let at_first = LogSegment::room_at_first(bytes_max);
+        let has_room = leaves(context, self.spared(Purpose::Grow), at_first);
+        let create = || {
+            let room = if has_room { at_first } else { 0 };
+            LogSegment::create(context, id, state, &[], room)
+        };
         let active = match purpose {
             Purpose::Grow => {
-                let created = if leaves(context, spared, LogSegment::room_at_first(bytes_max)) {
+                let created = if has_room {
                     create()
                 } else {
                     Err(StorageError::DiskFull { path: context.segment_path(id) })

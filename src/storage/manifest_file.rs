@@ -67,6 +67,10 @@ pub(crate) fn list(context: &Context) -> Result<Vec<u64>, StorageError> {
 /// `Corrupt`, `UnsupportedFormat`, `Io`.
 pub(crate) fn read(context: &Context, number: u64) -> Result<(Manifest, u64), StorageError> {
     let path = path_of(context, number);
+    if number == u64::MAX {
+        let found = "no manifest ever gets this number: move the file away";
+        return Err(StorageError::corrupt(&path, 0, found));
+    }
     let opened = context.env.fs.open(&path, OpenHow::Read);
     let file = opened.map_err(StorageError::wrap("open", &path))?;
     let bytes = file.len().map_err(StorageError::wrap("measure", &path))?;

@@ -54,6 +54,7 @@ pub mod run;
 pub mod merge_cursor;
 pub mod table_set;
 pub mod compaction_plan;
+pub(crate) mod run_sizes;
 pub(crate) mod merge;
 pub(crate) mod table_dir;
 pub(crate) mod incoming_dir;

@@ -47,6 +47,11 @@ impl Reserve {
         self.held || self.bytes == 0
     }
 
+    /// How much is reserved, or would be if there were room; 0 for none.
+    pub(crate) const fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
     /// Whether room is held back at all.
     pub(crate) const fn is_wanted(&self) -> bool {
         self.bytes > 0

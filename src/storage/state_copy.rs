@@ -51,11 +51,7 @@ pub(crate) fn write_state(
     directory: &Path,
     state: NewState<'_>,
 ) -> Result<CopySummary, StorageError> {
-    if directory.starts_with(source) {
-        let reason = "it is within the store; name a directory elsewhere".to_owned();
-        return Err(StorageError::UnusableDirectory { directory: directory.to_owned(), reason });
-    }
-    let mut target = CopyTarget::create(env, directory)?;
+    let mut target = CopyTarget::create(env, source, directory)?;
     let written = fill(env, &mut target, state)
         .and_then(|summary| target.finish().map(|()| summary))
         .inspect_err(|_| target.abandon())?;

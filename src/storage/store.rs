@@ -72,9 +72,6 @@ pub const SEGMENT_BYTES_FLOOR: u64 = 4096;
 const _: () = assert!(SEGMENT_BYTES_FLOOR.is_multiple_of(FRAME_ALIGN as u64));
 const _: () = assert!(SEGMENT_BYTES_FLOOR < SEGMENT_BYTES_CEILING);
 
-/// Which part of the bytes of all tables is kept free for a merge, at most.
-const MERGE_ROOM_SHARE: u64 = 4;
-
 /// An open data directory, for one process, until it is dropped.
 #[derive(Debug)]
 pub struct Store {
@@ -248,11 +245,9 @@ impl Store {
         self.keep_room_for_merge();
     }
 
-    /// Has new data leave room for a merge: for the table that is written before others go, or for
-    /// a part of all there are where these are small.
+    /// Has new data leave room for a merge.
     fn keep_room_for_merge(&self) {
-        let bytes = self.tables.set().bytes() / MERGE_ROOM_SHARE;
-        self.log.keep_room_for_merge(bytes.min(self.tables.table_bytes_max()));
+        self.log.keep_room_for_merge(self.tables.room_to_merge());
     }
 
     /// Begins to receive a snapshot of another store, whose tables may have `bytes_max` bytes

@@ -14,7 +14,7 @@ use bytes::Bytes;
 use parking_lot::{Mutex, MutexGuard, RwLock};
 
 use super::bell::Bell;
-use super::compaction_plan::{LiveSize, Merge, RunSize, everything, plan, rest, smallest};
+use super::compaction_plan::{LiveSize, Merge, everything, plan, relief, rest, smallest};
 use super::context::Context;
 use super::error::StorageError;
 use super::hot_map::HotMap;
@@ -24,6 +24,7 @@ use super::manifest_file;
 use super::merge::{MergedRows, NewRows, Peeked, RowSource};
 use super::record::Record;
 use super::run::{Run, RunTable};
+use super::run_sizes::{file_bytes, longest_table, room_of, sizes_of};
 use super::table::{BlockCache, KeyHash, TableOptions};
 use super::table_dir::{self, Output};
 use super::table_set::TableSet;
@@ -63,6 +64,8 @@ pub enum MergeGoal {
         /// small the state is.
         compaction_threshold: u64,
     },
+    /// Room on a full disk.
+    Relief,
     /// One run, where that is worth it although nobody writes any more.
     Rest {
         /// Fewest and most bytes of keys and values that it may rewrite.
@@ -142,6 +145,16 @@ pub(super) struct Names {
     next_table: TableId,
     /// Tables that no manifest on the device names and that could not be removed yet.
     dead: Vec<TableId>,
+    /// What is known of the merge under way; nothing of one that an earlier opening has begun.
+    merge: Option<MergeUnderWay>,
+}
+
+/// A merge that has begun.
+#[derive(Clone, Copy, Debug)]
+struct MergeUnderWay {
+    /// How much more of the disk it may take.
+    room: u64,
+    table_bytes_max: u64,
 }
 
 impl Names {
@@ -182,20 +195,6 @@ struct MergeJob {
     output: Option<usize>,
     readers: Readers,
     table_bytes_max: u64,
-}
-
-/// What the plan wants to know of the runs.
-fn sizes_of(set: &TableSet) -> Vec<RunSize> {
-    let size = |run: &Arc<Run>| {
-        let summaries = || run.tables().iter().map(|table| &table.entry.summary);
-        RunSize {
-            data_bytes: run.data_bytes(),
-            file_bytes: summaries().map(|summary| summary.bytes).sum(),
-            rows: summaries().map(|summary| summary.rows).sum(),
-            tombstones: run.tombstones(),
-        }
-    };
-    set.runs().iter().map(size).collect()
 }
 
 /// Whether anybody will look at what a merge writes before the store is closed.
@@ -239,7 +238,7 @@ impl TableStore {
             cache,
             hot,
             metrics: TableMetrics::new(),
-            names: Mutex::new(Names { number, next_table, dead: Vec::new() }),
+            names: Mutex::new(Names { number, next_table, dead: Vec::new(), merge: None }),
             shown: RwLock::new(Shown { set: Arc::clone(&set), head }),
             has_tables: AtomicBool::new(!set.is_empty()),
             incoming: Arc::default(),
@@ -313,11 +312,6 @@ impl TableStore {
             }
             _ => Ok(()),
         }
-    }
-
-    /// Length at which a table ends and the next one begins.
-    pub(crate) const fn table_bytes_max(&self) -> u64 {
-        self.options.table_bytes_max
     }
 
     /// The tables as they are now.
@@ -428,26 +422,43 @@ impl TableStore {
     ) -> Result<Option<MergeStep>, StorageError> {
         let mut names = self.names.lock();
         let set = self.set();
-        let (Some(job), Some(head)) = (self.job(&set, goal), self.manifest_head()) else {
+        let (Some(mut job), Some(head)) = (self.job(&set, goal), self.manifest_head()) else {
             return Ok(None);
         };
+        let under_way = names.merge.filter(|_| job.output.is_some());
+        if let Some(begun) = under_way {
+            // One that began by small tables leaves small ones to the next.
+            job.table_bytes_max = begun.table_bytes_max;
+        }
+        let inputs = |job: &MergeJob| set.runs().get(job.first..=job.last).unwrap_or_default();
+        let needed = |job: &MergeJob| room_of(inputs(job), job.table_bytes_max);
         let mut step = |job: &MergeJob| {
             let mut written = Written::default();
             let merged = self.merge(&mut names, &set, job, head.clone(), &mut written);
-            merged.map(Some).inspect_err(|error| self.give_up(&mut names, &written, error))
+            let step = merged.inspect_err(|error| self.give_up(&mut names, &written, error))?;
+            let before = under_way.map_or_else(|| needed(job), |begun| begun.room);
+            names.merge = match step.progress {
+                MergeProgress::UnderWay => Some(MergeUnderWay {
+                    room: (before + step.bytes_removed).saturating_sub(step.bytes_written),
+                    table_bytes_max: job.table_bytes_max,
+                }),
+                MergeProgress::Done => None,
+            };
+            Ok::<_, StorageError>(Some(step))
         };
-        let needed = |job: &MergeJob| {
-            let runs = set.runs().iter().skip(job.first).take(job.last + 1 - job.first);
-            runs.map(|run| run.data_bytes()).sum::<u64>().min(job.table_bytes_max)
-        };
-        if needed(&job) <= room {
+        if under_way.map_or_else(|| needed(&job), |begun| begun.room) <= room {
             match step(&job) {
                 Err(error) if error.is_disk_full() => {}
                 done => return done,
             }
         }
         let smaller = self.smaller(&job, &set);
-        if needed(&smaller) > room {
+        let least = match smaller.output {
+            None => needed(&smaller),
+            // It has to go on in whatever there is: nothing else can be merged before.
+            Some(_) => file_bytes(inputs(&smaller)).min(smaller.table_bytes_max),
+        };
+        if least > room {
             return Err(StorageError::DiskFull { path: self.context.tables.clone() });
         }
         step(&smaller)
@@ -511,6 +522,20 @@ impl TableStore {
         Ok(MergeStep { set, progress, bytes_written, bytes_removed })
     }
 
+    /// Bytes of the disk that the merge under way may still take, and that any of two runs takes
+    /// which has to do with small tables. Merging two at a time, all of them can become one.
+    pub(crate) fn room_to_merge(&self) -> u64 {
+        let begun = self.names.lock().merge;
+        let set = self.set();
+        let is_under_way = set.runs().iter().any(|run| run.is_being_merged());
+        let under_way = begun.filter(|_| is_under_way).map_or(0, |begun| begun.room);
+        let mut longest: Vec<u64> = set.runs().iter().map(longest_table).collect();
+        longest.sort_unstable_by_key(|&bytes| std::cmp::Reverse(bytes));
+        let two: u64 = longest.iter().take(2).sum();
+        let two = set.bytes().min(two + self.options.table_bytes_max / SMALL_TABLE_SHARE);
+        two.max(under_way)
+    }
+
     /// Whether [`Self::merge_step`] would do anything.
     pub fn is_merge_due(&self, goal: MergeGoal) -> bool {
         self.job(&self.set(), goal).is_some()
@@ -522,7 +547,7 @@ impl TableStore {
         let sizes = sizes_of(set);
         let table_bytes_max = self.options.table_bytes_max;
         let readers = match goal {
-            MergeGoal::Due { .. } | MergeGoal::Everything => Readers::GoOn,
+            MergeGoal::Due { .. } | MergeGoal::Relief | MergeGoal::Everything => Readers::GoOn,
             MergeGoal::Rest { .. } => Readers::AreDone,
         };
         if let Some(first) = runs.iter().position(|run| run.is_being_merged()) {
@@ -536,14 +561,18 @@ impl TableStore {
         }
         let Merge { first, last } = match goal {
             MergeGoal::Due { compaction_threshold } => {
-                let head = self.manifest_head()?;
-                let live = LiveSize { data_bytes: head.live_bytes, rows: head.keys };
-                plan(&sizes, live, compaction_threshold)?
+                plan(&sizes, self.live_size()?, compaction_threshold)?
             }
+            MergeGoal::Relief => relief(&sizes, self.live_size()?)?,
             MergeGoal::Rest { bytes: (least, most) } => rest(&sizes, least..=most)?,
             MergeGoal::Everything => everything(&sizes)?,
         };
         Some(MergeJob { first, last, output: None, readers, table_bytes_max })
+    }
+
+    fn live_size(&self) -> Option<LiveSize> {
+        let head = self.manifest_head()?;
+        Some(LiveSize { data_bytes: head.live_bytes, rows: head.keys })
     }
 
     /// Writes one table and opens it.

@@ -272,6 +272,7 @@ fn nothing_is_overwritten() {
         ("/none/backup", "above it does not exist"),
         ("/data", "within the store"),
         ("/data/backup", "within the store"),
+        ("/data/log/backup", "within the store"),
     ] {
         let error = engine.backup(target).unwrap_err();
         assert!(matches!(error, Error::UnusableDirectory(_)), "{target}: {error}");
@@ -283,6 +284,50 @@ fn nothing_is_overwritten() {
     engine.backup(backup()).unwrap();
     let again = engine.backup(backup()).unwrap_err();
     assert!(matches!(again, Error::UnusableDirectory(_)), "{again}");
+}
+
+/// However the directory is called.
+#[test]
+fn a_backup_within_a_store_is_refused_through_links_and_dots_and_beside_it_is_made() {
+    let directory = tempfile::tempdir().unwrap();
+    let root = directory.path();
+    let store = root.join("kv");
+    let engine = SingleNodeEngine::with_config(real_config(&store)).unwrap();
+    engine.put(b"a".to_vec(), b"1".to_vec()).unwrap();
+    std::fs::create_dir(store.join("theirs")).unwrap();
+    for (link, to) in [("link", "kv"), ("deep", "kv/theirs")] {
+        std::os::unix::fs::symlink(root.join(to), root.join(link)).unwrap();
+    }
+    for within in
+        ["kv/b", "kv/theirs/b", "link/b", "link/theirs/b", "deep/b", "deep/../b", "./kv/b"]
+    {
+        let error = engine.backup(root.join(within)).unwrap_err();
+        assert!(error.to_string().contains("within the store"), "{within}: {error}");
+        assert!(!root.join(within).exists(), "{within}");
+    }
+    for beside in ["one", "kv/../two", "kv-three"] {
+        engine.backup(root.join(beside)).unwrap();
+    }
+    engine.close().unwrap();
+    // A store by itself is one to be kept out of, too.
+    let error = hightower_kv::engine::backup::restore(root.join("one"), root.join("two/b"));
+    assert!(error.unwrap_err().to_string().contains("within the store"));
+}
+
+#[test]
+fn a_directory_that_cannot_be_restored_into_is_refused_before_the_backup_is_read() {
+    let fs = SimFs::new(4);
+    let (engine, _) = filled(&fs);
+    engine.backup(backup()).unwrap();
+    fs.create_dir(Path::new("/full")).unwrap();
+    fs.write_file(Path::new("/full/theirs"), b"theirs").unwrap();
+    for target in ["/full", "/none/there", "/backup", "/backup/log/there", "/data/there"] {
+        let mut told = 0;
+        let refused =
+            restore_with(&env(&fs), backup(), Path::new(target), &mut |_| told += 1).unwrap_err();
+        assert!(matches!(refused, Error::UnusableDirectory(_)), "{target}: {refused}");
+        assert_eq!(told, 0, "{target}");
+    }
 }
 
 #[test]

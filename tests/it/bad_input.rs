@@ -195,6 +195,29 @@ fn a_directory_of_a_newer_format_is_refused_untouched() {
 }
 
 #[test]
+fn a_manifest_with_the_greatest_number_is_named() {
+    let _alone = REAL_MACHINE.lock();
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("data");
+    let engine = SingleNodeEngine::with_config(real_config(&path)).unwrap();
+    engine.put(b"k".to_vec(), b"v".to_vec()).unwrap();
+    engine.close().unwrap();
+    let name = format!("MANIFEST-{}", u64::MAX);
+    std::fs::write(path.join(&name), b"?").unwrap();
+    let before = bytes_below(&path);
+    let error = SingleNodeEngine::open(&path).unwrap_err();
+    assert!(matches!(error, Error::Corrupt(_)), "{error}");
+    assert!(error.to_string().contains(&name), "{error}");
+    assert!(before == bytes_below(&path));
+    let report =
+        hightower_kv::storage::inspect::verify(&hightower_kv::env::Env::system(), &path).unwrap();
+    assert!(report.damages.iter().any(|damage| damage.file.ends_with(&name)), "{report:?}");
+    std::fs::remove_file(path.join(&name)).unwrap();
+    let engine = SingleNodeEngine::open(&path).unwrap();
+    assert_eq!(engine.get(b"k").unwrap().as_deref(), Some(&b"v"[..]));
+}
+
+#[test]
 fn missing_parents_are_created() {
     let _alone = REAL_MACHINE.lock();
     let directory = tempfile::tempdir().unwrap();

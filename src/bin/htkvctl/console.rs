@@ -94,12 +94,13 @@ impl Args {
     fn require_store(&self) -> Result<()> {
         let env = Env::system();
         let has = |path: &Path| env.fs.kind(path).is_ok_and(|kind| kind.is_some());
-        if has(&self.data_dir) && !has(&self.data_dir.join(IDENTITY_NAME)) {
-            // It may be damaged: then this says so, and nothing is created.
-            self.look()?;
-        }
-        if !has(&self.data_dir) {
+        let is_absent = |path: &Path| env.fs.kind(path).is_ok_and(|kind| kind.is_none());
+        if is_absent(&self.data_dir) {
             return Err(StorageError::NoStore { directory: self.data_dir.clone() }.into());
+        }
+        if !has(&self.data_dir.join(IDENTITY_NAME)) {
+            // It may be damaged, or out of reach: then this says so, and nothing is created.
+            self.look()?;
         }
         Ok(())
     }

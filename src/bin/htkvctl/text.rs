@@ -177,9 +177,12 @@ fn parse_utc(text: &str) -> Option<Timestamp> {
     }
     let six: String = fraction.chars().chain("000000".chars()).take(6).collect();
     let micros = number(&six, 6).filter(|_| fraction.bytes().all(|byte| byte.is_ascii_digit()))?;
-    // The calendar is known in the other direction: a day that comes back is one.
+    // The calendar is known in the other direction: a day that comes back is one. In the year 9999
+    // sixty days too many were guessed, for centuries without a leap day, and months are not all of
+    // 28 days.
     let guess = (year - 1970) * 365 + (year - 1969) / 4 + (month.max(1) - 1) * 28 + day;
-    let days = (guess.saturating_sub(40)..guess + 40).find(|&it| date(it) == (year, month, day))?;
+    let days =
+        (guess.saturating_sub(100)..guess + 100).find(|&it| date(it) == (year, month, day))?;
     let seconds = days * DAY_SECONDS + hour * 3600 + minute * 60 + second;
     Some(Timestamp(seconds * 1_000_000 + micros))
 }

@@ -121,6 +121,23 @@ proptest! {
 }
 
 #[test]
+fn a_scan_fetches_no_more_than_a_mebibyte_ahead() {
+    let mut state = KvState::new();
+    for n in 0..100 {
+        let command = Command::set(format!("{n:03}"), vec![n; 300 << 10]);
+        state.apply(LogIndex(u64::from(n)), Timestamp(1), command).unwrap();
+    }
+    let mut scan = state.view().scan::<&[u8]>(..);
+    for step in 0..50 {
+        let (front, back) = (scan.next().unwrap().unwrap(), scan.next_back().unwrap().unwrap());
+        assert_eq!(front.0, format!("{step:03}"));
+        assert_eq!(back.0, format!("{:03}", 99 - step));
+        assert!(scan.fetched() <= 2 * 3, "{step}: {}", scan.fetched());
+    }
+    assert!(scan.next().is_none() && scan.next_back().is_none());
+}
+
+#[test]
 fn equal_states_have_equal_digests_whatever_their_history() {
     let mut first = KvState::new();
     set(&mut first, 1, "a", "1");

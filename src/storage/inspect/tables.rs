@@ -25,7 +25,8 @@ pub(super) fn check_tables(
         let what = "a replaced manifest; removed when the store is opened";
         report.leftover(manifest_file::path_of(context, older), what);
     }
-    let missing = manifest_file::path_of(context, newest.map_or(1, |number| number + 1));
+    let missing =
+        manifest_file::path_of(context, newest.map_or(1, |number| number.saturating_add(1)));
     let Some(number) = newest else {
         if purged.is_some() {
             report.damage(

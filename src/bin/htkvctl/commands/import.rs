@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use hightower_kv::command::limits::{Limits, validate_command};
-use hightower_kv::engine::single_node::limits_of;
 use hightower_kv::env::Env;
 use hightower_kv::{Command, KvEngine, SingleNodeEngine, StoreConfig};
 use indicatif::ProgressBar;
@@ -34,7 +33,7 @@ pub(crate) fn import(args: &Args, file: &Path) -> Result<()> {
     let engine = args.open_or_create()?;
     let mut import = Import {
         engine: &engine,
-        limits: limits_of(&config),
+        limits: config.limits(),
         batch: Batch::default(),
         imported: 0,
         unchanged: 0,

@@ -91,3 +91,61 @@ fn a_replaced_table_that_cannot_be_removed_is_tried_again() {
     store.add(&rows([("new", put(9, "9"))]));
     check_no_leftovers(&fs, &store.tables, "the next change");
 }
+
+/// The most that the directory of tables grows by while merges go on within so much room, and
+/// whether they come to an end.
+fn merge_within(model: &Modelled, room: u64) -> (u64, bool) {
+    let before = model.tables.set().bytes();
+    let mut grown = 0;
+    loop {
+        // What was taken of the room is not there any more.
+        let taken = model.tables.set().bytes().saturating_sub(before);
+        match model.tables.merge_step_within(MergeGoal::Relief, room - taken) {
+            Ok(Some(step)) => {
+                let at_once = taken + step.bytes_written;
+                grown = grown.max(at_once);
+                model.check("merged");
+            }
+            Ok(None) => return (grown, true),
+            Err(error) => {
+                assert!(error.is_disk_full(), "{error}");
+                return (grown, false);
+            }
+        }
+    }
+}
+
+#[test]
+fn merges_that_begin_in_little_room_come_to_an_end_in_it() {
+    // Runs of one table each, which all have keys from the first to the last.
+    let filled = || {
+        let fs = SimFs::new(1);
+        let mut options = table_options();
+        options.table_bytes_max = 128 << 10;
+        let tables = try_tables(&fs, options).unwrap();
+        let mut model = Modelled { tables, state: State::new(), index: 0 };
+        for run in 0..7_u64 {
+            let row = |n: u64| {
+                let key = format!("key-{:05}", n * 7 + run).into_bytes();
+                (key, Some(record(run + 1, Some(vec![b'v'; 40]))))
+            };
+            model.add(&(0..1000).map(row).collect());
+        }
+        // Of all of them a fifth goes.
+        let gone = |n: u64| (format!("key-{:05}", n * 5).into_bytes(), None);
+        model.add(&(0..1400).map(gone).collect());
+        (fs, model)
+    };
+    let (_fs, model) = filled();
+    let enough = model.tables.room_to_merge();
+    assert!(enough * 2 < model.tables.set().bytes(), "{enough}");
+    for room in [enough, enough * 3 / 2, enough * 2, u64::MAX / 2] {
+        let (_fs, model) = filled();
+        let before = model.tables.set().bytes();
+        let (grown, is_done) = merge_within(&model, room);
+        assert!(is_done, "room of {room} of {before} bytes");
+        assert!(grown <= room, "{grown} of {room}");
+        assert_eq!(model.tables.set().runs().len(), 1);
+        assert!(model.tables.set().bytes() < before * 9 / 10);
+    }
+}
