@@ -376,6 +376,8 @@ fn while_one_set_of_voters_replaces_another_nobody_is_a_store_by_itself() {
     let scratch = TempDir::new().unwrap();
     let disk = Disk::Real(scratch.path().to_owned());
     let mut cluster = TestCluster::start(2, disk, 5).unwrap();
+    // A change is refused for as long as the membership before it is not committed.
+    cluster.settle().unwrap();
     let leader = cluster.leader().unwrap();
     let other = if leader == ONE { TWO } else { ONE };
     // The change cannot be committed: it takes both.
