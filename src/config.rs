@@ -100,12 +100,10 @@ pub struct StoreConfig {
     /// key and 64. In the scope `ephemeral` a value counts 24 bytes more.
     pub value_bytes_max: usize,
 
-    /// Most commands, and most guards, in a batch. Default 65,536; 1 to
-    /// 1,048,576.
+    /// Most commands, and most guards, in a batch. Default 65,536; 1 to 1,048,576.
     pub batch_commands_max: usize,
 
-    /// Longest entry in bytes: a command with everything in it. Default 128 MiB; 1 byte
-    /// to 1 GiB.
+    /// Longest entry in bytes: a command with everything in it. Default 128 MiB; 1 to 2^30.
     pub entry_bytes_max: usize,
 
     /// Most commands that wait for the writer. Default 65,536; at least 1. Beyond it a caller waits

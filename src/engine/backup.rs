@@ -92,6 +92,7 @@ pub fn restore_with(
 ) -> Result<BackupReport> {
     let started = env.clock.elapsed();
     // Asked again when the directory is made; before a backup of any size is read for nothing.
+    // That there is no backup is told first, and by who reads it.
     if matches!(env.fs.kind(&backup.join(IDENTITY_NAME)), Ok(Some(_))) {
         copy_target::check(&*env.fs, backup, directory)?;
     }

@@ -527,17 +527,8 @@ impl Committer {
     /// After a panic in a thread of the store: it stops, and everybody who waits is told.
     pub(crate) fn abandon(&self, cause: &str) {
         self.machine.stop(cause);
-        let pending = {
-            let mut queue = self.queue.lock();
-            queue.leading = false;
-            queue.bytes = 0;
-            // The worker may be the thread that panicked: nobody would take what came later.
-            queue.closed = true;
-            std::mem::take(&mut queue.pending)
-        };
-        answer_all(pending, &self.closed());
-        self.room.notify_all();
-        self.work.notify_all();
+        // The worker may be the thread that panicked: nobody would take what came later.
+        self.close_here();
     }
 }
 
