@@ -30,7 +30,8 @@ const fn tail_bytes(budget: u64) -> u64 {
 /// before the tail is frozen, half as much again before writers wait; so the log that is needed,
 /// that of the frozen tail included, is less than a segment long, and lies in two files. Half a
 /// segment of useless bytes may be in tables, where that is more than half of what is live; and
-/// half a segment is the table that a merge is writing.
+/// half a segment is the table that a merge is writing. What it has read in part counts with what
+/// is useless: see `compaction_plan`.
 pub(crate) const fn marks_of(config: &StoreConfig) -> Marks {
     Marks {
         behind: min(config.max_segment_size / 4, BEHIND_MAX),

@@ -234,7 +234,7 @@ impl Committer {
         let leading = Leading(self);
         let started = self.start_timing();
         let mut leader = self.leader.lock();
-        let looked = self.machine.check_looks(&command)?;
+        let looked = self.machine.check_looks(&command, 0).map_err(count_refused)?;
         let id = LogId { term: self.term, leader: self.node, index: leader.next };
         let clock = self.machine.log_clock.now();
         let mut head = std::mem::take(&mut leader.scratch);
@@ -305,7 +305,7 @@ impl Committer {
     fn commit(&self, mut round: Vec<Pending>) {
         let started = self.start_timing();
         let mut leader = self.leader.lock();
-        self.refuse_unreadable(&mut round);
+        self.refuse_unfit(&mut round);
         if round.is_empty() {
             return;
         }
@@ -355,27 +355,25 @@ impl Committer {
         }
     }
 
-    /// Answers the commands that would have to look at rows that cannot be read, and takes them out
-    /// of the round.
-    fn refuse_unreadable(&self, round: &mut Vec<Pending>) {
-        let readable = |pending: &Pending| self.machine.check_looks(&pending.command);
-        if round.iter().all(|pending| readable(pending).is_ok()) {
-            return;
-        }
-        let (kept, refused): (Vec<_>, Vec<_>) = std::mem::take(round)
-            .into_iter()
-            .map(|pending| (readable(&pending).err(), pending))
-            .partition(|(error, _)| error.is_none());
-        *round = kept.into_iter().map(|(_, pending)| pending).collect();
-        for (error, pending) in refused {
-            if let Some(error) = error {
-                answer_all([pending], &error);
+    /// Answers the commands that [`Machine::check_looks`] refuses, and takes them out of the round.
+    fn refuse_unfit(&self, round: &mut Vec<Pending>) {
+        let mut tombstone_bytes = 0;
+        let mut check = |pending: &Pending| {
+            let looked = self.machine.check_looks(&pending.command, tombstone_bytes)?;
+            tombstone_bytes += looked.tombstone_bytes();
+            Ok(())
+        };
+        let Some(first) = round.iter().position(|pending| check(pending).is_err()) else { return };
+        for pending in round.split_off(first) {
+            match check(&pending) {
+                Ok(()) => round.push(pending),
+                Err(error) => answer_all([pending], &count_refused(error)),
             }
         }
     }
 
-    /// Appends the commands of a round as one write. On a full disk those that need room are
-    /// answered and leave the round, and those that make room are appended.
+    /// Appends the commands of a round as one write. On a full disk each is tried by itself: what
+    /// finds no room is answered and leaves the round, and the others are appended.
     fn append_round(
         &self,
         leader: &Leader,
@@ -384,30 +382,31 @@ impl Committer {
     ) -> std::result::Result<(), StorageError> {
         let grows = round.iter().any(|pending| pending.purpose == Purpose::Grow);
         let purpose = if grows { Purpose::Grow } else { Purpose::Relieve };
-        match self.append(leader, clock, round, purpose) {
-            Err(error) if error.is_disk_full() && grows => {
-                let (refused, kept) = std::mem::take(round)
-                    .into_iter()
-                    .partition(|pending| pending.purpose == Purpose::Grow);
-                *round = kept;
-                answer_all(refused, &self.refusal(error.clone()));
-                if round.is_empty() {
-                    return Ok(());
-                }
-                self.append(leader, clock, round, Purpose::Relieve)
-            }
-            appended => appended,
+        match self.append(leader.next, clock, round, purpose) {
+            Err(error) if error.is_disk_full() && round.len() > 1 => {}
+            appended => return appended,
         }
+        let mut appended = Vec::with_capacity(round.len());
+        for pending in std::mem::take(round) {
+            let next = LogIndex(leader.next.0 + appended.len() as u64);
+            let alone = std::slice::from_ref(&pending);
+            match self.append(next, clock, alone, pending.purpose) {
+                Ok(()) => appended.push(pending),
+                Err(error) => answer_all([pending], &self.refusal(error)),
+            }
+        }
+        *round = appended;
+        Ok(())
     }
 
+    /// Appends commands as entries from `index` on.
     fn append(
         &self,
-        leader: &Leader,
+        mut index: LogIndex,
         clock: Timestamp,
         round: &[Pending],
         purpose: Purpose,
     ) -> std::result::Result<(), StorageError> {
-        let mut index = leader.next;
         let mut entries = Vec::with_capacity(round.len());
         for pending in round {
             let id = LogId { term: self.term, leader: self.node, index };
@@ -452,13 +451,7 @@ impl Committer {
         } else {
             Error::from(error)
         };
-        let reason = match &error {
-            Error::DiskFull(_) => "disk_full",
-            Error::Overloaded(_) => "overloaded",
-            _ => "poisoned",
-        };
-        metrics::counter!(crate::metrics::REFUSED_TOTAL, "reason" => reason).increment(1);
-        error
+        count_refused(error)
     }
 
     /// Passes the lead on to a thread that waits, or to the worker; or nobody leads.
@@ -545,6 +538,18 @@ impl Drop for Leading<'_> {
     }
 }
 
+/// Counts a command that is refused, unless only what it asks for is the cause.
+fn count_refused(error: Error) -> Error {
+    let reason = match &error {
+        Error::DiskFull(_) => "disk_full",
+        Error::Overloaded(_) => "overloaded",
+        Error::Poisoned { .. } | Error::OutcomeUnknown { .. } => "poisoned",
+        _ => return error,
+    };
+    metrics::counter!(crate::metrics::REFUSED_TOTAL, "reason" => reason).increment(1);
+    error
+}
+
 fn payload_len(payload: [&[u8]; 2]) -> usize {
     payload[0].len() + payload[1].len()
 }
@@ -553,7 +558,7 @@ fn payload_len(payload: [&[u8]; 2]) -> usize {
 mod tests {
     use super::*;
     use crate::config::StoreConfig;
-    use crate::engine::{KvEngine, SingleNodeEngine};
+    use crate::engine::{KvEngine, SingleNodeEngine, SnapshotEngine};
     use crate::env::fs_sim::{Operation, SimError, SimFs};
     use crate::env::{Env, Simulated};
 
@@ -643,6 +648,45 @@ mod tests {
         };
         assert_eq!(engine.get(b"first").unwrap().as_deref(), Some(&b"1"[..]));
         assert_eq!(engine.get(b"later").unwrap(), None);
+    }
+
+    #[test]
+    fn on_a_full_disk_what_fits_is_written_beside_what_does_not() {
+        let Simulated { env, fs, .. } = Env::simulated(3);
+        let config =
+            StoreConfig { data_dir: "/data".into(), worker_threads: 0, ..StoreConfig::default() };
+        let engine = SingleNodeEngine::with_env(&config, env).unwrap();
+        engine.put(b"gone".to_vec(), b"1".to_vec()).unwrap();
+        let answers = Arc::new(Mutex::new(Vec::new()));
+        let pending = |command: Command| {
+            let told = Arc::clone(&answers);
+            let callback = move |result: Result<ApplyOutcome>| {
+                told.lock().push(result.map(|outcome| outcome.version.0));
+            };
+            Pending {
+                head: codec::encode_head(&command),
+                purpose: purpose_of(&command),
+                command,
+                reply: Answer::new(Reply::Callback(Box::new(callback))),
+            }
+        };
+        fs.set_space(Some(fs.used_bytes()));
+        engine.inner.committer.commit(vec![
+            pending(Command::set("a", "1")),
+            pending(Command::set("large", vec![7; 8 << 20])),
+            pending(Command::delete("gone")),
+            pending(Command::set("b", "2")),
+        ]);
+        let answers = std::mem::take(&mut *answers.lock());
+        let first = engine.latest_version().0 - 2;
+        match answers.as_slice() {
+            [Err(Error::DiskFull(_)), Ok(a), Ok(deleted), Ok(b)] => {
+                assert_eq!([*a, *deleted, *b], [first, first + 1, first + 2]);
+            }
+            other => panic!("{other:?}"),
+        }
+        let get = |key: &str| engine.get(key.as_bytes()).unwrap().map(|value| value.len());
+        assert_eq!(["a", "b", "gone", "large"].map(get), [Some(1), Some(1), None, None]);
     }
 
     #[test]

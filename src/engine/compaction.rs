@@ -11,7 +11,8 @@ use super::replay::membership_bytes;
 use super::stats::CompactionReport;
 use crate::error::Result;
 use crate::storage::manifest::ManifestHead;
-use crate::storage::table_store::{MergeGoal, MergeProgress};
+use crate::storage::merge_choice::MergeGoal;
+use crate::storage::table_store::MergeProgress;
 use crate::types::{LogId, LogIndex, Version};
 
 /// Runs up to which the tail is written while tables are merged: each one makes reads a little
@@ -73,8 +74,6 @@ pub(crate) struct Frozen {
     head: ManifestHead,
     /// How many of the useless bytes in the log were told before it.
     stale: u64,
-    /// How much of the log it has: see [`Log::settle_debt`](crate::storage::log::Log::settle_debt).
-    appended_bytes: u64,
 }
 
 /// Writes the tail as it is now to a table, purges the log up to there, and merges tables. Only one
@@ -133,9 +132,6 @@ fn bytes_of(machine: &Machine) -> u64 {
 /// Sets the tail aside, unless nothing was applied since the last manifest.
 fn freeze(machine: &Machine, frozen: &mut Option<Frozen>) {
     let covered = machine.store.tables().manifest_head().map(|head| head.last);
-    // Before the lock of the state, which readers wait for: the log may be at the device. What is
-    // appended in between counts as still to be written once more.
-    let appended_bytes = machine.store.log().appended_bytes();
     let mut replica = machine.replica.write();
     let Some(last) = replica.last.filter(|&last| Some(last) != covered) else { return };
     replica.kv.freeze();
@@ -158,7 +154,7 @@ fn freeze(machine: &Machine, frozen: &mut Option<Frozen>) {
     machine.throttle.progress();
     // Megabytes when there are many sessions, so not under the lock.
     head.sessions = rest.encode();
-    *frozen = Some(Frozen { head, stale, appended_bytes });
+    *frozen = Some(Frozen { head, stale });
 }
 
 /// Writes the tail as it is now, and before it one that an earlier attempt has set aside.
@@ -186,7 +182,7 @@ fn write_frozen(
     effort: Effort,
     report: &mut CompactionReport,
 ) -> Result<()> {
-    let Some(Frozen { head, stale, appended_bytes }) = frozen.clone() else { return Ok(()) };
+    let Some(Frozen { head, stale }) = frozen.clone() else { return Ok(()) };
     let log = machine.store.log();
     // The manifest must not be ahead of what a power cut leaves of the log, nor the past.
     log.sync()?;
@@ -200,7 +196,6 @@ fn write_frozen(
     // Freeing a whole tail takes a while, so not under the lock.
     drop(replaced);
     machine.load.stale.fetch_sub(stale, Ordering::Relaxed);
-    log.settle_debt(appended_bytes);
     machine.throttle.progress();
     let done = purge(machine, head.last, keep_log, effort, report);
     // Also where that failed: what is known of the changes must stay within its limit.
@@ -224,7 +219,7 @@ fn purge(
     match effort {
         _ if keep_log == KeepLog::Keep => Ok(()),
         Effort::Close { log_bytes_max } if stays(log_bytes_max) => Ok(()),
-        Effort::Due { .. } if !log.stats().disk_full => {
+        Effort::Due { .. } if !log.lacks_room() => {
             // Of a segment that stays the entries stay readable: whoever watches may want them.
             report.segments_removed += log.purge_whole(last)?;
             Ok(())
@@ -232,7 +227,7 @@ fn purge(
         _ => {
             // On a full disk there may be no room for a new segment, and a sealed one takes no
             // mark: what lies before the active one is deleted first.
-            if log.stats().disk_full {
+            if log.lacks_room() {
                 report.segments_removed += log.purge_whole(last)?;
             }
             log.roll_now()?;
@@ -243,7 +238,8 @@ fn purge(
 }
 
 /// Merges tables for as long as it pays. Between two tables of it the tail is written when that is
-/// due, or writers would wait for the end of a merge that takes minutes.
+/// due, or writers would wait for the end of a merge that takes minutes; but only where the
+/// directory stays within its bound: otherwise they wait until the merge has freed some.
 fn merge(
     machine: &Machine,
     frozen: &mut Option<Frozen>,
@@ -252,7 +248,9 @@ fn merge(
     report: &mut CompactionReport,
 ) -> Result<()> {
     let goal = match effort {
-        Effort::Due { .. } if machine.store.log().stats().disk_full => MergeGoal::Relief,
+        Effort::Due { .. } if machine.store.log().lacks_room() => {
+            MergeGoal::Relief { is_pressed: machine.store.log().is_pressed() }
+        }
         Effort::Due { threshold } => MergeGoal::Due { compaction_threshold: threshold },
         Effort::All => MergeGoal::Everything,
         Effort::Close { .. } => MergeGoal::Rest { bytes: REST_BYTES },
@@ -275,7 +273,10 @@ fn merge(
             (is_earlier, wrote_tail) = (false, false);
         } else if is_background && machine.is_ending.load(Ordering::Acquire) {
             return Ok(());
-        } else if runs < RUNS_WHILE_MERGING_MAX && is_due(machine.load.pressure(), rules.marks) {
+        } else if runs < RUNS_WHILE_MERGING_MAX
+            && is_due(machine.load.pressure(), rules.marks)
+            && machine.store.tables().may_come(machine.load.unwritten(), rules.marks.stale_max)
+        {
             let due = Effort::Due { threshold: rules.marks.stale };
             write_tail(machine, frozen, rules.keep_log, due, report)?;
             wrote_tail = true;
@@ -327,4 +328,65 @@ fn tell(machine: &Machine, report: &mut CompactionReport) {
         bytes_after = report.bytes_after,
         "compacted"
     );
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::command::Command;
+    use crate::config::StoreConfig;
+    use crate::engine::{KvEngine, SingleNodeEngine};
+    use crate::env::Env;
+
+    #[test]
+    fn writers_that_wait_go_on_when_the_tail_is_set_aside() {
+        let config =
+            StoreConfig { data_dir: "/data".into(), worker_threads: 0, ..StoreConfig::default() };
+        let engine = SingleNodeEngine::with_env(&config, Env::simulated(1).env).unwrap();
+        engine.put(b"k".to_vec(), b"v".to_vec()).unwrap();
+        let machine = &engine.inner.committer.machine;
+        let _running = machine.throttle.begin();
+        let (look, looked) = mpsc::channel();
+        let went_on = std::thread::scope(|scope| {
+            let waiting = scope.spawn(move || {
+                machine.throttle.wait(Duration::from_mins(1), || {
+                    look.send(()).ok();
+                    machine.load.pressure().behind > 0
+                })
+            });
+            looked.recv().unwrap();
+            freeze(machine, &mut None);
+            waiting.join().unwrap()
+        });
+        assert!(went_on);
+    }
+
+    #[test]
+    fn what_tables_still_have_to_get_is_known_at_any_time() {
+        let config =
+            StoreConfig { data_dir: "/data".into(), worker_threads: 0, ..StoreConfig::default() };
+        let engine = SingleNodeEngine::with_env(&config, Env::simulated(1).env).unwrap();
+        let machine = &engine.inner.committer.machine;
+        let put = |n: u8, len| engine.put(vec![n; 10], vec![n; len]).unwrap();
+        let row = |len: u64| 10 + len + 20;
+        put(1, 100);
+        put(2, 100);
+        put(2, 300);
+        assert_eq!(machine.load.unwritten(), row(100) + row(300));
+        let mut frozen = None;
+        freeze(machine, &mut frozen);
+        put(3, 50);
+        // Those of the tail that is being written are not in a table yet.
+        assert_eq!(machine.load.unwritten(), row(100) + row(300) + row(50));
+        let mut report = CompactionReport::default();
+        let due = Effort::Due { threshold: 0 };
+        write_frozen(machine, &mut frozen, KeepLog::Keep, due, &mut report).unwrap();
+        assert_eq!(machine.load.unwritten(), row(50));
+        engine.submit(Command::delete_prefix("")).unwrap();
+        // The third was in no table yet: nothing is left of it.
+        assert_eq!(machine.load.unwritten(), 2 * row(0));
+    }
 }

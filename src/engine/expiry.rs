@@ -62,7 +62,8 @@ pub(crate) fn count(outcome: Outcome) {
 /// Removes all that is due. Returns how long nothing more is; `None` when nothing has a time.
 ///
 /// An entry that would look at damaged rows is refused as a whole. So where there are some, ever
-/// fewer keys are asked for, until all that is due before them is gone.
+/// fewer keys are asked for, until all that is due before them is gone; on a full disk, too, where
+/// there may be room for some.
 ///
 /// # Errors
 /// Those of a write: what is due stays until this is tried again. `Corrupt` when what is due first
@@ -74,7 +75,7 @@ pub(crate) fn expire(committer: &Committer) -> Result<Option<Duration>> {
             Ok(Task::Nothing) => return Ok(None),
             Ok(Task::Wait(left)) => return Ok(Some(left)),
             Ok(Task::Expire(_)) => {}
-            Err(Error::Corrupt(_)) if limit > 1 => limit /= 2,
+            Err(Error::Corrupt(_) | Error::DiskFull(_)) if limit > 1 => limit /= 2,
             Err(error) => return Err(error),
         }
     }

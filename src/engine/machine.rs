@@ -37,12 +37,19 @@ pub(crate) struct Load {
     pub(crate) behind: AtomicU64,
     /// Memory of the tail.
     pub(crate) tail: AtomicU64,
+    /// Of a table of what is in memory only. The log knows it, and leaves room for it.
+    unwritten: Arc<AtomicU64>,
 }
 
 impl Load {
     pub(crate) fn pressure(&self) -> Pressure {
         let load = |bytes: &AtomicU64| bytes.load(Ordering::Relaxed);
         Pressure { behind: load(&self.behind), tail: load(&self.tail), stale: load(&self.stale) }
+    }
+
+    /// Bytes of a table of what is in memory only.
+    pub(crate) fn unwritten(&self) -> u64 {
+        self.unwritten.load(Ordering::Relaxed)
     }
 }
 
@@ -85,12 +92,14 @@ impl Machine {
         pressure: Pressure,
         keeping: Keeping,
     ) -> Self {
+        let unwritten = Arc::new(AtomicU64::new(replica.kv.unwritten_bytes()));
+        store.begin_debt(Arc::clone(&unwritten));
         let load = Load {
+            unwritten,
             stale: AtomicU64::new(pressure.stale),
             behind: AtomicU64::new(pressure.behind),
             tail: AtomicU64::new(pressure.tail),
         };
-        store.begin_debt(pressure.behind);
         let watchers = Arc::<Registry>::default();
         let told = Arc::clone(&watchers);
         store.log().on_poison(Box::new(move || told.stop()));
@@ -147,20 +156,30 @@ impl Machine {
         let mut replica = self.replica.write();
         // Before memory lets go of the rows that are in them now.
         self.tables.store(Arc::clone(&tables));
-        replica.kv.rebase(tables, written)
+        let replaced = replica.kv.rebase(tables, written);
+        self.load.unwritten.store(replica.kv.unwritten_bytes(), Ordering::Relaxed);
+        replaced
     }
 
     /// Refuses a command that would have to look at rows that cannot be read. Called by whoever
     /// proposes: commands before it may still change what it looks at, but never to something on
     /// disk that was not read before.
     ///
+    /// Also refuses one that removes so much without naming it that tables would have no room for
+    /// it; `tombstone_bytes` is what those before it take.
+    ///
     /// # Errors
-    /// `Corrupt`, `Io` of the table.
-    pub(crate) fn check_looks(&self, command: &Command) -> Result<Looked> {
+    /// `Corrupt`, `Io` of the table; `DiskFull`.
+    pub(crate) fn check_looks(&self, command: &Command, tombstone_bytes: u64) -> Result<Looked> {
         if self.store.tables().is_empty() {
             return Ok(Looked::default());
         }
-        Ok(self.replica.read().kv.check(command)?)
+        let looked = self.replica.read().kv.check(command)?;
+        if looked.tombstone_bytes() > 0 {
+            let bytes = tombstone_bytes + looked.tombstone_bytes();
+            self.store.log().check_room_for_tombstones(bytes)?;
+        }
+        Ok(looked)
     }
 
     /// Applies a committed command, counts what it leaves behind, and marks the watchers that it
@@ -207,6 +226,7 @@ impl Machine {
         }
         self.load.behind.fetch_add(entry_frame_len(payload_len) as u64, Ordering::Relaxed);
         self.load.tail.store(replica.kv.tail_bytes(), Ordering::Relaxed);
+        self.load.unwritten.store(replica.kv.unwritten_bytes(), Ordering::Relaxed);
         Ok(applied)
     }
 
@@ -243,7 +263,8 @@ impl Machine {
     #[cfg_attr(not(feature = "raft"), expect(dead_code, reason = "for clusters"))]
     pub(crate) fn replace(&self, replica: Replica) -> Replica {
         let mut current = self.replica.write();
-        for load in [&self.load.stale, &self.load.behind, &self.load.tail] {
+        let Load { stale, behind, tail, unwritten } = &self.load;
+        for load in [stale, behind, tail, &**unwritten] {
             load.store(0, Ordering::Relaxed);
         }
         self.log_clock.saw(replica.kv.as_view().timestamp());

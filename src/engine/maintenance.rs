@@ -16,7 +16,7 @@ use super::pressure::{Marks, is_due, is_far_behind};
 use super::recording::compress_in_background;
 use super::stats::CompactionReport;
 use crate::error::{Error, Result};
-use crate::storage::table_store::MergeGoal;
+use crate::storage::merge_choice::MergeGoal;
 
 /// How long a compaction that failed waits before it is tried again; doubled each time, up to the
 /// second.
@@ -273,7 +273,11 @@ impl Maintenance {
             Err(error) => {
                 // What is asked for on a full disk fails at once, and would be asked for again.
                 let wants_relief = self.committer.machine.store.log().wants_relief();
-                if compaction.frozen.is_some() || wants_relief {
+                if compaction.frozen.is_some() {
+                    compaction.tail.failed(now);
+                } else if wants_relief {
+                    // It begins nothing that does not fit, and a delete may make it fit soon.
+                    compaction.tail = BackOff::NONE;
                     compaction.tail.failed(now);
                 } else {
                     compaction.tail = BackOff::NONE;
@@ -510,6 +514,42 @@ mod tests {
     use crate::command::Command;
     use crate::config::StoreConfig;
     use crate::engine::{KvEngine, SingleNodeEngine};
+    use crate::env::{Env, Simulated};
+
+    #[test]
+    fn a_purge_that_finds_no_room_is_not_tried_at_once_again() {
+        let Simulated { env, fs, clock } = Env::simulated(1);
+        let config = StoreConfig {
+            data_dir: "/data".into(),
+            worker_threads: 0,
+            disk_reserve: 0,
+            compaction_interval: Duration::ZERO,
+            ..StoreConfig::default()
+        };
+        let engine = SingleNodeEngine::with_env(&config, env).unwrap();
+        engine.put(b"first".to_vec(), vec![1; 8000]).unwrap();
+        let inner = &engine.inner;
+        let due = Effort::Due { threshold: inner.threshold() };
+        // The table has all of the log, which stays, since nothing can be given up of it.
+        inner.compact(&mut inner.compaction.lock(), due).unwrap();
+        assert!(inner.committer.machine.store.log().stats().bytes > 8000);
+        // Nor does giving up what the segment has not used yet make room for the next one.
+        fs.set_space(Some(0));
+        let put = || engine.put(b"second".to_vec(), vec![2; 8 << 20]);
+        assert!(matches!(put(), Err(Error::DiskFull(_))));
+        assert!(inner.is_due() && inner.back_off() > Duration::ZERO);
+        let ended = || inner.compaction.lock().last;
+        let before = ended();
+        for _ in 0..10 {
+            clock.advance(Duration::from_millis(10));
+            assert!(matches!(put(), Err(Error::DiskFull(_))));
+        }
+        assert_eq!(ended(), before);
+        fs.set_space(None);
+        clock.advance(BACK_OFF_MAX);
+        put().unwrap();
+        assert!(!inner.is_due());
+    }
 
     #[test]
     fn whoever_does_not_wait_for_the_answer_waits_for_compaction_all_the_same() {

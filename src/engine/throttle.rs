@@ -68,12 +68,13 @@ impl Throttle {
         self.changed.notify_all();
     }
 
-    /// Waits while `is_far_behind` says so and a compaction runs, at most for `time`.
-    pub(crate) fn wait(&self, time: Duration, is_far_behind: impl Fn() -> bool) {
+    /// Waits while `is_far_behind` says so and a compaction runs, at most for `time`. Returns
+    /// whether there is nothing to wait for any more.
+    pub(crate) fn wait(&self, time: Duration, is_far_behind: impl Fn() -> bool) -> bool {
         let mut stage = self.stage.lock();
         let waits = |stage: &mut Stage| *stage == Stage::Compacting && is_far_behind();
         // Over time or not: the write goes on. It would only have been kinder to wait.
-        self.changed.wait_while_for(&mut stage, waits, time);
+        !self.changed.wait_while_for(&mut stage, waits, time).timed_out()
     }
 }
 
@@ -85,6 +86,9 @@ impl Drop for Compacting<'_> {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+    use std::sync::mpsc;
+
     use super::*;
 
     /// Reached only by a failure.
@@ -93,23 +97,50 @@ mod tests {
     #[test]
     fn nobody_waits_without_a_compaction_or_for_one_that_never_comes() {
         let throttle = Throttle::default();
-        throttle.wait(HANGS_AFTER, || true);
+        assert!(throttle.wait(HANGS_AFTER, || true));
         throttle.close();
         throttle.expect();
         drop(throttle.begin());
         throttle.expect();
-        throttle.wait(HANGS_AFTER, || true);
+        assert!(throttle.wait(HANGS_AFTER, || true));
     }
 
     #[test]
     fn who_waits_goes_on_when_the_compaction_ends_or_has_caught_up() {
         let throttle = Throttle::default();
         let compacting = throttle.begin();
-        throttle.wait(HANGS_AFTER, || false);
+        assert!(throttle.wait(HANGS_AFTER, || false));
         std::thread::scope(|scope| {
             let waiting = scope.spawn(|| throttle.wait(HANGS_AFTER, || true));
             drop(compacting);
-            assert!(waiting.join().is_ok());
+            assert!(waiting.join().unwrap());
         });
+    }
+
+    #[test]
+    fn who_is_about_to_wait_does_not_miss_the_progress() {
+        let throttle = Throttle::default();
+        let _compacting = throttle.begin();
+        let (told, was_told) = mpsc::channel();
+        let (look, looked) = mpsc::channel();
+        let is_first = Cell::new(true);
+        let went_on = std::thread::scope(|scope| {
+            let throttle = &throttle;
+            scope.spawn(move || {
+                looked.recv().unwrap();
+                throttle.progress();
+                told.send(()).unwrap();
+            });
+            throttle.wait(HANGS_AFTER, || {
+                if !is_first.replace(false) {
+                    return false;
+                }
+                // Told between this look and the waiting, it would be lost.
+                look.send(()).unwrap();
+                was_told.recv_timeout(Duration::from_millis(50)).ok();
+                true
+            })
+        });
+        assert!(went_on);
     }
 }

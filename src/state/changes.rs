@@ -8,6 +8,7 @@ use super::outcome::{Applied, Outcome};
 use super::times::{Attachment, attachment_row};
 use super::view::StateView;
 use crate::command::keyspace::{is_reserved, is_within_reserved, touches_reserved};
+use crate::command::limits::TIMED_KEY_ROOM;
 use crate::command::{Command, Condition, Guard, ReservedBatch};
 use crate::storage::error::StorageError;
 use crate::storage::index::Inserted;
@@ -17,11 +18,22 @@ use crate::types::{Timestamp, Version};
 
 /// What a row of the tail takes in memory besides its bytes: its place in the index, and the heads
 /// of the buffers it shares.
-const TAIL_ROW_BYTES: u64 = 176;
+pub(super) const TAIL_ROW_BYTES: u64 = 176;
+
+/// What a row of a table takes in its file besides its bytes: 10 to 15 for columns, filter and
+/// index, and some for what a table has once.
+pub(super) const TABLE_ROW_BYTES: u64 = 20;
 
 /// Memory that a row of the tail takes, roughly.
 pub(super) fn tail_bytes_of(key: &[u8], record: &Record) -> u64 {
     row_bytes(key, record) + TAIL_ROW_BYTES
+}
+
+/// Bytes that tables take, at most, for what removing a key leaves there: its tombstone, and those
+/// of the two rows that say when it was to go.
+pub(super) fn tombstone_bytes_of(key: &[u8], has_times: bool) -> u64 {
+    let one = key.len() as u64 + TABLE_ROW_BYTES;
+    if has_times { 3 * one + 2 * TIMED_KEY_ROOM as u64 } else { one }
 }
 
 /// Bytes of a row that count as live while it is.
@@ -74,20 +86,24 @@ impl Found {
 }
 
 /// Whether everything that applying `command`, a change in a session or not, would look at can be
-/// read. Of a set without more to look at, what it will find.
+/// read. Of a set without more to look at, what it will find; and the bytes that tables take for
+/// what it removes without naming it.
 ///
 /// # Errors
 /// `Corrupt`, `Io`.
-pub(super) fn check(view: &StateView, command: &Command) -> Result<Option<Found>, StorageError> {
+pub(super) fn check(
+    view: &StateView,
+    command: &Command,
+) -> Result<(Option<Found>, u64), StorageError> {
     match command {
-        Command::Set { key, .. } if !view.has_times => Found::of(view, key).map(Some),
-        other => check_read(view, other).map(|()| None),
+        Command::Set { key, .. } if !view.has_times => Ok((Some(Found::of(view, key)?), 0)),
+        other => Ok((None, check_read(view, other)?)),
     }
 }
 
-fn check_read(view: &StateView, command: &Command) -> Result<(), StorageError> {
+fn check_read(view: &StateView, command: &Command) -> Result<u64, StorageError> {
     if view.base.is_empty() {
-        return Ok(());
+        return Ok(0);
     }
     match command {
         Command::Set { key, value } if view.has_times => {
@@ -97,28 +113,31 @@ fn check_read(view: &StateView, command: &Command) -> Result<(), StorageError> {
             {
                 view.record(&attachment.index_row(key))?;
             }
-            Ok(())
         }
-        Command::Set { key, .. } | Command::Delete { key } => view.look_at(key),
+        Command::Set { key, .. } | Command::Delete { key } => view.look_at(key)?,
         Command::DeletePrefix { prefix } => {
             let (from, to) = prefix_range(prefix);
             let bounds = (as_slice(&from), as_slice(&to));
             let mut rows = view.cursor_of_all(bounds, Direction::Forward)?;
-            while rows.next()?.is_some() {}
-            Ok(())
+            let mut bytes = 0;
+            while let Some(row) = rows.next()? {
+                bytes += tombstone_bytes_of(row.key, view.has_times);
+            }
+            return Ok(bytes);
         }
         Command::Batch { guards, commands } => {
             guards.iter().try_for_each(|guard| view.look_at(&guard.key))?;
-            commands.iter().try_for_each(|command| check_read(view, command))
+            return commands.iter().map(|command| check_read(view, command)).sum();
         }
         Command::Reserved(batch) => {
             batch.guards.iter().try_for_each(|guard| view.look_at(&guard.key))?;
-            batch.commands.iter().try_for_each(|command| check_read(view, command))
+            return batch.commands.iter().map(|command| check_read(view, command)).sum();
         }
         // What it holds is a change, so this goes no deeper.
-        Command::InSession { command, .. } => check_read(view, command),
-        _ => Ok(()),
+        Command::InSession { command, .. } => return check_read(view, command),
+        _ => {}
     }
+    Ok(0)
 }
 
 /// One entry at work on the state.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::changes::{Changes, Found, check, tail_bytes_of};
+use super::changes::{Changes, Found, TABLE_ROW_BYTES, TAIL_ROW_BYTES, check, tail_bytes_of};
 use super::check::{Sum, Tracker};
 use super::digest::StateDigest;
 use super::effects::Effects;
@@ -38,6 +38,16 @@ pub struct Looked {
     found: Option<Found>,
     /// How often the tail had been set aside.
     freezes: u64,
+    tombstone_bytes: u64,
+}
+
+impl Looked {
+    /// Bytes that tables take, at most, for keys that the command removes without naming them: the
+    /// log has next to nothing of those.
+    #[must_use]
+    pub const fn tombstone_bytes(&self) -> u64 {
+        self.tombstone_bytes
+    }
 }
 
 /// What a state begins with: everything up to one entry.
@@ -165,6 +175,14 @@ impl KvState {
     #[must_use]
     pub fn frozen_bytes(&self) -> u64 {
         self.frozen_bytes
+    }
+
+    /// Bytes that a table of what is in memory only takes, roughly and rather more. O(1).
+    #[must_use]
+    pub fn unwritten_bytes(&self) -> u64 {
+        let rows = (self.now.tail.rows().len() + self.now.frozen.rows().len()) as u64;
+        let in_memory = self.tail_bytes + self.frozen_bytes;
+        in_memory.saturating_sub(rows * TAIL_ROW_BYTES) + rows * TABLE_ROW_BYTES
     }
 
     /// The state as it is now, to read.
@@ -354,13 +372,12 @@ impl KvState {
     /// # Errors
     /// `Corrupt`, `Io`.
     pub fn check(&self, command: &Command) -> Result<Looked, StorageError> {
-        let found = if command.is_about_time() {
-            leases::check(&self.now, command)?;
-            None
+        let (found, tombstone_bytes) = if command.is_about_time() {
+            (None, leases::check(&self.now, command)?)
         } else {
             check(&self.now, command)?
         };
-        Ok(Looked { found, freezes: self.freezes })
+        Ok(Looked { found, freezes: self.freezes, tombstone_bytes })
     }
 
     fn changes(&mut self, at: Place) -> Changes<'_> {

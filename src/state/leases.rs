@@ -5,7 +5,7 @@
 
 use bytes::Bytes;
 
-use super::changes::Changes;
+use super::changes::{Changes, tombstone_bytes_of};
 use super::effects::Effects;
 use super::outcome::{Applied, Outcome};
 use super::times::{Attachment, Due, End, LeaseTerms, attachment_row, lease_row};
@@ -18,41 +18,50 @@ use crate::types::Timestamp;
 
 /// Whether everything that applying `command` would look at can be read. Which deadlines come to
 /// pass depends on the stamp; new rows are put without looking, so what is there is all there is.
+/// Returns the bytes that tables take for the keys that it removes.
 ///
 /// # Errors
 /// `Corrupt`, `Io`.
-pub(super) fn check(view: &StateView, command: &Command) -> Result<(), StorageError> {
+pub(super) fn check(view: &StateView, command: &Command) -> Result<u64, StorageError> {
     if view.base.is_empty() {
-        return Ok(());
+        return Ok(0);
     }
+    let mut tombstone_bytes = 0;
     match command {
         Command::SetExpiring { key, until, .. } | Command::Attach { key, until } => {
             look_at_key(view, key)?;
-            match until {
-                Until::After(_) => Ok(()),
-                Until::Lease(lease) => view.lease(*lease).map(drop),
+            if let Until::Lease(lease) = until {
+                view.lease(*lease)?;
             }
         }
         Command::GrantLease { lease, .. } | Command::KeepAlive { lease } => {
-            look_at_lease(view, *lease).map(drop)
+            look_at_lease(view, *lease)?;
         }
-        Command::RevokeLease { lease } => look_at_members(view, *lease).map(drop),
+        Command::RevokeLease { lease } => {
+            look_at_members(view, *lease, &mut tombstone_bytes)?;
+        }
         Command::Expire { limit } => {
             let mut left = *limit;
             for row in view.due_rows(None, *limit)? {
                 left = left.saturating_sub(match row.due {
-                    Some((_, Due::Key(key))) => look_at_key(view, &key).map(|()| 1)?,
-                    Some((_, Due::Lease(lease))) => look_at_members(view, lease)?,
+                    Some((_, Due::Key(key))) => {
+                        look_at_key(view, &key)?;
+                        tombstone_bytes += tombstone_bytes_of(&key, true);
+                        1
+                    }
+                    Some((_, Due::Lease(lease))) => {
+                        look_at_members(view, lease, &mut tombstone_bytes)?
+                    }
                     None => 1,
                 });
                 if left == 0 {
                     break;
                 }
             }
-            Ok(())
         }
-        _ => Ok(()),
+        _ => {}
     }
+    Ok(tombstone_bytes)
 }
 
 fn look_at_key(view: &StateView, key: &[u8]) -> Result<(), StorageError> {
@@ -71,10 +80,17 @@ fn look_at_lease(view: &StateView, lease: LeaseId) -> Result<(), StorageError> {
 }
 
 /// Returns how many keys count for an entry that ends the lease.
-fn look_at_members(view: &StateView, lease: LeaseId) -> Result<u64, StorageError> {
+fn look_at_members(
+    view: &StateView,
+    lease: LeaseId,
+    tombstone_bytes: &mut u64,
+) -> Result<u64, StorageError> {
     look_at_lease(view, lease)?;
     let members = view.members(lease)?;
-    members.iter().try_for_each(|key| look_at_key(view, key))?;
+    for key in &members {
+        look_at_key(view, key)?;
+        *tombstone_bytes += tombstone_bytes_of(key, true);
+    }
     Ok(members.len() as u64 + 1)
 }
 

@@ -36,6 +36,9 @@ pub const WRITTEN_FOR_FREED_MAX: u64 = 8;
 /// Which part of what is live must be stale for a merge on a full disk.
 const RELIEF_SHARE: u64 = 8;
 
+/// The same where there is hardly room left for what deletes leave in tables.
+const PRESSED_SHARE: u64 = 64;
+
 /// What is known of one run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RunSize {
@@ -47,6 +50,12 @@ pub struct RunSize {
     pub rows: u64,
     /// How many of its rows are tombstones.
     pub tombstones: u64,
+    /// Bytes of its longest table.
+    pub longest_table: u64,
+    /// Bytes of its part of a manifest, roughly.
+    pub listed_bytes: u64,
+    /// Whether a merge under way reads it.
+    pub is_being_merged: bool,
 }
 
 /// What is known of the state that the runs hold together.
@@ -77,14 +86,21 @@ pub const fn stale_bytes_max(live_bytes: u64, threshold: u64) -> u64 {
 /// The bytes that the files of all tables may have for a state with so many live bytes, of which
 /// the files would have `compacted_bytes` without anything stale.
 ///
-/// Twice what is live; but where that leaves less for what is stale than an eighth of
-/// `compacted_bytes`, as it does when rows are smaller than about 16 bytes, so much more. And
-/// `threshold` bytes may be stale in any case.
+/// Twice what is live, without the `read_in_part` bytes of tables that a merge has read in part and
+/// cannot give up yet: they are there beside what it has written. But where that leaves less for
+/// what is stale than an eighth of `compacted_bytes`, as it does when rows are smaller than about
+/// 16 bytes, so much more. And `threshold` bytes may be stale in any case.
 #[must_use]
-pub const fn file_bytes_max(live_bytes: u64, compacted_bytes: u64, threshold: u64) -> u64 {
+pub const fn file_bytes_max(
+    live_bytes: u64,
+    compacted_bytes: u64,
+    threshold: u64,
+    read_in_part: u64,
+) -> u64 {
     let share = compacted_bytes / WRITTEN_FOR_FREED_MAX;
     let stale = if share > threshold { share } else { threshold };
-    let (twice, with_stale) = (live_bytes.saturating_mul(2), compacted_bytes.saturating_add(stale));
+    let twice = live_bytes.saturating_mul(2).saturating_sub(read_in_part);
+    let with_stale = compacted_bytes.saturating_add(stale);
     if with_stale > twice { with_stale } else { twice }
 }
 
@@ -97,7 +113,7 @@ pub const fn file_bytes_max(live_bytes: u64, compacted_bytes: u64, threshold: u6
 pub fn plan(runs: &[RunSize], live: LiveSize, threshold: u64) -> Option<Merge> {
     let all = sum(runs);
     let stale_bytes = all.data_bytes.saturating_sub(live.data_bytes);
-    let files_max = file_bytes_max(live.data_bytes, compacted_bytes(all, live), threshold);
+    let files_max = files_max(runs, live, threshold);
     if stale_bytes > stale_bytes_max(live.data_bytes, threshold) || all.file_bytes > files_max {
         // Where one merged run is left, merging it again frees nothing, whatever was said of live
         // bytes.
@@ -108,6 +124,26 @@ pub fn plan(runs: &[RunSize], live: LiveSize, threshold: u64) -> Option<Merge> {
     if runs.len() > RUNS_MAX { cheapest(runs) } else { None }
 }
 
+/// Whether a run of so many bytes may come while a merge is under way, or whether the merge has to
+/// free some first. `stale_max` bytes more may be there than [`plan`] tolerates: it has begun with
+/// too many, and each of its steps takes some before it frees any.
+///
+/// Without it, rows that are written as fast as the merge writes would take as much again as is
+/// live before it ends.
+#[must_use]
+pub fn may_come(bytes: u64, runs: &[RunSize], live: LiveSize, stale_max: u64) -> bool {
+    let all = sum(runs);
+    let files_max = files_max(runs, live, stale_max);
+    all.file_bytes.saturating_add(bytes) <= files_max.saturating_add(stale_max)
+}
+
+/// [`file_bytes_max`] of these runs, where a merge of all of them is to have room.
+fn files_max(runs: &[RunSize], live: LiveSize, threshold: u64) -> u64 {
+    let read_in_part = runs.iter().map(|run| run.longest_table).fold(0, u64::saturating_add);
+    let compacted = compacted_bytes(sum(runs), live);
+    file_bytes_max(live.data_bytes, compacted, threshold, read_in_part)
+}
+
 /// All runs as if they were one.
 fn sum(runs: &[RunSize]) -> RunSize {
     runs.iter().fold(RunSize::default(), |sum, run| RunSize {
@@ -115,6 +151,9 @@ fn sum(runs: &[RunSize]) -> RunSize {
         file_bytes: sum.file_bytes.saturating_add(run.file_bytes),
         rows: sum.rows.saturating_add(run.rows),
         tombstones: sum.tombstones.saturating_add(run.tombstones),
+        longest_table: sum.longest_table.max(run.longest_table),
+        listed_bytes: sum.listed_bytes.saturating_add(run.listed_bytes),
+        is_being_merged: sum.is_being_merged || run.is_being_merged,
     })
 }
 
@@ -143,21 +182,23 @@ pub fn everything(runs: &[RunSize]) -> Option<Merge> {
 
 /// What to merge on a full disk: everything, as soon as something is worth it, so that deleting
 /// gives its room back before half of what is live was deleted. Each time one byte in eight at
-/// least is freed, so asking again and again does not write without end.
+/// least is freed, so asking again and again does not write without end; where there is hardly room
+/// left for deletes, which `is_pressed` says, one in 64, or they would come to an end before.
 #[must_use]
-pub fn relief(runs: &[RunSize], live: LiveSize) -> Option<Merge> {
+pub fn relief(runs: &[RunSize], live: LiveSize, is_pressed: bool) -> Option<Merge> {
     let stale_bytes = sum(runs).data_bytes.saturating_sub(live.data_bytes);
-    let is_worth_it = stale_bytes > live.data_bytes / RELIEF_SHARE;
+    let share = if is_pressed { PRESSED_SHARE } else { RELIEF_SHARE };
+    let is_worth_it = stale_bytes > live.data_bytes / share;
     let whole = if is_worth_it { everything(runs) } else { None };
     whole.or_else(|| if runs.len() > RUNS_MAX { cheapest(runs) } else { None })
 }
 
-/// The two neighbours that are the smallest together; `None` where there are none.
-#[must_use]
-pub fn smallest(runs: &[RunSize]) -> Option<Merge> {
-    let bytes = |pair: &[RunSize]| sum(pair).file_bytes;
-    let (first, _) = runs.windows(2).enumerate().min_by_key(|(_, pair)| bytes(pair))?;
-    Some(Merge { first, last: first + 1 })
+/// The two neighbours that are the smallest together, of those that `may_be`; `None` where there
+/// are none.
+pub fn smallest(runs: &[RunSize], may_be: impl Fn(Merge) -> bool) -> Option<Merge> {
+    let pairs = runs.windows(2).enumerate();
+    let pairs = pairs.map(|(first, pair)| (Merge { first, last: first + 1 }, sum(pair).file_bytes));
+    pairs.filter(|&(merge, _)| may_be(merge)).min_by_key(|&(_, bytes)| bytes).map(|(it, _)| it)
 }
 
 /// The merge that is worth its while when nobody writes any more: into one run, if that rewrites
@@ -203,7 +244,7 @@ mod tests {
 
     /// A run of so many bytes, whose file has no more.
     fn size(data_bytes: u64) -> RunSize {
-        RunSize { data_bytes, file_bytes: data_bytes, rows: 1, tombstones: 0 }
+        RunSize { data_bytes, file_bytes: data_bytes, rows: 1, ..RunSize::default() }
     }
 
     fn sizes(bytes: &[u64]) -> Vec<RunSize> {
@@ -240,7 +281,7 @@ mod tests {
     /// Rows of 16 bytes, each of which takes so many more in a file.
     fn small_rows(rows: u64, row_overhead: u64) -> RunSize {
         let file_bytes = rows * (16 + row_overhead);
-        RunSize { data_bytes: rows * 16, file_bytes, rows, tombstones: 0 }
+        RunSize { data_bytes: rows * 16, file_bytes, rows, ..RunSize::default() }
     }
 
     #[test]
@@ -263,6 +304,24 @@ mod tests {
                 assert_eq!(merge, expected, "{row_overhead} {threshold} {stale}");
             }
         }
+    }
+
+    #[test]
+    fn what_a_merge_reads_in_part_counts_beside_the_files() {
+        // Of 20 + 10 bytes a row: of 100 live ones files may have 4,000 bytes.
+        let run = |rows: u64, longest_table| {
+            let (data_bytes, file_bytes) = (rows * 20, rows * 30);
+            RunSize { data_bytes, file_bytes, rows, longest_table, ..RunSize::default() }
+        };
+        let live = LiveSize { data_bytes: 2000, rows: 100 };
+        let both = Some(Merge { first: 0, last: 1 });
+        assert_eq!(plan(&[run(33, 10), run(100, 0)], live, 0), None);
+        assert_eq!(plan(&[run(33, 11), run(100, 0)], live, 0), both);
+        assert!(may_come(10, &[run(32, 20), run(100, 0)], live, 0));
+        assert!(!may_come(11, &[run(32, 20), run(100, 10)], live, 0));
+        // An eighth may be stale in any case, or a merge would free too little.
+        assert_eq!(plan(&[run(12, 4000), run(100, 4000)], live, 0), None);
+        assert_eq!(plan(&[run(13, 4000), run(100, 4000)], live, 0), both);
     }
 
     #[test]
@@ -292,14 +351,32 @@ mod tests {
 
     #[test]
     fn on_a_full_disk_an_eighth_of_what_is_live_is_worth_a_merge() {
-        assert_eq!(relief(&[], live(0)), None);
-        assert_eq!(relief(&sizes(&[12, 100]), live(100)), None);
+        let relief = |bytes: &[u64], live_bytes| relief(&sizes(bytes), live(live_bytes), false);
+        assert_eq!(relief(&[], 0), None);
+        assert_eq!(relief(&[12, 100], 100), None);
         let both = Some(Merge { first: 0, last: 1 });
-        assert_eq!(relief(&sizes(&[13, 100]), live(100)), both);
-        assert_eq!(relief(&sizes(&[100]), live(1)), None);
+        assert_eq!(relief(&[13, 100], 100), both);
+        assert_eq!(relief(&[100], 1), None);
         // Nothing is stale, and there are too many of them.
-        let merge = relief(&sizes(&[1, 1, 1, 1, 100, 100, 1000]), live(1204));
+        let merge = relief(&[1, 1, 1, 1, 100, 100, 1000], 1204);
         assert_eq!(merge, Some(Merge { first: 0, last: 3 }));
+    }
+
+    #[test]
+    fn where_there_is_hardly_room_for_deletes_a_sixty_fourth_is() {
+        let relief = |stale: u64| relief(&sizes(&[stale, 6400]), live(6400), true);
+        assert_eq!(relief(100), None);
+        assert_eq!(relief(101), Some(Merge { first: 0, last: 1 }));
+    }
+
+    #[test]
+    fn beside_a_merge_a_run_may_come_up_to_what_is_stale_beyond_the_bound() {
+        let runs = sizes(&[50, 100]);
+        assert!(may_come(60, &runs, live(100), 10));
+        assert!(!may_come(61, &runs, live(100), 10));
+        // What may be stale in any case counts twice: for the tables, and for the step.
+        assert!(may_come(150, &runs, live(100), 100));
+        assert!(!may_come(151, &runs, live(100), 100));
     }
 
     #[test]
@@ -359,6 +436,7 @@ mod tests {
                 file_bytes: data_bytes + count * self.row_overhead,
                 rows: count,
                 tombstones: rows.values().filter(|row| row.is_none()).count() as u64,
+                ..RunSize::default()
             }
         }
 
@@ -414,7 +492,7 @@ mod tests {
             let most = live.data_bytes + stale_bytes_max(live.data_bytes, self.threshold);
             assert!(all.data_bytes <= most, "{what}: {all:?} for {live:?}");
             let compacted = live.data_bytes + live.rows * self.row_overhead;
-            let most = file_bytes_max(live.data_bytes, compacted, self.threshold);
+            let most = file_bytes_max(live.data_bytes, compacted, self.threshold, 0);
             assert!(all.file_bytes <= most, "{what}: {all:?} for {live:?}");
             let mut seen = Rows::new();
             for rows in &self.runs {
@@ -531,9 +609,14 @@ mod tests {
         let runs = |bytes: &[u64]| -> Vec<RunSize> {
             bytes.iter().map(|&file_bytes| RunSize { file_bytes, ..RunSize::default() }).collect()
         };
-        assert_eq!(smallest(&runs(&[])), None);
-        assert_eq!(smallest(&runs(&[7])), None);
-        assert_eq!(smallest(&runs(&[9, 1, 8, 2, 3, 1])), Some(Merge { first: 4, last: 5 }));
-        assert_eq!(smallest(&runs(&[1, 1, 1])), Some(Merge { first: 0, last: 1 }));
+        assert_eq!(smallest(&runs(&[]), |_| true), None);
+        assert_eq!(smallest(&runs(&[7]), |_| true), None);
+        assert_eq!(
+            smallest(&runs(&[9, 1, 8, 2, 3, 1]), |_| true),
+            Some(Merge { first: 4, last: 5 })
+        );
+        assert_eq!(smallest(&runs(&[1, 1, 1]), |_| true), Some(Merge { first: 0, last: 1 }));
+        let but_the_first = smallest(&runs(&[1, 1, 1]), |merge| merge.first > 0);
+        assert_eq!(but_the_first, Some(Merge { first: 1, last: 2 }));
     }
 }

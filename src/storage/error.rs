@@ -158,7 +158,8 @@ pub enum StorageError {
 
     /// The device has no room. Nothing was written; reads and deletes go on, and writes succeed
     /// again as soon as there is room.
-    #[error("no room on the device for {}: free some, or delete keys and compact", path.display())]
+    #[error("no room on the device for {}: free some, or delete keys, fewer at once if \
+        that is refused, too", path.display())]
     DiskFull {
         /// The file that could not grow.
         path: PathBuf,

@@ -16,7 +16,7 @@
 
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::{Mutex, MutexGuard};
@@ -30,7 +30,7 @@ use super::hard_state::{HardState, vote_header};
 use super::log_entry::{Completion, Entry, EntryRef, NewEntry, draft_of};
 use super::log_read;
 use super::log_waiting::Waiting;
-use super::log_writer::{Appended, Debt, LogWriter, Purpose};
+use super::log_writer::{Appended, LogWriter, Purpose, Relief};
 use super::sync_gate::OnPoison;
 use super::watermark;
 use crate::env::fs::{FsFile, write_all_at};
@@ -39,7 +39,7 @@ use crate::types::{LogId, LogIndex, LogPosition, SegmentId, Vote};
 
 /// A segment that holds no more than this is not ended before it is full: a new file would cost
 /// more than it frees.
-const ROLL_BYTES_MIN: u64 = 4096;
+pub(super) const ROLL_BYTES_MIN: u64 = 4096;
 
 /// Sizes of a log.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -98,19 +98,18 @@ pub(crate) struct KeptLog<'a> {
 /// that read says so. After any other error it is as before the call.
 #[derive(Debug)]
 pub struct Log {
-    context: Context,
+    pub(super) context: Context,
     limits: LogLimits,
     /// Taken before `writer`. Holds the watermark file.
     syncer: Mutex<Arc<dyn FsFile>>,
-    writer: Mutex<LogWriter>,
+    pub(super) writer: Mutex<LogWriter>,
     /// Up to here the log is synced. Only grows, and only after a sync has returned (rule R5).
     durable: AtomicU64,
     /// As `durable`, counted as the writer counts what it appends.
     durable_bytes: AtomicU64,
     /// Who waits for a sync, in the order of the appends.
     waiting: Waiting,
-    /// Whether an append found no room since all was done that makes some.
-    wants_relief: AtomicBool,
+    pub(super) relief: Relief,
     /// Taken by who deletes segments, before any other lock: two at once could leave a hole.
     deleting: Mutex<()>,
     metrics: LogMetrics,
@@ -132,7 +131,7 @@ impl Log {
             durable,
             durable_bytes: AtomicU64::new(0),
             waiting: Waiting::default(),
-            wants_relief: AtomicBool::new(false),
+            relief: Relief::default(),
             deleting: Mutex::new(()),
             metrics: LogMetrics::new(),
         }
@@ -488,56 +487,6 @@ impl Log {
         Ok(KeptLog { last, segments, _deleting: deleting })
     }
 
-    /// How many bytes were appended since the store was opened.
-    pub(crate) fn appended_bytes(&self) -> u64 {
-        self.writer.lock().appended_bytes
-    }
-
-    /// Says that so many bytes of the log were in no table when the store was opened.
-    pub(crate) fn begin_debt(&self, bytes: u64) {
-        self.writer.lock().debt = Some(Debt::of(bytes));
-    }
-
-    /// Says that tables have everything that was appended when [`Self::appended_bytes`] was this.
-    pub(crate) fn settle_debt(&self, appended_bytes: u64) {
-        if let Some(debt) = &mut self.writer.lock().debt {
-            debt.settle(appended_bytes);
-        }
-    }
-
-    /// How many bytes may be written without taking the room of what tables still have to get;
-    /// the greatest number where the file system does not say.
-    pub(crate) fn room_beside_debt(&self) -> u64 {
-        let Some(behind) = self.writer.lock().behind() else { return u64::MAX };
-        let free = self.context.env.fs.free_bytes(&self.context.root).unwrap_or(u64::MAX);
-        free.saturating_sub(behind)
-    }
-
-    /// Says how much room the next merge needs.
-    pub(crate) fn keep_room_for_merge(&self, bytes: u64) {
-        if let Some(debt) = &mut self.writer.lock().debt {
-            debt.merge = bytes;
-        }
-    }
-
-    /// Whether something found no room since [`Self::end_relief`] was called, and there is log that
-    /// can be given up once tables have it.
-    pub(crate) fn wants_relief(&self) -> bool {
-        self.wants_relief.load(Ordering::Relaxed) && self.stats().bytes > ROLL_BYTES_MIN
-    }
-
-    /// Says that all was done that makes room.
-    pub(crate) fn end_relief(&self) {
-        self.wants_relief.store(false, Ordering::Relaxed);
-    }
-
-    fn note_if_full<T>(&self, done: Result<T, StorageError>) -> Result<T, StorageError> {
-        if done.as_ref().is_err_and(StorageError::is_disk_full) {
-            self.wants_relief.store(true, Ordering::Relaxed);
-        }
-        done
-    }
-
     /// Gives the reserve back, so that what relieves a full disk finds room. Returns whether there
     /// was any.
     pub(crate) fn release_reserve(&self) -> bool {
@@ -618,7 +567,11 @@ impl Log {
     ) -> Result<LogPosition, (NotAppended, Completion)> {
         let durable = LogPosition::from_u64(self.durable.load(Ordering::Acquire));
         let appended = writer.append(&self.context, drafts, durable, purpose);
-        match self.note_if_full(appended) {
+        if writer.took_from_deletes {
+            writer.took_from_deletes = false;
+            self.relief.want();
+        }
+        match self.note_if_full(appended, purpose) {
             Ok(Appended::Upto(position)) => {
                 if completion.is_some() {
                     self.waiting.push(position, completion);
@@ -678,7 +631,7 @@ impl Log {
         // Between the two locks nobody could append: a sealed segment takes no frames.
         // Nor does anybody wait: all were told by the sync.
         let created = writer.next_segment(&self.context, purpose);
-        self.note_if_full(created)?;
+        self.note_if_full(created, purpose)?;
         let begin = writer.active.position().to_u64();
         self.durable.store(begin, Ordering::Release);
         let elapsed = self.context.env.clock.elapsed().saturating_sub(started);

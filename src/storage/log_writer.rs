@@ -2,6 +2,9 @@
 //!
 //! It writes and does not sync: `log` does, and decides who waits.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
 use super::context::Context;
 use super::error::StorageError;
 use super::format::PAYLOAD_BYTES_MAX;
@@ -12,6 +15,7 @@ use super::log_contents::LogContents;
 use super::log_open::WritableLog;
 use super::log_scan::SegmentInfo;
 use super::log_segment::{LogSegment, Room};
+use super::merge_choice::KeptRoom;
 use super::reserve::Reserve;
 use crate::types::{LogId, LogPosition, SegmentId};
 
@@ -31,26 +35,27 @@ pub enum Purpose {
 ///
 /// A disk that is full to its last byte stays full: what was deleted gives its room back only when
 /// tables were written anew. So new data is refused while there is still room for that.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Debt {
-    /// Bytes that were behind the tables when the store was opened, while they are.
-    opened_with: u64,
-    /// How much was appended when everything up to there was in tables.
-    settled: u64,
-    /// Room for the next merge.
-    pub(crate) merge: u64,
+    /// Bytes of a table of all that is in memory only. Whoever owns that keeps it up to date; what
+    /// is appended and not applied yet is not in it.
+    pub(crate) unwritten: Arc<AtomicU64>,
+    /// Room for merges and for deletes.
+    pub(crate) kept: KeptRoom,
 }
 
-impl Debt {
-    /// Of a store that was opened with so many bytes of log that no table has.
-    pub(crate) const fn of(bytes: u64) -> Self {
-        Self { opened_with: bytes, settled: 0, merge: 0 }
-    }
+/// Whether a compaction is asked for because there is no room.
+#[derive(Debug, Default)]
+pub(crate) struct Relief {
+    /// Whether an append found none, or hardly any, since all was done that makes some.
+    pub(crate) is_wanted: AtomicBool,
+    /// Whether one was refused that makes room itself.
+    pub(crate) is_needed: AtomicBool,
+}
 
-    /// Everything is in tables that was appended when the writer had counted this.
-    pub(crate) const fn settle(&mut self, appended_bytes: u64) {
-        self.opened_with = 0;
-        self.settled = appended_bytes;
+impl Relief {
+    pub(crate) fn want(&self) {
+        self.is_wanted.store(true, Ordering::Relaxed);
     }
 }
 
@@ -78,6 +83,11 @@ pub(crate) struct LogWriter {
     reserve: Reserve,
     /// Whether the last write of new data found no room.
     refused: bool,
+    /// Whether half of what is kept for deletes was found used up by one.
+    pub(crate) took_from_deletes: bool,
+    /// What was taken since the reserve was given back, tables included. So much of the room that
+    /// is kept may be used instead of it.
+    relieved_bytes: u64,
     /// Greatest length of a segment that holds more than one frame.
     bytes_max: u64,
     /// Bytes appended since the store was opened; only differences mean something.
@@ -90,12 +100,18 @@ pub(crate) struct LogWriter {
     placed: Vec<(u64, Chain)>,
 }
 
-/// Whether so many bytes may be taken of the disk. What is written there is written to a table,
-/// too, and takes as much again. Where the file system does not say what is left, it is found out.
+/// Whether so many bytes may be taken of the disk and leave what is to be spared. Where the file
+/// system does not say what is left, it is found out.
 fn leaves(context: &Context, spared: Option<u64>, more: u64) -> bool {
     let Some(spared) = spared else { return true };
-    let needed = spared.saturating_add(more.saturating_mul(2));
+    let needed = spared.saturating_add(more);
     context.env.fs.free_bytes(&context.root).map_or(true, |free| free >= needed)
+}
+
+/// As [`leaves`], of bytes of log: what is written there is written to a table, too, and takes as
+/// much again.
+fn leaves_log(context: &Context, spared: Option<u64>, more: u64) -> bool {
+    leaves(context, spared, more.saturating_mul(2))
 }
 
 impl LogWriter {
@@ -108,6 +124,8 @@ impl LogWriter {
             before_active,
             reserve,
             refused: false,
+            took_from_deletes: false,
+            relieved_bytes: 0,
             bytes_max,
             appended_bytes: 0,
             debt: None,
@@ -189,22 +207,44 @@ impl LogWriter {
     ) -> Result<Room, StorageError> {
         let bytes_max = self.bytes_max;
         let spared = self.spared(purpose);
-        let may_take = |more| leaves(context, spared, more);
+        let may_take = |more| leaves_log(context, spared, more);
         // Room behind what is needed now is for whoever comes next, and that may be new data.
         let spared_by_data = self.spared(Purpose::Grow);
-        let may_step = |more| leaves(context, spared_by_data, more);
+        let may_step = |more| leaves_log(context, spared_by_data, more);
         if purpose != Purpose::Grow {
-            let Self { active, reserve, .. } = self;
-            return reserve
-                .or_release(context, || active.make_room(len, bytes_max, &may_take, &may_step));
+            let before = self.active.room;
+            let room = match self.active.make_room(len, bytes_max, &may_take, &may_step) {
+                Err(error) if error.is_disk_full() => {
+                    self.reserve.release(context);
+                    let unwritten = self.unwritten();
+                    let left = self.reserve.bytes().saturating_sub(self.relieved_bytes);
+                    let may_use = |more| {
+                        may_take(more)
+                            || (more.saturating_mul(2) <= left
+                                && leaves_log(context, unwritten, more))
+                    };
+                    let room = self.active.make_room(len, bytes_max, &may_use, &may_step);
+                    self.relieved_bytes += self.active.room.saturating_sub(before) * 2;
+                    room
+                }
+                room => room,
+            };
+            if purpose == Purpose::Relieve && self.active.room > before {
+                self.took_from_deletes = self.is_pressed(context, 0);
+            }
+            return room;
         }
         // While the reserve is out, what room there is belongs to those who make more of it, and is
         // not taken from them only to find out that it does not suffice.
-        let restored = if self.reserve.is_held() || leaves(context, spared, self.reserve.bytes()) {
-            self.reserve.restore(context)
-        } else {
-            Err(StorageError::DiskFull { path: self.active.path.clone() })
-        };
+        let restored =
+            if self.reserve.is_held() || leaves_log(context, spared, self.reserve.bytes()) {
+                self.reserve.restore(context)
+            } else {
+                Err(StorageError::DiskFull { path: self.active.path.clone() })
+            };
+        if restored.is_ok() {
+            self.relieved_bytes = 0;
+        }
         let room =
             restored.and_then(|()| self.active.make_room(len, bytes_max, &may_take, &may_take));
         self.refused = room.as_ref().is_err_and(StorageError::is_disk_full);
@@ -213,20 +253,31 @@ impl LogWriter {
 
     /// Bytes that tables still have to get; `None` where nobody writes any, or no room is to be
     /// held back.
-    pub(crate) fn behind(&self) -> Option<u64> {
-        let Debt { opened_with, settled, .. } = self.debt?;
-        let appended = self.appended_bytes.saturating_sub(settled);
-        self.reserve.is_wanted().then_some(opened_with + appended)
+    pub(crate) fn unwritten(&self) -> Option<u64> {
+        let debt = self.debt.as_ref().filter(|_| self.reserve.is_wanted())?;
+        Some(debt.unwritten.load(Ordering::Relaxed))
     }
 
     /// How much room is left to others; `None` where nobody asks.
     fn spared(&self, purpose: Purpose) -> Option<u64> {
-        let merge = self.debt?.merge;
+        let KeptRoom { merge, deletes } = self.debt.as_ref()?.kept;
         match purpose {
-            Purpose::Grow => self.behind().map(|behind| behind + merge),
-            Purpose::Relieve => self.behind(),
+            Purpose::Grow => Some(self.unwritten()? + merge + deletes),
+            // The rest is for what leaves nothing, and for what tables have once.
+            Purpose::Relieve => Some(self.unwritten()? + merge + deletes / 4),
             Purpose::Mark => None,
         }
+    }
+
+    /// Whether half of what is kept for deletes is used up, or would be with so many bytes more.
+    pub(crate) fn is_pressed(&self, context: &Context, more: u64) -> bool {
+        let quarter = self.debt.as_ref().map_or(0, |debt| debt.kept.deletes / 4);
+        !leaves(context, self.spared(Purpose::Relieve), quarter.saturating_add(more))
+    }
+
+    /// Whether there is room for tombstones in tables of which the log has next to nothing.
+    pub(crate) fn has_room_for_tombstones(&self, context: &Context, bytes: u64) -> bool {
+        leaves(context, self.spared(Purpose::Relieve), bytes)
     }
 
     /// Gives the reserve back for something other than an append. Returns whether there was any.
@@ -291,7 +342,7 @@ impl LogWriter {
         let bytes_max = self.bytes_max;
         // As in `make_room`: what is more than is needed now may be taken by new data.
         let at_first = LogSegment::room_at_first(bytes_max);
-        let has_room = leaves(context, self.spared(Purpose::Grow), at_first);
+        let has_room = leaves_log(context, self.spared(Purpose::Grow), at_first);
         let create = || {
             let room = if has_room { at_first } else { 0 };
             LogSegment::create(context, id, state, &[], room)

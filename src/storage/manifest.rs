@@ -5,7 +5,7 @@
 
 use bytes::Bytes;
 
-use super::format::{take, take_u32, take_u64};
+use super::format::{HEADER_BYTES, take, take_u32, take_u64};
 use super::table::{TableOrigin, TableSummary};
 use crate::types::{LogId, TableId, Timestamp};
 
@@ -34,6 +34,15 @@ pub struct TableEntry {
     /// Only rows with greater keys count: a merge under way has written the others to its output.
     /// `None`: all of them do.
     pub after: Option<Bytes>,
+}
+
+impl TableEntry {
+    /// Bytes that it takes in a manifest, roughly.
+    pub(crate) fn listed_bytes(&self) -> u64 {
+        let TableSummary { first_key, last_key, .. } = &self.summary;
+        let after = self.after.as_ref().map_or(0, Bytes::len);
+        (HEADER_BYTES + ENTRY_BYTES + first_key.len() + last_key.len() + after) as u64
+    }
 }
 
 /// A manifest.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::compaction_plan::RunSize;
 use super::error::StorageError;
 use super::manifest::TableEntry;
 use super::record::{Direction, Record};
@@ -57,6 +58,21 @@ impl Run {
     #[must_use]
     pub fn tombstones(&self) -> u64 {
         self.tables.iter().map(|table| table.entry.summary.tombstones).sum()
+    }
+
+    /// What the plan wants to know of it.
+    #[must_use]
+    pub fn size(&self) -> RunSize {
+        let summaries = || self.tables.iter().map(|table| &table.entry.summary);
+        RunSize {
+            data_bytes: self.data_bytes(),
+            file_bytes: summaries().map(|summary| summary.bytes).sum(),
+            rows: summaries().map(|summary| summary.rows).sum(),
+            tombstones: self.tombstones(),
+            listed_bytes: self.tables.iter().map(|table| table.entry.listed_bytes()).sum(),
+            longest_table: summaries().map(|summary| summary.bytes).max().unwrap_or_default(),
+            is_being_merged: self.is_being_merged(),
+        }
     }
 
     /// Whether a merge under way reads it.

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -23,13 +24,14 @@ use super::log_scan::{ScannedLog, TailPolicy, list_segments, scan_log};
 use super::log_writer::LogWriter;
 use super::manifest::{Manifest, ManifestHead};
 use super::manifest_file;
+use super::merge_choice::MergeGoal;
 use super::record::Record;
 use super::recovery::{Needed, Part, judge};
 use super::reserve::Reserve;
 use super::snapshot_incoming::{IncomingSnapshot, Need, Snapshot};
 use super::sync_gate::SyncGate;
 use super::table_set::TableSet;
-use super::table_store::{MergeGoal, MergeStep, TableStore, TableStoreOptions};
+use super::table_store::{MergeStep, TableStore, TableStoreOptions};
 use crate::config::Compression;
 use crate::env::Env;
 use crate::env::fs::{FileKind, FsFile, LockKind, OpenHow, read_up_to_at};
@@ -214,11 +216,12 @@ impl Store {
         head: &ManifestHead,
         rows: &Index<Record>,
     ) -> Result<Arc<TableSet>, StorageError> {
+        let table_bytes_max = self.log.table_bytes_of_debt(self.tables.options().table_bytes_max);
         let added = self.relieved(|| {
             let mut rows = rows.iter().map(|(key, record)| (key.clone(), record.clone()));
-            self.tables.add_run(head.clone(), &mut rows)
+            self.tables.add_run_by_tables_of(table_bytes_max, head.clone(), &mut rows)
         });
-        self.keep_room_for_merge();
+        self.keep_room();
         added
     }
 
@@ -234,20 +237,20 @@ impl Store {
             u64::MAX => self.relieved(step),
             _ => self.log.tell_if_poisoned(step()),
         };
-        self.keep_room_for_merge();
+        self.keep_room();
         merged
     }
 
-    /// Has new data leave room for what is still to be written to tables, beginning with so many
-    /// bytes of log that no table has. For whoever compacts.
-    pub(crate) fn begin_debt(&self, bytes: u64) {
-        self.log.begin_debt(bytes);
-        self.keep_room_for_merge();
+    /// Has new data leave room for what is still to be written to tables, of which this says how
+    /// many bytes it is, and for a merge. For whoever compacts.
+    pub(crate) fn begin_debt(&self, unwritten: Arc<AtomicU64>) {
+        self.log.begin_debt(unwritten);
+        self.keep_room();
     }
 
-    /// Has new data leave room for a merge.
-    fn keep_room_for_merge(&self) {
-        self.log.keep_room_for_merge(self.tables.room_to_merge());
+    /// Has others leave room for merges, and new data for deletes, too.
+    fn keep_room(&self) {
+        self.log.keep_room(self.tables.room_to_keep());
     }
 
     /// Begins to receive a snapshot of another store, whose tables may have `bytes_max` bytes
@@ -276,7 +279,7 @@ impl Store {
         snapshot: &Snapshot,
     ) -> Result<(Arc<TableSet>, ManifestHead), StorageError> {
         let installed = self.relieved(|| self.tables.install(snapshot));
-        self.keep_room_for_merge();
+        self.keep_room();
         installed
     }
 

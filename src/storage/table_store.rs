@@ -14,7 +14,7 @@ use bytes::Bytes;
 use parking_lot::{Mutex, MutexGuard, RwLock};
 
 use super::bell::Bell;
-use super::compaction_plan::{LiveSize, Merge, everything, plan, relief, rest, smallest};
+use super::compaction_plan::{LiveSize, RunSize, may_come};
 use super::context::Context;
 use super::error::StorageError;
 use super::hot_map::HotMap;
@@ -22,9 +22,11 @@ use super::incoming_dir::Turns;
 use super::manifest::{Manifest, ManifestHead, TableEntry};
 use super::manifest_file;
 use super::merge::{MergedRows, NewRows, Peeked, RowSource};
+use super::merge_choice::{
+    KeptRoom, MergeGoal, MergeJob, MergeUnderWay, choose, fits, room_to_keep, smaller,
+};
 use super::record::Record;
 use super::run::{Run, RunTable};
-use super::run_sizes::{file_bytes, longest_table, room_of, sizes_of};
 use super::table::{BlockCache, KeyHash, TableOptions};
 use super::table_dir::{self, Output};
 use super::table_set::TableSet;
@@ -53,26 +55,6 @@ impl Default for TableStoreOptions {
     fn default() -> Self {
         Self { table: TableOptions::default(), table_bytes_max: 64 << 20, memory_bytes: 64 << 20 }
     }
-}
-
-/// What a merge is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum MergeGoal {
-    /// Few runs and little that is stale: what [`plan`] asks for.
-    Due {
-        /// Bytes of keys and values in tables that no read needs and that are tolerated, however
-        /// small the state is.
-        compaction_threshold: u64,
-    },
-    /// Room on a full disk.
-    Relief,
-    /// One run, where that is worth it although nobody writes any more.
-    Rest {
-        /// Fewest and most bytes of keys and values that it may rewrite.
-        bytes: (u64, u64),
-    },
-    /// One run without anything stale.
-    Everything,
 }
 
 /// Whether a merge goes on.
@@ -149,14 +131,6 @@ pub(super) struct Names {
     merge: Option<MergeUnderWay>,
 }
 
-/// A merge that has begun.
-#[derive(Clone, Copy, Debug)]
-struct MergeUnderWay {
-    /// How much more of the disk it may take.
-    room: u64,
-    table_bytes_max: u64,
-}
-
 impl Names {
     /// A number for a new table. It is used up even if the table is never named: its file may come
     /// to stay.
@@ -166,9 +140,6 @@ impl Names {
         Ok(id)
     }
 }
-
-/// Which part of the usual length tables have that a merge writes where there is little room.
-const SMALL_TABLE_SHARE: u64 = 8;
 
 /// The tables that a change has written.
 #[derive(Debug, Default)]
@@ -185,23 +156,6 @@ impl Written {
             table.table.read_into_spare_room();
         }
     }
-}
-
-/// The runs that a merge reads, as places in the newest-first order, and the output it has so far,
-/// which stands just before them.
-struct MergeJob {
-    first: usize,
-    last: usize,
-    output: Option<usize>,
-    readers: Readers,
-    table_bytes_max: u64,
-}
-
-/// Whether anybody will look at what a merge writes before the store is closed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Readers {
-    GoOn,
-    AreDone,
 }
 
 impl TableStore {
@@ -375,6 +329,19 @@ impl TableStore {
         head: ManifestHead,
         rows: &mut dyn Iterator<Item = (Bytes, Record)>,
     ) -> Result<Arc<TableSet>, StorageError> {
+        self.add_run_by_tables_of(self.options.table_bytes_max, head, rows)
+    }
+
+    /// As [`Self::add_run`], by tables of another length.
+    ///
+    /// # Errors
+    /// As [`Self::add_run`].
+    pub(crate) fn add_run_by_tables_of(
+        &self,
+        table_bytes_max: u64,
+        head: ManifestHead,
+        rows: &mut dyn Iterator<Item = (Bytes, Record)>,
+    ) -> Result<Arc<TableSet>, StorageError> {
         let mut names = self.names.lock();
         self.check_not_older(&head)?;
         let set = self.set();
@@ -383,7 +350,7 @@ impl TableStore {
             let source = NewRows { rows, older: set.runs(), hashes: Vec::new() };
             let mut source = Peeked::new(source)?;
             while source.has_more() {
-                self.write(&mut names, &mut source, &mut written, self.options.table_bytes_max)?;
+                self.write(&mut names, &mut source, &mut written, table_bytes_max)?;
             }
             written.read_into_spare_room();
             let mut runs = set.runs().to_vec();
@@ -422,64 +389,37 @@ impl TableStore {
     ) -> Result<Option<MergeStep>, StorageError> {
         let mut names = self.names.lock();
         let set = self.set();
-        let (Some(mut job), Some(head)) = (self.job(&set, goal), self.manifest_head()) else {
+        let runs = sizes_of(&set);
+        let (Some(job), Some(head)) = (self.job(&runs, goal, names.merge), self.manifest_head())
+        else {
             return Ok(None);
         };
-        let under_way = names.merge.filter(|_| job.output.is_some());
-        if let Some(begun) = under_way {
-            // One that began by small tables leaves small ones to the next.
-            job.table_bytes_max = begun.table_bytes_max;
-        }
-        let inputs = |job: &MergeJob| set.runs().get(job.first..=job.last).unwrap_or_default();
-        let needed = |job: &MergeJob| room_of(inputs(job), job.table_bytes_max);
-        let mut step = |job: &MergeJob| {
+        let mut step = |job: MergeJob| {
             let mut written = Written::default();
-            let merged = self.merge(&mut names, &set, job, head.clone(), &mut written);
+            let merged = self.merge(&mut names, &set, (job, goal), head.clone(), &mut written);
             let step = merged.inspect_err(|error| self.give_up(&mut names, &written, error))?;
-            let before = under_way.map_or_else(|| needed(job), |begun| begun.room);
-            names.merge = match step.progress {
-                MergeProgress::UnderWay => Some(MergeUnderWay {
-                    room: (before + step.bytes_removed).saturating_sub(step.bytes_written),
-                    table_bytes_max: job.table_bytes_max,
-                }),
-                MergeProgress::Done => None,
-            };
+            let is_under_way = step.progress == MergeProgress::UnderWay;
+            let known = job.after_step(step.bytes_written, step.bytes_removed);
+            names.merge = is_under_way.then_some(known);
             Ok::<_, StorageError>(Some(step))
         };
-        if under_way.map_or_else(|| needed(&job), |begun| begun.room) <= room {
-            match step(&job) {
+        if fits(job, &runs, self.options.table_bytes_max, room) {
+            match step(job) {
                 Err(error) if error.is_disk_full() => {}
                 done => return done,
             }
         }
-        let smaller = self.smaller(&job, &set);
-        let least = match smaller.output {
-            None => needed(&smaller),
-            // It has to go on in whatever there is: nothing else can be merged before.
-            Some(_) => file_bytes(inputs(&smaller)).min(smaller.table_bytes_max),
-        };
-        if least > room {
-            return Err(StorageError::DiskFull { path: self.context.tables.clone() });
+        match smaller(job, &runs, self.options.table_bytes_max, room) {
+            Some(smaller) => step(smaller),
+            None => Err(StorageError::DiskFull { path: self.context.tables.clone() }),
         }
-        step(&smaller)
-    }
-
-    /// The same merge, or another that is of use, with less room for it: of the two neighbours that
-    /// are the smallest, and by smaller tables, so that those that were read go sooner.
-    fn smaller(&self, job: &MergeJob, set: &TableSet) -> MergeJob {
-        let &MergeJob { first, last, output, readers, .. } = job;
-        let whole = Merge { first, last };
-        let merge = if output.is_none() { smallest(&sizes_of(set)) } else { None };
-        let Merge { first, last } = merge.unwrap_or(whole);
-        let table_bytes_max = self.options.table_bytes_max / SMALL_TABLE_SHARE;
-        MergeJob { first, last, output, readers, table_bytes_max }
     }
 
     fn merge(
         &self,
         names: &mut MutexGuard<'_, Names>,
         set: &TableSet,
-        job: &MergeJob,
+        (job, goal): (MergeJob, MergeGoal),
         head: ManifestHead,
         written: &mut Written,
     ) -> Result<MergeStep, StorageError> {
@@ -494,7 +434,8 @@ impl TableStore {
         if source.has_more() {
             self.write(names, &mut source, written, job.table_bytes_max)?;
         }
-        if job.readers == Readers::GoOn {
+        // Nobody looks at them any more before the store is closed.
+        if !matches!(goal, MergeGoal::Rest { .. }) {
             written.read_into_spare_room();
         }
         let output: Vec<RunTable> = output.iter().chain(&written.tables).cloned().collect();
@@ -522,57 +463,35 @@ impl TableStore {
         Ok(MergeStep { set, progress, bytes_written, bytes_removed })
     }
 
-    /// Bytes of the disk that the merge under way may still take, and that any of two runs takes
-    /// which has to do with small tables. Merging two at a time, all of them can become one.
-    pub(crate) fn room_to_merge(&self) -> u64 {
+    /// The room that is to be kept for merges and deletes: see [`room_to_keep`].
+    pub(crate) fn room_to_keep(&self) -> KeptRoom {
         let begun = self.names.lock().merge;
-        let set = self.set();
-        let is_under_way = set.runs().iter().any(|run| run.is_being_merged());
-        let under_way = begun.filter(|_| is_under_way).map_or(0, |begun| begun.room);
-        let mut longest: Vec<u64> = set.runs().iter().map(longest_table).collect();
-        longest.sort_unstable_by_key(|&bytes| std::cmp::Reverse(bytes));
-        let two: u64 = longest.iter().take(2).sum();
-        let two = set.bytes().min(two + self.options.table_bytes_max / SMALL_TABLE_SHARE);
-        two.max(under_way)
+        room_to_keep(&sizes_of(&self.set()), begun, self.options.table_bytes_max)
     }
 
     /// Whether [`Self::merge_step`] would do anything.
     pub fn is_merge_due(&self, goal: MergeGoal) -> bool {
-        self.job(&self.set(), goal).is_some()
+        self.job(&sizes_of(&self.set()), goal, None).is_some()
     }
 
-    /// The merge that is under way; or else the one that the goal asks for.
-    fn job(&self, set: &TableSet, goal: MergeGoal) -> Option<MergeJob> {
-        let runs = set.runs();
-        let sizes = sizes_of(set);
-        let table_bytes_max = self.options.table_bytes_max;
-        let readers = match goal {
-            MergeGoal::Due { .. } | MergeGoal::Relief | MergeGoal::Everything => Readers::GoOn,
-            MergeGoal::Rest { .. } => Readers::AreDone,
-        };
-        if let Some(first) = runs.iter().position(|run| run.is_being_merged()) {
-            // It goes on at the next opening where it would take long now.
-            if let MergeGoal::Rest { bytes: (least, most) } = goal {
-                rest(&sizes, least..=most)?;
-            }
-            let last = runs.iter().rposition(|run| run.is_being_merged())?;
-            let output = first.checked_sub(1);
-            return Some(MergeJob { first, last, output, readers, table_bytes_max });
-        }
-        let Merge { first, last } = match goal {
-            MergeGoal::Due { compaction_threshold } => {
-                plan(&sizes, self.live_size()?, compaction_threshold)?
-            }
-            MergeGoal::Relief => relief(&sizes, self.live_size()?)?,
-            MergeGoal::Rest { bytes: (least, most) } => rest(&sizes, least..=most)?,
-            MergeGoal::Everything => everything(&sizes)?,
-        };
-        Some(MergeJob { first, last, output: None, readers, table_bytes_max })
+    /// Whether a run of so many bytes may come while a merge is under way: see [`may_come`].
+    pub(crate) fn may_come(&self, bytes: u64, stale_max: u64) -> bool {
+        self.live_size().is_none_or(|live| may_come(bytes, &sizes_of(&self.set()), live, stale_max))
     }
 
     fn live_size(&self) -> Option<LiveSize> {
         let head = self.manifest_head()?;
         Some(LiveSize { data_bytes: head.live_bytes, rows: head.keys })
+    }
+
+    fn job(
+        &self,
+        runs: &[RunSize],
+        goal: MergeGoal,
+        begun: Option<MergeUnderWay>,
+    ) -> Option<MergeJob> {
+        let live = self.live_size();
+        choose(runs, live, goal, begun, self.options.table_bytes_max)
     }
 
     /// Writes one table and opens it.
@@ -677,6 +596,10 @@ impl TableStore {
         self.metrics.bytes.set(set.bytes() as f64);
         self.metrics.runs.set(set.runs().len() as f64);
     }
+}
+
+fn sizes_of(set: &TableSet) -> Vec<RunSize> {
+    set.runs().iter().map(|run| run.size()).collect()
 }
 
 /// What is left of a run behind the key up to which a merge has written its rows. Its first table

@@ -184,7 +184,7 @@ fn a_flipped_bit_is_named_and_leaves_no_backup() {
                 None if name.contains("MANIFEST") || name.contains(".tbl") => bytes.len() as u64,
                 None => continue,
             };
-            for at in (0..end).step_by(211) {
+            for at in (0..end).step_by(151) {
                 let bit = at * 8 + at % 8;
                 fs.flip_bit(&path, bit).unwrap();
                 let error = engine.backup_with(backup(), with(links), &mut |_| ()).unwrap_err();

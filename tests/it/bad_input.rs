@@ -169,14 +169,18 @@ fn a_directory_that_may_not_be_written_is_an_error_that_names_it() {
     assert!(error.to_string().contains("closed"), "{error}");
 }
 
+fn close_with_one_row(path: &Path) {
+    let engine = SingleNodeEngine::with_config(real_config(path)).unwrap();
+    engine.put(b"k".to_vec(), b"v".to_vec()).unwrap();
+    engine.close().unwrap();
+}
+
 #[test]
 fn a_directory_of_a_newer_format_is_refused_untouched() {
     let _alone = REAL_MACHINE.lock();
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("data");
-    let engine = SingleNodeEngine::with_config(real_config(&path)).unwrap();
-    engine.put(b"k".to_vec(), b"v".to_vec()).unwrap();
-    engine.close().unwrap();
+    close_with_one_row(&path);
     let identity = path.join("IDENTITY");
     let mut bytes = std::fs::read(&identity).unwrap();
     bytes.splice(8..12, 3_u32.to_le_bytes());
@@ -199,9 +203,7 @@ fn a_manifest_with_the_greatest_number_is_named() {
     let _alone = REAL_MACHINE.lock();
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("data");
-    let engine = SingleNodeEngine::with_config(real_config(&path)).unwrap();
-    engine.put(b"k".to_vec(), b"v".to_vec()).unwrap();
-    engine.close().unwrap();
+    close_with_one_row(&path);
     let name = format!("MANIFEST-{}", u64::MAX);
     std::fs::write(path.join(&name), b"?").unwrap();
     let before = bytes_below(&path);

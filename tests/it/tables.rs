@@ -289,6 +289,45 @@ fn random_overwrites_of_small_rows_stay_within_bounds() {
     });
 }
 
+/// Names and lengths of the files of a store, from a real disk.
+fn files_on_disk(data_dir: &Path) -> Vec<(String, u64)> {
+    let mut all = Vec::new();
+    for folder in ["", "log", "tables"] {
+        let Ok(files) = std::fs::read_dir(data_dir.join(folder)) else { continue };
+        // A file may go while we look.
+        for entry in files.flatten() {
+            let Ok(meta) = entry.metadata() else { continue };
+            if meta.is_file() {
+                all.push((entry.file_name().to_string_lossy().into_owned(), meta.len()));
+            }
+        }
+    }
+    all
+}
+
+/// The most that its files have had at one moment.
+#[derive(Debug, Default)]
+struct MostFiles(Vec<(String, u64)>);
+
+impl MostFiles {
+    fn look(&mut self, data_dir: &Path) {
+        // What is in both lists was there at the same time.
+        let again = files_on_disk(data_dir);
+        let mut files = files_on_disk(data_dir);
+        files.retain(|(name, _)| again.iter().any(|(other, _)| name == other));
+        let sum = |files: &[(String, u64)]| files.iter().map(|(_, bytes)| bytes).sum::<u64>();
+        if sum(&files) > sum(&self.0) {
+            self.0 = files;
+        }
+    }
+
+    fn check(&self, live_bytes: u64, config: &StoreConfig) {
+        let bytes: u64 = self.0.iter().map(|(_, bytes)| bytes).sum();
+        let most = 2 * live_bytes + 3 * config.max_segment_size;
+        assert!(bytes <= most, "{live_bytes} bytes are live, and {bytes} were there: {self:?}");
+    }
+}
+
 #[test]
 fn the_directory_of_a_busy_store_with_threads_stays_within_bounds() {
     let directory = tempfile::tempdir().unwrap();
@@ -297,37 +336,56 @@ fn the_directory_of_a_busy_store_with_threads_stays_within_bounds() {
     config.fsync_interval = Duration::from_millis(20);
     config.worker_threads = 2;
     let engine = SingleNodeEngine::with_config(config.clone()).unwrap();
-    let files_on_disk = || -> Vec<(String, u64)> {
-        let mut all = Vec::new();
-        for folder in ["", "log", "tables"] {
-            let Ok(files) = std::fs::read_dir(config.data_dir.join(folder)) else { continue };
-            // A file may go while we look.
-            for entry in files.flatten() {
-                let Ok(meta) = entry.metadata() else { continue };
-                if meta.is_file() {
-                    all.push((entry.file_name().to_string_lossy().into_owned(), meta.len()));
-                }
-            }
-        }
-        all
-    };
-    let sum = |files: &[(String, u64)]| files.iter().map(|(_, bytes)| bytes).sum::<u64>();
-    let mut most = Vec::new();
+    let mut most = MostFiles::default();
     for round in 0..60_000_u64 {
         engine.put(key(round % 100), value(0, round, 100)).unwrap();
         if round % 64 == 0 {
-            // What is in both lists was there at the same time.
-            let again = files_on_disk();
-            let mut files = files_on_disk();
-            files.retain(|(name, _)| again.iter().any(|(other, _)| name == other));
-            if sum(&files) > sum(&most) {
-                most = files;
-            }
+            most.look(&config.data_dir);
         }
     }
-    let live = engine.stats().live_bytes;
-    let bound = 2 * live + 3 * config.max_segment_size;
-    assert!(sum(&most) <= bound, "{live} bytes are live, and these files were there: {most:?}");
+    most.check(engine.stats().live_bytes, &config);
+    engine.close().unwrap();
+}
+
+/// Batches of small rows come faster than a merge of everything writes them.
+#[test]
+fn the_directory_stays_within_bounds_beside_merges_that_writers_outrun() {
+    const KEYS: u64 = 400_000;
+    const BATCH: u64 = 4_000;
+    let directory = tempfile::tempdir().unwrap();
+    let mut config = real_config(&directory.path().join("data"));
+    config.max_segment_size = 1 << 20;
+    config.fsync_interval = Duration::from_hours(1);
+    config.worker_threads = 2;
+    let engine = SingleNodeEngine::with_config(config.clone()).unwrap();
+    let row = |n: u64, round: u64| {
+        Command::set(format!("{n:08}"), [round.to_le_bytes(), n.to_le_bytes()].concat())
+    };
+    let batch = |first: u64, round| {
+        let rows = (first..first + BATCH).map(|n| row(n * 7919 % KEYS, round));
+        engine.submit_batch(rows.collect()).unwrap();
+    };
+    for first in (0..KEYS).step_by(4_000) {
+        batch(first, 0);
+    }
+    let is_over = AtomicBool::new(false);
+    let mut most = MostFiles::default();
+    std::thread::scope(|scope| {
+        for writer in 1..3 {
+            let (is_over, batch) = (&is_over, &batch);
+            scope.spawn(move || {
+                for round in 0..250 {
+                    batch(round * writer * BATCH % KEYS, round);
+                }
+                is_over.store(true, Ordering::Release);
+            });
+        }
+        while !is_over.load(Ordering::Acquire) {
+            most.look(&config.data_dir);
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    });
+    most.check(engine.stats().live_bytes, &config);
     engine.close().unwrap();
 }
 

@@ -1,6 +1,9 @@
 //! A full disk is a state: nothing acknowledged is lost, what relieves it works, and it ends.
 
+use std::sync::atomic::AtomicU64;
+
 use super::*;
+use crate::storage::format::segment_name;
 
 const RESERVE_BYTES: u64 = 16 * 1024;
 
@@ -178,5 +181,59 @@ fn a_write_that_finds_no_room_is_taken_back_before_it_is_refused() {
         assert_eq!(indexes(store.log()), [0, 1, 2, 3, 4]);
         let fs = fs.power_cut(PowerCut::Nothing);
         assert_eq!(indexes(open(&fs).log()), [0, 1, 2, 3, 4]);
+    }
+}
+
+/// Has new data leave so many bytes to tables.
+fn owe(store: &Store, bytes: u64) {
+    store.begin_debt(Arc::new(AtomicU64::new(bytes)));
+}
+
+#[test]
+fn a_write_that_is_refused_leaves_the_room_of_the_reserve_to_what_makes_more() {
+    let (fs, store, mut next) = full(60_000);
+    while fs.read_file(&path("RESERVE")).is_ok() {
+        store.log().append_one(&entry(next, 100).as_ref(), Purpose::Relieve).unwrap();
+        next += 1;
+    }
+    fs.set_space(Some(fs.used_bytes() + 5 * RESERVE_BYTES));
+    // With the reserve, and as much for a table of what is written there, it would be all there is.
+    owe(&store, 3 * RESERVE_BYTES + 1);
+    let before = fs.files();
+    fs.start_trace();
+    let refused = store.log().append_one(&entry(next, 300).as_ref(), Purpose::Grow);
+    assert!(refused.unwrap_err().is_disk_full());
+    assert_eq!(fs.files(), before);
+    let trace = fs.take_trace();
+    assert!(trace.is_empty(), "not even for a moment: {trace:?}");
+    owe(&store, 0);
+    store.log().append_one(&entry(next, 300).as_ref(), Purpose::Grow).unwrap();
+    assert!(fs.read_file(&path("RESERVE")).is_ok());
+}
+
+#[test]
+fn a_segment_that_a_purge_begins_has_no_room_for_new_data_where_there_is_none() {
+    let segment_bytes_max = 64 * 1024;
+    for has_room in [true, false] {
+        let fs = SimFs::new(1);
+        let options = StoreOptions { segment_bytes_max, ..with_reserve() };
+        let store = open_with(&fs, &options).unwrap();
+        for index in 0..20 {
+            store.log().append_one(&entry(index, 300).as_ref(), Purpose::Grow).unwrap();
+        }
+        let room = 3 * segment_bytes_max;
+        fs.set_space(Some(fs.used_bytes() + room));
+        owe(&store, if has_room { 0 } else { room - segment_bytes_max });
+        store.log().roll_now().unwrap();
+        store.log().save_vote(vote(5)).unwrap();
+        let segments = store.log().segments();
+        let &(active, end) = segments.last().unwrap();
+        let file = Path::new("log").join(segment_name(active));
+        let len = fs.read_file(&path(file.to_str().unwrap())).unwrap().len() as u64;
+        if has_room {
+            assert_eq!(len, segment_bytes_max);
+        } else {
+            assert!(len <= end + 64, "{len} bytes for {end}");
+        }
     }
 }

@@ -19,12 +19,13 @@ use crate::storage::context::Context;
 use crate::storage::identity::Identity;
 use crate::storage::manifest::ManifestHead;
 use crate::storage::manifest_file;
+use crate::storage::merge_choice::MergeGoal;
 use crate::storage::record::{Direction, Record};
 use crate::storage::run::RunCursor;
 use crate::storage::sync_gate::SyncGate;
 use crate::storage::table::TableOptions;
 use crate::storage::table_set::TableSet;
-use crate::storage::table_store::{MergeGoal, MergeProgress, TableStore, TableStoreOptions};
+use crate::storage::table_store::{MergeProgress, TableStore, TableStoreOptions};
 use crate::types::RandomId;
 use crate::types::Version;
 
