@@ -68,7 +68,10 @@ fn being_merged() -> SimFs {
     let noise = SeededRng::new(5);
     let ways = [Compression::Off, Compression::Lz4, Compression::Zstd];
     for (round, compression) in (0_u8..).zip(ways) {
-        let engine = open(&env, &small(compression));
+        // Nothing is merged yet.
+        let mut config = small(compression);
+        config.max_segment_size = 8 << 10;
+        let engine = open(&env, &config);
         for key in (round..24).step_by(usize::from(round) + 1) {
             clock.advance(Duration::from_micros(10));
             let mut value = vec![key + round; 300];

@@ -273,11 +273,11 @@ impl Maintenance {
             Err(error) => {
                 // What is asked for on a full disk fails at once, and would be asked for again.
                 let wants_relief = self.committer.machine.store.log().wants_relief();
-                if compaction.frozen.is_some() {
-                    compaction.tail.failed(now);
-                } else if wants_relief {
-                    // It begins nothing that does not fit, and a delete may make it fit soon.
-                    compaction.tail = BackOff::NONE;
+                if compaction.frozen.is_some() || wants_relief {
+                    if compaction.frozen.is_none() && matches!(error, Error::DiskFull(_)) {
+                        // It begins nothing that does not fit, and a delete may make it fit soon.
+                        compaction.tail = BackOff::NONE;
+                    }
                     compaction.tail.failed(now);
                 } else {
                     compaction.tail = BackOff::NONE;
