@@ -133,7 +133,8 @@ pub struct StoreConfig {
 
     /// Bytes kept back on the device, so that deletes and compaction go on when it is full. Default
     /// 1 MiB. Beside them new data leaves as much free as tables still have to be written of, and
-    /// what a merge of two runs takes: no more than all tables have, and 68 MiB. Zero: neither.
+    /// what a merge of two runs takes: no more than all tables have, and 68 MiB; and for deletes a
+    /// 32nd of all tables, or 16 MiB, but no more than a quarter of them. Zero: none of it.
     /// At most 1 TiB.
     pub disk_reserve: u64,
 

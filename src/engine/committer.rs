@@ -305,20 +305,21 @@ impl Committer {
     fn commit(&self, mut round: Vec<Pending>) {
         let started = self.start_timing();
         let mut leader = self.leader.lock();
-        self.refuse_unfit(&mut round);
-        if round.is_empty() {
-            return;
-        }
+        // Answering may run a caller's code, which may even close the store: not before all that is
+        // going to be written is.
+        let mut refused = self.refuse_unfit(&mut round);
         let clock = self.machine.log_clock.now();
         let first = leader.next;
-        if let Err(error) = self.append_round(&leader, clock, &mut round) {
+        refused.extend(self.append_round(&leader, clock, &mut round));
+        if round.is_empty() {
             drop(leader);
-            return answer_all(round, &self.refusal(error));
+            return answer_each(refused);
         }
         leader.next = LogIndex(first.0 + round.len() as u64);
         if let Err(error) = self.make_durable() {
             drop(leader);
-            return answer_all(round, &error);
+            answer_all(round, &error);
+            return answer_each(refused);
         }
         let mut answers = Vec::with_capacity(round.len());
         let mut bytes = 0;
@@ -348,6 +349,7 @@ impl Committer {
         self.metrics.commit_bytes.increment(bytes);
         self.metrics.batch_entries.record(answers.len() as f64);
         self.stop_timing(started);
+        answer_each(refused);
         let _answering = Answering::begin();
         for (reply, applied) in answers {
             let durability = self.rules.durability;
@@ -355,48 +357,75 @@ impl Committer {
         }
     }
 
-    /// Answers the commands that [`Machine::check_looks`] refuses, and takes them out of the round.
-    fn refuse_unfit(&self, round: &mut Vec<Pending>) {
+    /// Takes the commands that [`Machine::check_looks`] refuses out of the round.
+    fn refuse_unfit(&self, round: &mut Vec<Pending>) -> Vec<(Pending, Error)> {
         let mut tombstone_bytes = 0;
         let mut check = |pending: &Pending| {
             let looked = self.machine.check_looks(&pending.command, tombstone_bytes)?;
             tombstone_bytes += looked.tombstone_bytes();
             Ok(())
         };
-        let Some(first) = round.iter().position(|pending| check(pending).is_err()) else { return };
-        for pending in round.split_off(first) {
+        let mut refused = Vec::new();
+        let first = round.iter().position(|pending| check(pending).is_err());
+        for pending in first.map_or_else(Vec::new, |first| round.split_off(first)) {
             match check(&pending) {
                 Ok(()) => round.push(pending),
-                Err(error) => answer_all([pending], &count_refused(error)),
+                Err(error) => refused.push((pending, count_refused(error))),
             }
         }
+        refused
     }
 
-    /// Appends the commands of a round as one write. On a full disk each is tried by itself: what
-    /// finds no room is answered and leaves the round, and the others are appended.
+    /// Appends the commands of a round as one write. Gives back what was refused; on a full disk
+    /// each is tried by itself, and the others are appended.
     fn append_round(
         &self,
         leader: &Leader,
         clock: Timestamp,
         round: &mut Vec<Pending>,
-    ) -> std::result::Result<(), StorageError> {
+    ) -> Vec<(Pending, Error)> {
         let grows = round.iter().any(|pending| pending.purpose == Purpose::Grow);
         let purpose = if grows { Purpose::Grow } else { Purpose::Relieve };
-        match self.append(leader.next, clock, round, purpose) {
-            Err(error) if error.is_disk_full() && round.len() > 1 => {}
-            appended => return appended,
+        if round.is_empty() {
+            return Vec::new();
         }
-        let mut appended = Vec::with_capacity(round.len());
-        for pending in std::mem::take(round) {
-            let next = LogIndex(leader.next.0 + appended.len() as u64);
-            let alone = std::slice::from_ref(&pending);
-            match self.append(next, clock, alone, pending.purpose) {
-                Ok(()) => appended.push(pending),
-                Err(error) => answer_all([pending], &self.refusal(error)),
+        match self.append(leader.next, clock, round, purpose) {
+            Ok(()) => return Vec::new(),
+            Err(error) if error.is_disk_full() && round.len() > 1 => {}
+            Err(error) => {
+                let error = self.refusal(error);
+                let all = std::mem::take(round).into_iter();
+                return all.map(|pending| (pending, error.clone())).collect();
             }
         }
-        *round = appended;
-        Ok(())
+        let mut refused = Vec::new();
+        // What is no shorter than new data that found no room finds none either.
+        let mut too_long: Option<(usize, Error)> = None;
+        for pending in std::mem::take(round) {
+            let len = pending.bytes();
+            let is_new = pending.purpose == Purpose::Grow;
+            if let Some((shortest, error)) = &too_long
+                && is_new
+                && len >= *shortest
+            {
+                refused.push((pending, error.clone()));
+                continue;
+            }
+            let next = LogIndex(leader.next.0 + round.len() as u64);
+            let alone = std::slice::from_ref(&pending);
+            match self.append(next, clock, alone, pending.purpose) {
+                Ok(()) => round.push(pending),
+                Err(error) => {
+                    let is_full = error.is_disk_full();
+                    let error = self.refusal(error);
+                    if is_new && is_full {
+                        too_long = Some((len, error.clone()));
+                    }
+                    refused.push((pending, error));
+                }
+            }
+        }
+        refused
     }
 
     /// Appends commands as entries from `index` on.
@@ -538,6 +567,13 @@ impl Drop for Leading<'_> {
     }
 }
 
+/// Tells each its own error.
+fn answer_each(refused: Vec<(Pending, Error)>) {
+    for (pending, error) in refused {
+        answer_all([pending], &error);
+    }
+}
+
 /// Counts a command that is refused, unless only what it asks for is the cause.
 fn count_refused(error: Error) -> Error {
     let reason = match &error {
@@ -658,9 +694,14 @@ mod tests {
         let engine = SingleNodeEngine::with_env(&config, env).unwrap();
         engine.put(b"gone".to_vec(), b"1".to_vec()).unwrap();
         let answers = Arc::new(Mutex::new(Vec::new()));
+        let last_at_refusal = Arc::new(Mutex::new(None));
         let pending = |command: Command| {
-            let told = Arc::clone(&answers);
+            let (told, last) = (Arc::clone(&answers), Arc::clone(&last_at_refusal));
+            let inner = Arc::clone(&engine.inner);
             let callback = move |result: Result<ApplyOutcome>| {
+                if result.is_err() {
+                    *last.lock() = inner.committer.machine.store.log().hard_state().last;
+                }
                 told.lock().push(result.map(|outcome| outcome.version.0));
             };
             Pending {
@@ -685,6 +726,9 @@ mod tests {
             }
             other => panic!("{other:?}"),
         }
+        // Whoever is told may close the store: nothing may be left to be written.
+        let last = last_at_refusal.lock().map(|last: LogId| last.index.0);
+        assert_eq!(last, Some(engine.latest_version().0));
         let get = |key: &str| engine.get(key.as_bytes()).unwrap().map(|value| value.len());
         assert_eq!(["a", "b", "gone", "large"].map(get), [Some(1), Some(1), None, None]);
     }

@@ -5,7 +5,7 @@
 use std::sync::atomic::Ordering;
 
 use super::machine::Machine;
-use super::pressure::{Marks, is_due};
+use super::pressure::{Marks, is_due, is_out_of_hand};
 use super::recording::{record, tidy_up};
 use super::replay::membership_bytes;
 use super::stats::CompactionReport;
@@ -248,9 +248,10 @@ fn merge(
     report: &mut CompactionReport,
 ) -> Result<()> {
     let goal = match effort {
-        Effort::Due { .. } if machine.store.log().lacks_room() => {
-            MergeGoal::Relief { is_pressed: machine.store.log().is_pressed() }
-        }
+        Effort::Due { threshold } if machine.store.log().lacks_room() => MergeGoal::Relief {
+            is_pressed: machine.store.log().is_pressed(),
+            compaction_threshold: threshold,
+        },
         Effort::Due { threshold } => MergeGoal::Due { compaction_threshold: threshold },
         Effort::All => MergeGoal::Everything,
         Effort::Close { .. } => MergeGoal::Rest { bytes: REST_BYTES },
@@ -258,6 +259,7 @@ fn merge(
     // One that an earlier compaction has begun is brought to its end first.
     let mut is_earlier = is_merge_under_way(machine);
     let mut wrote_tail = false;
+    let began_with = machine.store.tables().set().bytes();
     let is_background = matches!(effort, Effort::Due { .. });
     while let Some(step) = machine.store.merge_step(goal)? {
         let runs = step.set.runs().len();
@@ -275,7 +277,7 @@ fn merge(
             return Ok(());
         } else if runs < RUNS_WHILE_MERGING_MAX
             && is_due(machine.load.pressure(), rules.marks)
-            && machine.store.tables().may_come(machine.load.unwritten(), rules.marks.stale_max)
+            && may_tail_come(machine, rules.marks, began_with)
         {
             let due = Effort::Due { threshold: rules.marks.stale };
             write_tail(machine, frozen, rules.keep_log, due, report)?;
@@ -283,6 +285,16 @@ fn merge(
         }
     }
     Ok(())
+}
+
+/// Whether the tail may be written beside a merge that began with so many bytes of tables: what the
+/// merge has freed may come again, and more as far as the directory stays within its bound. If
+/// nobody is held up meanwhile, memory has to stay within its own.
+fn may_tail_come(machine: &Machine, marks: Marks, began_with: u64) -> bool {
+    let (tables, unwritten) = (machine.store.tables(), machine.load.unwritten());
+    is_out_of_hand(machine.load.pressure(), marks)
+        || tables.set().bytes().saturating_add(unwritten) <= began_with
+        || tables.may_come(unwritten, marks.stale_max)
 }
 
 fn is_merge_under_way(machine: &Machine) -> bool {

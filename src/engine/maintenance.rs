@@ -281,6 +281,9 @@ impl Maintenance {
                     compaction.tail.failed(now);
                 } else {
                     compaction.tail = BackOff::NONE;
+                    if matches!(error, Error::DiskFull(_)) {
+                        compaction.merges = BackOff::NONE;
+                    }
                     compaction.merges.failed(now);
                 }
                 metrics::counter!(crate::metrics::COMPACTIONS_TOTAL, "result" => "failed")
@@ -419,7 +422,10 @@ impl Maintenance {
     fn expire_in_background(&self) {
         let deadlines = &self.committer.machine.deadlines;
         loop {
-            let time = match self.expire() {
+            let expired = self.expire();
+            // On a full disk what is due may have found no room, and on others it is stale now.
+            self.after_write();
+            let time = match expired {
                 Ok(time) => time,
                 Err(Error::Closed(_) | Error::Poisoned { .. }) => return,
                 Err(error) => {

@@ -33,6 +33,12 @@ pub(crate) const fn is_far_behind(pressure: Pressure, marks: Marks) -> bool {
     pressure.behind / 3 * 2 >= marks.behind || pressure.tail / 3 * 2 >= marks.tail
 }
 
+/// Whether three times as much has gathered as makes it due: then nobody waits, or not long enough.
+/// Pure.
+pub(crate) const fn is_out_of_hand(pressure: Pressure, marks: Marks) -> bool {
+    pressure.behind / 3 >= marks.behind || pressure.tail / 3 >= marks.tail
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -56,5 +62,13 @@ mod tests {
         assert!(!far(149, 1499));
         assert!(far(150, 0));
         assert!(far(0, 1500));
+    }
+
+    #[test]
+    fn three_times_as_much_is_out_of_hand() {
+        let out = |behind, tail| is_out_of_hand(Pressure { behind, tail, stale: 0 }, MARKS);
+        assert!(!out(299, 2999));
+        assert!(out(300, 0));
+        assert!(out(0, 3000));
     }
 }

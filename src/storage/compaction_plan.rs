@@ -170,6 +170,12 @@ fn compacted_bytes(all: RunSize, live: LiveSize) -> u64 {
     live.data_bytes.saturating_add(u64::try_from(beside_live).unwrap_or(u64::MAX))
 }
 
+/// The bytes of files that a merge of all runs leaves, roughly.
+#[must_use]
+pub fn merged_bytes(runs: &[RunSize], live: LiveSize) -> u64 {
+    compacted_bytes(sum(runs), live)
+}
+
 /// The merge that leaves one run without any stale byte; `None` where there is nothing to gain.
 #[must_use]
 pub fn everything(runs: &[RunSize]) -> Option<Merge> {

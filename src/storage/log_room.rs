@@ -51,14 +51,9 @@ impl Log {
 
     /// How long tables are to be of what is still to be written: see [`table_bytes_in`].
     pub(crate) fn table_bytes_of_debt(&self, table_bytes_max: u64) -> u64 {
-        let (unwritten, kept) = {
-            let writer = self.writer.lock();
-            let Some(unwritten) = writer.unwritten() else { return table_bytes_max };
-            (unwritten, writer.debt.as_ref().map(|debt| debt.kept).unwrap_or_default())
-        };
-        let free = self.context.env.fs.free_bytes(&self.context.root).unwrap_or(u64::MAX);
-        let spared = unwritten.saturating_add(kept.merge).saturating_add(kept.deletes);
-        table_bytes_in(free.saturating_sub(spared), unwritten, table_bytes_max)
+        let writer = self.writer.lock();
+        let Some(unwritten) = writer.unwritten() else { return table_bytes_max };
+        table_bytes_in(writer.free_beside_kept(&self.context), unwritten, table_bytes_max)
     }
 
     /// Says how much room is to be kept beside that.

@@ -85,9 +85,9 @@ pub(crate) struct LogWriter {
     refused: bool,
     /// Whether half of what is kept for deletes was found used up by one.
     pub(crate) took_from_deletes: bool,
-    /// What was taken since the reserve was given back, tables included. So much of the room that
-    /// is kept may be used instead of it.
-    relieved_bytes: u64,
+    /// What is left of a reserve that was given back: so much of the room that is kept may be used
+    /// instead of it, tables included.
+    relief_bytes: u64,
     /// Greatest length of a segment that holds more than one frame.
     bytes_max: u64,
     /// Bytes appended since the store was opened; only differences mean something.
@@ -100,18 +100,40 @@ pub(crate) struct LogWriter {
     placed: Vec<(u64, Chain)>,
 }
 
+/// Room that is left to others.
+#[derive(Clone, Copy, Debug, Default)]
+struct Spared {
+    unwritten: u64,
+    kept: KeptRoom,
+    /// What is left to deletes.
+    deletes: u64,
+}
+
+impl Spared {
+    /// Bytes, where tables get so many more.
+    fn bytes(&self, more: u64) -> u64 {
+        let Self { unwritten, kept, deletes } = self;
+        let merge = kept.merge(unwritten.saturating_add(more));
+        unwritten.saturating_add(merge).saturating_add(*deletes)
+    }
+}
+
 /// Whether so many bytes may be taken of the disk and leave what is to be spared. Where the file
 /// system does not say what is left, it is found out.
-fn leaves(context: &Context, spared: Option<u64>, more: u64) -> bool {
-    let Some(spared) = spared else { return true };
-    let needed = spared.saturating_add(more);
+fn has_free(context: &Context, needed: u64) -> bool {
     context.env.fs.free_bytes(&context.root).map_or(true, |free| free >= needed)
 }
 
-/// As [`leaves`], of bytes of log: what is written there is written to a table, too, and takes as
+/// As [`has_free`], of bytes of tables.
+fn leaves(context: &Context, spared: Option<Spared>, more: u64) -> bool {
+    spared.is_none_or(|spared| has_free(context, spared.bytes(more).saturating_add(more)))
+}
+
+/// As [`has_free`], of bytes of log: what is written there is written to a table, too, and takes as
 /// much again.
-fn leaves_log(context: &Context, spared: Option<u64>, more: u64) -> bool {
-    leaves(context, spared, more.saturating_mul(2))
+fn leaves_log(context: &Context, spared: Option<Spared>, more: u64) -> bool {
+    let twice = more.saturating_mul(2);
+    spared.is_none_or(|spared| has_free(context, spared.bytes(more).saturating_add(twice)))
 }
 
 impl LogWriter {
@@ -125,7 +147,7 @@ impl LogWriter {
             reserve,
             refused: false,
             took_from_deletes: false,
-            relieved_bytes: 0,
+            relief_bytes: 0,
             bytes_max,
             appended_bytes: 0,
             debt: None,
@@ -215,16 +237,20 @@ impl LogWriter {
             let before = self.active.room;
             let room = match self.active.make_room(len, bytes_max, &may_take, &may_step) {
                 Err(error) if error.is_disk_full() => {
-                    self.reserve.release(context);
-                    let unwritten = self.unwritten();
-                    let left = self.reserve.bytes().saturating_sub(self.relieved_bytes);
+                    if self.reserve.release(context) {
+                        self.relief_bytes = self.reserve.bytes();
+                    }
+                    let unwritten =
+                        self.unwritten().map(|unwritten| Spared { unwritten, ..Spared::default() });
+                    let left = self.relief_bytes;
                     let may_use = |more| {
                         may_take(more)
                             || (more.saturating_mul(2) <= left
                                 && leaves_log(context, unwritten, more))
                     };
                     let room = self.active.make_room(len, bytes_max, &may_use, &may_step);
-                    self.relieved_bytes += self.active.room.saturating_sub(before) * 2;
+                    let taken = self.active.room.saturating_sub(before).saturating_mul(2);
+                    self.relief_bytes = left.saturating_sub(taken);
                     room
                 }
                 room => room,
@@ -236,15 +262,11 @@ impl LogWriter {
         }
         // While the reserve is out, what room there is belongs to those who make more of it, and is
         // not taken from them only to find out that it does not suffice.
-        let restored =
-            if self.reserve.is_held() || leaves_log(context, spared, self.reserve.bytes()) {
-                self.reserve.restore(context)
-            } else {
-                Err(StorageError::DiskFull { path: self.active.path.clone() })
-            };
-        if restored.is_ok() {
-            self.relieved_bytes = 0;
-        }
+        let restored = if self.reserve.is_held() || leaves(context, spared, self.reserve.bytes()) {
+            self.reserve.restore(context)
+        } else {
+            Err(StorageError::DiskFull { path: self.active.path.clone() })
+        };
         let room =
             restored.and_then(|()| self.active.make_room(len, bytes_max, &may_take, &may_take));
         self.refused = room.as_ref().is_err_and(StorageError::is_disk_full);
@@ -259,20 +281,27 @@ impl LogWriter {
     }
 
     /// How much room is left to others; `None` where nobody asks.
-    fn spared(&self, purpose: Purpose) -> Option<u64> {
-        let KeptRoom { merge, deletes } = self.debt.as_ref()?.kept;
-        match purpose {
-            Purpose::Grow => Some(self.unwritten()? + merge + deletes),
+    fn spared(&self, purpose: Purpose) -> Option<Spared> {
+        let (unwritten, kept) = (self.unwritten()?, self.debt.as_ref()?.kept);
+        let deletes = match purpose {
+            Purpose::Grow => kept.deletes,
             // The rest is for what leaves nothing, and for what tables have once.
-            Purpose::Relieve => Some(self.unwritten()? + merge + deletes / 4),
-            Purpose::Mark => None,
-        }
+            Purpose::Relieve => kept.deletes / 4,
+            Purpose::Mark => return None,
+        };
+        Some(Spared { unwritten, kept, deletes })
     }
 
     /// Whether half of what is kept for deletes is used up, or would be with so many bytes more.
     pub(crate) fn is_pressed(&self, context: &Context, more: u64) -> bool {
-        let quarter = self.debt.as_ref().map_or(0, |debt| debt.kept.deletes / 4);
-        !leaves(context, self.spared(Purpose::Relieve), quarter.saturating_add(more))
+        let half = |spared: Spared| Spared { deletes: spared.kept.deletes / 2, ..spared };
+        !leaves(context, self.spared(Purpose::Relieve).map(half), more)
+    }
+
+    /// How much of the device is free beside what new data leaves; all of it where that is nothing.
+    pub(crate) fn free_beside_kept(&self, context: &Context) -> u64 {
+        let free = context.env.fs.free_bytes(&context.root).unwrap_or(u64::MAX);
+        free.saturating_sub(self.spared(Purpose::Grow).map_or(0, |spared| spared.bytes(0)))
     }
 
     /// Whether there is room for tombstones in tables of which the log has next to nothing.

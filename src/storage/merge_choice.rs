@@ -8,7 +8,9 @@
 //! Room for that is kept from new data and from deletes, and some more from new data, for deletes:
 //! they take room before they give any.
 
-use super::compaction_plan::{LiveSize, Merge, RunSize, everything, plan, relief, rest, smallest};
+use super::compaction_plan::{
+    LiveSize, Merge, RunSize, everything, merged_bytes, plan, relief, rest, smallest,
+};
 
 /// What a merge is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,6 +25,8 @@ pub enum MergeGoal {
     Relief {
         /// Whether there is hardly any left for deletes.
         is_pressed: bool,
+        /// As in [`Self::Due`].
+        compaction_threshold: u64,
     },
     /// One run, where that is worth it although nobody writes any more.
     Rest {
@@ -32,6 +36,9 @@ pub enum MergeGoal {
     /// One run without anything stale.
     Everything,
 }
+
+/// More than a table has besides its rows, and than a last block has on average.
+const TABLE_BYTES_ONCE: u64 = 4096;
 
 /// Which part of the usual length tables have that a merge writes where there is little room.
 const SMALL_TABLE_SHARE: u64 = 8;
@@ -81,22 +88,37 @@ pub(crate) fn choose(
         }
         let last = runs.iter().rposition(|run| run.is_being_merged)?;
         let output = first.checked_sub(1);
-        // One that began by small tables leaves small ones to the next.
-        let begun = begun.filter(|_| output.is_some()).unwrap_or_else(|| MergeUnderWay {
-            room: room_of(runs, first, last, table_bytes_max),
-            table_bytes_max,
-        });
-        let MergeUnderWay { room, table_bytes_max } = begun;
+        let MergeUnderWay { room, table_bytes_max } = under_way(runs, begun, table_bytes_max)?;
         return Some(MergeJob { first, last, output, table_bytes_max, room });
     }
     let Merge { first, last } = match goal {
         MergeGoal::Due { compaction_threshold } => plan(runs, live?, compaction_threshold)?,
-        MergeGoal::Relief { is_pressed } => relief(runs, live?, is_pressed)?,
+        // Also what would be due with room enough: it is asked for again.
+        MergeGoal::Relief { is_pressed, compaction_threshold } => {
+            relief(runs, live?, is_pressed).or_else(|| plan(runs, live?, compaction_threshold))?
+        }
         MergeGoal::Rest { bytes: (least, most) } => rest(runs, least..=most)?,
         MergeGoal::Everything => everything(runs)?,
     };
-    let room = room_of(runs, first, last, table_bytes_max);
+    let room = room_of(runs, live, Merge { first, last }, table_bytes_max);
     Some(MergeJob { first, last, output: None, table_bytes_max, room })
+}
+
+/// The merge under way, if there is one: as it was begun, or as if it began now where an earlier
+/// opening has begun it.
+fn under_way(
+    runs: &[RunSize],
+    begun: Option<MergeUnderWay>,
+    table_bytes_max: u64,
+) -> Option<MergeUnderWay> {
+    let first = runs.iter().position(|run| run.is_being_merged)?;
+    let last = runs.iter().rposition(|run| run.is_being_merged)?;
+    // One that began by small tables leaves small ones to the next. Without a table written, what
+    // is known is of another.
+    Some(begun.filter(|_| first > 0).unwrap_or_else(|| MergeUnderWay {
+        room: room_of(runs, None, Merge { first, last }, table_bytes_max),
+        table_bytes_max,
+    }))
 }
 
 /// The same merge, or another that is of use, with less room for it: of the two neighbours that are
@@ -105,6 +127,7 @@ pub(crate) fn choose(
 pub(crate) fn smaller(
     job: MergeJob,
     runs: &[RunSize],
+    live: Option<LiveSize>,
     table_bytes_max: u64,
     room: u64,
 ) -> Option<MergeJob> {
@@ -114,8 +137,9 @@ pub(crate) fn smaller(
         let left = files_of(runs, job.first, job.last).min(table_bytes_max);
         return (left + listed_bytes(runs) <= room).then_some(MergeJob { table_bytes_max, ..job });
     }
-    let job_of = |Merge { first, last }: Merge| {
-        let room = room_of(runs, first, last, table_bytes_max);
+    let job_of = |merge: Merge| {
+        let room = room_of(runs, live, merge, table_bytes_max);
+        let Merge { first, last } = merge;
         MergeJob { first, last, output: None, table_bytes_max, room }
     };
     if runs.len() < 2 {
@@ -139,13 +163,28 @@ pub(crate) fn fits(job: MergeJob, runs: &[RunSize], table_bytes_max: u64, room: 
 /// Room that is kept, in bytes of the disk.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct KeptRoom {
-    /// For merges: what the one under way may still take, and what any of two runs takes which has
-    /// to do with small tables. Merging two at a time, all of them can become one.
-    pub(crate) merge: u64,
+    /// What two runs take whose tables are the longest, merged by small tables; but no more than
+    /// `files`, those of all, and those that come.
+    two: u64,
+    files: u64,
+    /// What the merge under way may still take.
+    under_way: u64,
+    /// Two more manifests: small tables make one longer than it is.
+    listed: u64,
     /// For what deletes take before merges give it back. One of everything is due when half of it
     /// is used, so this is a part of what such a merge has to write; they are refused with a
     /// quarter left.
     pub(crate) deletes: u64,
+}
+
+impl KeptRoom {
+    /// For merges, once tables of so many bytes have come: what the one under way may still take,
+    /// and what any of two runs takes which has to do with small tables. Merging two at a time, all
+    /// of them can become one.
+    pub(crate) fn merge(&self, added: u64) -> u64 {
+        let Self { two, files, under_way, listed, .. } = *self;
+        (files.saturating_add(added).min(two) + listed).max(under_way)
+    }
 }
 
 /// Which part of the tables is kept for deletes, and of small ones, but no more than
@@ -160,8 +199,7 @@ pub(crate) fn room_to_keep(
     begun: Option<MergeUnderWay>,
     table_bytes_max: u64,
 ) -> KeptRoom {
-    let is_under_way = runs.iter().any(|run| run.is_being_merged);
-    let under_way = begun.filter(|_| is_under_way).map_or(0, |begun| {
+    let under_way = under_way(runs, begun, table_bytes_max).map_or(0, |begun| {
         // What it writes is merged next.
         begun.room.max(of_two(runs, [begun.table_bytes_max; 2], table_bytes_max))
     });
@@ -171,7 +209,10 @@ pub(crate) fn room_to_keep(
     let files: u64 = runs.iter().map(|run| run.file_bytes).sum();
     let of_small = (files / DELETES_SHARE_OF_SMALL).min(table_bytes_max / DELETES_TABLE_SHARE);
     KeptRoom {
-        merge: of_two(runs, longest, table_bytes_max).max(under_way),
+        two: longest.iter().sum::<u64>() + table_bytes_max / SMALL_TABLE_SHARE,
+        files,
+        under_way,
+        listed: 2 * listed_bytes(runs),
         deletes: of_small.max(files / DELETES_SHARE),
     }
 }
@@ -203,10 +244,22 @@ fn listed_bytes(runs: &[RunSize]) -> u64 {
 }
 
 /// The most bytes of the disk that a merge of these runs takes at any moment beside them.
-fn room_of(runs: &[RunSize], first: usize, last: usize, table_bytes_max: u64) -> u64 {
+fn room_of(
+    runs: &[RunSize],
+    live: Option<LiveSize>,
+    Merge { first, last }: Merge,
+    table_bytes_max: u64,
+) -> u64 {
     let inputs = runs.get(first..=last).unwrap_or_default();
     let read_in_part: u64 = inputs.iter().map(|run| run.longest_table).sum();
-    files_of(runs, first, last).min(read_in_part + table_bytes_max) + listed_bytes(runs)
+    // One of everything writes no more than is live, and what a table has once.
+    let is_whole = first == 0 && last + 1 == runs.len();
+    let written = match live.filter(|_| is_whole) {
+        Some(live) => merged_bytes(runs, live) + TABLE_BYTES_ONCE,
+        None => u64::MAX,
+    };
+    let files = files_of(runs, first, last).min(written);
+    files.min(read_in_part + table_bytes_max) + listed_bytes(runs)
 }
 
 #[cfg(test)]
@@ -238,7 +291,7 @@ mod tests {
         let listed = RunSize { listed_bytes: 5, ..run(1) };
         let job = choose(&[listed, listed], None, ALL, None, TABLE).unwrap();
         assert_eq!(job.room, 2 * TABLE + 10);
-        assert_eq!(room_to_keep(&[listed, listed], None, TABLE).merge, 2 * TABLE + 20);
+        assert_eq!(room_to_keep(&[listed, listed], None, TABLE).merge(0), 2 * TABLE + 20);
     }
 
     #[test]
@@ -254,8 +307,10 @@ mod tests {
         let runs = [run(1), run(2), begun(run(3)), begun(run(3)), run(9)];
         let known = Some(MergeUnderWay { room: 7, table_bytes_max: 10 });
         let (is_pressed, compaction_threshold) = (false, 0);
-        let (relief, due) =
-            (MergeGoal::Relief { is_pressed }, MergeGoal::Due { compaction_threshold });
+        let (relief, due) = (
+            MergeGoal::Relief { is_pressed, compaction_threshold },
+            MergeGoal::Due { compaction_threshold },
+        );
         for goal in [ALL, relief, due] {
             let job = choose(&runs, None, goal, known, TABLE).unwrap();
             let expected =
@@ -277,13 +332,13 @@ mod tests {
         let runs = [run(5), run(2), run(1), run(9)];
         let job = choose(&runs, None, ALL, None, TABLE).unwrap();
         let needed = 2 * TABLE + TABLE / 8;
-        let small = smaller(job, &runs, TABLE, needed).unwrap();
+        let small = smaller(job, &runs, None, TABLE, needed).unwrap();
         let expected =
             MergeJob { first: 1, last: 2, output: None, table_bytes_max: 10, room: needed };
         assert_eq!(small, expected);
-        assert_eq!(smaller(job, &runs, TABLE, needed - 1), None);
+        assert_eq!(smaller(job, &runs, None, TABLE, needed - 1), None);
         // New data always leaves so much.
-        assert!(room_to_keep(&runs, None, TABLE).merge >= needed);
+        assert!(room_to_keep(&runs, None, TABLE).merge(0) >= needed);
     }
 
     #[test]
@@ -292,13 +347,15 @@ mod tests {
         let known = Some(MergeUnderWay { room: 3 * TABLE, table_bytes_max: TABLE });
         let job = choose(&runs, None, ALL, known, TABLE).unwrap();
         let small = MergeJob { table_bytes_max: TABLE / 8, ..job };
-        assert_eq!(smaller(job, &runs, TABLE, TABLE / 8), Some(small));
-        assert_eq!(smaller(job, &runs, TABLE, TABLE / 8 - 1), None);
+        assert_eq!(smaller(job, &runs, None, TABLE, TABLE / 8), Some(small));
+        assert_eq!(smaller(job, &runs, None, TABLE, TABLE / 8 - 1), None);
         // And what it may take is left to it.
-        assert_eq!(room_to_keep(&runs, known, TABLE).merge, 3 * TABLE);
+        assert_eq!(room_to_keep(&runs, known, TABLE).merge(0), 3 * TABLE);
         assert!(fits(job, &runs, TABLE, 3 * TABLE) && !fits(job, &runs, TABLE, 3 * TABLE - 1));
-        assert_eq!(room_to_keep(&runs, None, TABLE).merge, 2 * TABLE + TABLE / 8);
-        assert_eq!(room_to_keep(&[run(1)], known, TABLE).merge, TABLE);
+        // Also where another opening has begun it.
+        let job = choose(&runs, None, ALL, None, TABLE).unwrap();
+        assert_eq!(room_to_keep(&runs, None, TABLE).merge(0), job.room);
+        assert_eq!(room_to_keep(&[run(1)], known, TABLE).merge(0), TABLE);
     }
 
     #[test]
@@ -317,6 +374,35 @@ mod tests {
         assert_eq!(table_bytes_in(TABLE - 1, 2 * TABLE, TABLE), TABLE / 8);
         assert_eq!(table_bytes_in(20, 20, TABLE), TABLE);
         assert_eq!(table_bytes_in(19, 20, TABLE), TABLE / 8);
+    }
+
+    #[test]
+    fn a_merge_of_everything_takes_no_more_than_is_live() {
+        let table = 1 << 20;
+        let run = |bytes| RunSize {
+            data_bytes: bytes,
+            file_bytes: bytes,
+            rows: bytes,
+            longest_table: bytes,
+            ..RunSize::default()
+        };
+        let runs = [run(90_000), run(100_000)];
+        let live = Some(LiveSize { data_bytes: 10_000, rows: 10_000 });
+        let job = choose(&runs, live, ALL, None, table).unwrap();
+        assert_eq!(job.room, 10_000 + TABLE_BYTES_ONCE);
+        assert!(smaller(job, &runs, live, table, job.room).is_some());
+        // Of two of three rows that are gone in the oldest may still be hidden.
+        let three = [run(90_000), run(100_000), run(500_000)];
+        let job =
+            smaller(choose(&three, live, ALL, None, table).unwrap(), &three, live, table, 1 << 20);
+        assert_eq!(job.map(|job| (job.last, job.room)), Some((1, 190_000)));
+    }
+
+    #[test]
+    fn what_comes_is_merged_too() {
+        let kept = room_to_keep(&[run(1)], None, TABLE);
+        assert_eq!([0, 5, 10, 11].map(|added| kept.merge(added)), [80, 85, 90, 90]);
+        assert_eq!(KeptRoom::default().merge(7), 0);
     }
 
     #[test]

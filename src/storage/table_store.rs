@@ -409,7 +409,7 @@ impl TableStore {
                 done => return done,
             }
         }
-        match smaller(job, &runs, self.options.table_bytes_max, room) {
+        match smaller(job, &runs, self.live_size(), self.options.table_bytes_max, room) {
             Some(smaller) => step(smaller),
             None => Err(StorageError::DiskFull { path: self.context.tables.clone() }),
         }

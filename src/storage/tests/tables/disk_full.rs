@@ -100,8 +100,10 @@ fn merge_within(model: &Modelled, room: u64) -> (u64, bool) {
     loop {
         // What was taken of the room is not there any more.
         let taken = model.tables.set().bytes().saturating_sub(before);
-        match model.tables.merge_step_within(MergeGoal::Relief { is_pressed: false }, room - taken)
-        {
+        match model.tables.merge_step_within(
+            MergeGoal::Relief { is_pressed: false, compaction_threshold: u64::MAX },
+            room - taken,
+        ) {
             Ok(Some(step)) => {
                 let at_once = taken + step.bytes_written;
                 grown = grown.max(at_once);
@@ -138,7 +140,7 @@ fn merges_that_begin_in_little_room_come_to_an_end_in_it() {
         (fs, model)
     };
     let (_fs, model) = filled();
-    let enough = model.tables.room_to_keep().merge;
+    let enough = model.tables.room_to_keep().merge(0);
     assert!(enough * 2 < model.tables.set().bytes(), "{enough}");
     for room in [enough, enough * 3 / 2, enough * 2, u64::MAX / 2] {
         let (_fs, model) = filled();
