@@ -14,7 +14,8 @@
 //!   until several of like size stand beside each other.
 //!
 //! What space costs: where keys and values decide, a merge of everything writes two bytes at most
-//! for each that it frees; where files do, as they do for rows of up to some 40 bytes, up to
+//! for each that it frees; where files do, as they do for rows of up to some 40 bytes, and in
+//! stores that are short beside the tables that a merge reads at once, up to
 //! [`WRITTEN_FOR_FREED_MAX`]. No byte is freed twice. So this is also how often each byte is
 //! rewritten for it on average, whatever is overwritten.
 //!
@@ -113,7 +114,10 @@ pub const fn file_bytes_max(
 pub fn plan(runs: &[RunSize], live: LiveSize, threshold: u64) -> Option<Merge> {
     let all = sum(runs);
     let stale_bytes = all.data_bytes.saturating_sub(live.data_bytes);
-    let files_max = files_max(runs, live, threshold);
+    // As much as twice the threshold, which is a segment in the engine, is in the bound anyway.
+    let read_in_part = read_in_part(runs).saturating_sub(threshold.saturating_mul(2));
+    let files_max =
+        file_bytes_max(live.data_bytes, merged_bytes(runs, live), threshold, read_in_part);
     if stale_bytes > stale_bytes_max(live.data_bytes, threshold) || all.file_bytes > files_max {
         // Where one merged run is left, merging it again frees nothing, whatever was said of live
         // bytes.
@@ -133,15 +137,14 @@ pub fn plan(runs: &[RunSize], live: LiveSize, threshold: u64) -> Option<Merge> {
 #[must_use]
 pub fn may_come(bytes: u64, runs: &[RunSize], live: LiveSize, stale_max: u64) -> bool {
     let all = sum(runs);
-    let files_max = files_max(runs, live, stale_max);
+    let merged = merged_bytes(runs, live);
+    let files_max = file_bytes_max(live.data_bytes, merged, stale_max, read_in_part(runs));
     all.file_bytes.saturating_add(bytes) <= files_max.saturating_add(stale_max)
 }
 
-/// [`file_bytes_max`] of these runs, where a merge of all of them is to have room.
-fn files_max(runs: &[RunSize], live: LiveSize, threshold: u64) -> u64 {
-    let read_in_part = runs.iter().map(|run| run.longest_table).fold(0, u64::saturating_add);
-    let compacted = compacted_bytes(sum(runs), live);
-    file_bytes_max(live.data_bytes, compacted, threshold, read_in_part)
+/// The most bytes of tables that a merge of all runs has read in part at any moment.
+fn read_in_part(runs: &[RunSize]) -> u64 {
+    runs.iter().map(|run| run.longest_table).fold(0, u64::saturating_add)
 }
 
 /// All runs as if they were one.
