@@ -121,9 +121,9 @@ fn under_way(
     }))
 }
 
-/// The same merge, or another that is of use, with less room for it: of the two neighbours that are
-/// the smallest, and by smaller tables, so that those that were read go sooner. `None` where `room`
-/// does not suffice for that either.
+/// The same merge, or another that is of use, with less room for it: of the smallest two neighbours
+/// for which there is room, and by smaller tables, so that those that were read go sooner. `None`
+/// where `room` does not suffice for that either.
 pub(crate) fn smaller(
     job: MergeJob,
     runs: &[RunSize],
@@ -206,23 +206,24 @@ pub(crate) fn room_to_keep(
     let mut longest: Vec<u64> = runs.iter().map(|run| run.longest_table).collect();
     longest.sort_unstable_by_key(|&bytes| std::cmp::Reverse(bytes));
     let longest = [0, 1].map(|at| longest.get(at).copied().unwrap_or_default());
-    let files: u64 = runs.iter().map(|run| run.file_bytes).sum();
-    let of_small = (files / DELETES_SHARE_OF_SMALL).min(table_bytes_max / DELETES_TABLE_SHARE);
-    KeptRoom {
-        two: longest.iter().sum::<u64>() + table_bytes_max / SMALL_TABLE_SHARE,
-        files,
-        under_way,
-        listed: 2 * listed_bytes(runs),
-        deletes: of_small.max(files / DELETES_SHARE),
-    }
+    let room = room_for_two(runs, longest, table_bytes_max);
+    let of_small = (room.files / DELETES_SHARE_OF_SMALL).min(table_bytes_max / DELETES_TABLE_SHARE);
+    KeptRoom { under_way, deletes: of_small.max(room.files / DELETES_SHARE), ..room }
 }
 
 /// What a merge by small tables of two runs takes whose longest tables are these.
 fn of_two(runs: &[RunSize], longest: [u64; 2], table_bytes_max: u64) -> u64 {
-    let files: u64 = runs.iter().map(|run| run.file_bytes).sum();
-    let two = longest.iter().sum::<u64>() + table_bytes_max / SMALL_TABLE_SHARE;
-    // Small tables make the manifest longer than it is.
-    files.min(two) + 2 * listed_bytes(runs)
+    room_for_two(runs, longest, table_bytes_max).merge(0)
+}
+
+/// The room for a merge by small tables of two runs whose longest tables are these.
+fn room_for_two(runs: &[RunSize], longest: [u64; 2], table_bytes_max: u64) -> KeptRoom {
+    KeptRoom {
+        two: longest.iter().sum::<u64>() + table_bytes_max / SMALL_TABLE_SHARE,
+        files: runs.iter().map(|run| run.file_bytes).sum(),
+        listed: 2 * listed_bytes(runs),
+        ..KeptRoom::default()
+    }
 }
 
 /// How long the tables of a run are that is added, where so much is free beside what is kept: long
@@ -396,6 +397,25 @@ mod tests {
         let job =
             smaller(choose(&three, live, ALL, None, table).unwrap(), &three, live, table, 1 << 20);
         assert_eq!(job.map(|job| (job.last, job.room)), Some((1, 190_000)));
+    }
+
+    /// Otherwise whoever asks whether one is due would ask again without end.
+    #[test]
+    fn on_a_full_disk_what_is_due_anyway_is_done_too() {
+        let small_rows = |rows: u64| RunSize {
+            data_bytes: rows * 16,
+            file_bytes: rows * 40,
+            rows,
+            ..RunSize::default()
+        };
+        let runs = [small_rows(12), small_rows(100)];
+        let size = LiveSize { data_bytes: 1600, rows: 98 };
+        let live = Some(size);
+        let (is_pressed, compaction_threshold) = (false, 0);
+        let due = choose(&runs, live, MergeGoal::Due { compaction_threshold }, None, TABLE);
+        let goal = MergeGoal::Relief { is_pressed, compaction_threshold };
+        assert!(due.is_some() && relief(&runs, size, false).is_none());
+        assert_eq!(choose(&runs, live, goal, None, TABLE), due);
     }
 
     #[test]
