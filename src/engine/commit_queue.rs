@@ -1,10 +1,10 @@
 //! Commands that wait for the leader, and the promise that each of them is answered.
 
-use std::cell::Cell;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::answering::Answering;
 use super::submission::{Reply, Slot};
 use crate::command::Command;
 use crate::command::codec;
@@ -111,50 +111,16 @@ impl Queue {
     }
 }
 
-/// Says that this thread is answering a round, for as long as it lives.
+/// Gives answers, and runs callers' code with them. The caller leads, so nobody may wait for a
+/// command meanwhile.
 ///
-/// Nobody else leads meanwhile, so a callback that waited for another command would wait for
-/// itself.
-pub(crate) struct Answering {
-    /// Whether it was answering already: a callback that hands a command in may be answered at
-    /// once.
-    before: bool,
-}
-
-thread_local! {
-    static ANSWERING: Cell<bool> = const { Cell::new(false) };
-}
-
-impl Answering {
-    pub(crate) fn begin() -> Self {
-        Self { before: ANSWERING.replace(true) }
-    }
-
-    /// Refuses to wait on a thread that answers.
-    ///
-    /// # Errors
-    /// `Validation`.
-    pub(crate) fn refuse() -> Result<()> {
-        if ANSWERING.get() {
-            let text = "a callback waits for what its own thread has to do: hand a command in with \
-                        submit_async, ask a watcher with try_next";
-            return Err(Error::Validation(text.to_owned()));
-        }
-        Ok(())
-    }
-}
-
-impl Drop for Answering {
-    fn drop(&mut self) {
-        ANSWERING.set(self.before);
-    }
-}
-
-/// Gives the same answer to several. The caller leads, so nobody may wait for a command meanwhile.
-pub(crate) fn answer_all(pending: impl IntoIterator<Item = Pending>, error: &Error) {
+/// Threads that wait come first: a callback may drop the last handle and so close the store, which
+/// waits for threads of the store that wait here.
+pub(crate) fn answer_all(mut answers: Vec<(Answer, Result<ApplyOutcome>)>) {
     let _answering = Answering::begin();
-    for pending in pending {
-        pending.reply.give(Err(error.clone()));
+    answers.sort_by_key(|(answer, _)| !matches!(answer.0, Some(Reply::Thread(_))));
+    for (answer, result) in answers {
+        answer.give(result);
     }
 }
 
@@ -183,4 +149,23 @@ pub(crate) fn purpose_of(command: &Command) -> Purpose {
 fn purpose_of_all(commands: &[Command]) -> Purpose {
     let sets = commands.iter().any(|command| purpose_of(command) == Purpose::Grow);
     if sets { Purpose::Grow } else { Purpose::Relieve }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn threads_are_answered_before_anything_of_a_caller_is_called() {
+        let waiting = Slot::new();
+        let slot = Arc::clone(&waiting);
+        let (tell, told) = std::sync::mpsc::channel();
+        let callback = Reply::Callback(Box::new(move |_| {
+            tell.send(slot.is_answered() && Answering::refuse().is_err()).unwrap();
+        }));
+        let replies = [callback, Reply::Thread(waiting)];
+        answer_all(replies.map(|it| (Answer::new(it), Err(Error::Closed("closed")))).into());
+        assert!(told.recv().unwrap());
+        Answering::refuse().unwrap();
+    }
 }

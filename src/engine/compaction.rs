@@ -92,7 +92,19 @@ pub(crate) fn compact(
     rules: Rules,
     effort: Effort,
 ) -> Result<CompactionReport> {
-    let _stop = StopOnPanic(machine);
+    let stop = StopOnPanic(Some(machine));
+    let done = do_steps(machine, frozen, rules, effort);
+    stop.end();
+    done
+}
+
+/// As [`compact`].
+fn do_steps(
+    machine: &Machine,
+    frozen: &mut Option<Frozen>,
+    rules: Rules,
+    effort: Effort,
+) -> Result<CompactionReport> {
     let _running = machine.throttle.begin();
     let started = machine.env.clock.elapsed();
     machine.store.log().check()?;
@@ -114,13 +126,21 @@ pub(crate) fn compact(
 }
 
 /// Stops the store when a compaction panics, which is a fault of this crate: nobody knows what it
-/// left half done, and without compaction log and memory would grow for ever.
-struct StopOnPanic<'a>(&'a Machine);
+/// left half done, and without compaction log and memory would grow for ever. So it does where it
+/// is dropped before the [end](Self::end): whether this thread panics is not asked, which may close
+/// the store while some other panic unwinds.
+struct StopOnPanic<'a>(Option<&'a Machine>);
+
+impl StopOnPanic<'_> {
+    fn end(mut self) {
+        self.0 = None;
+    }
+}
 
 impl Drop for StopOnPanic<'_> {
     fn drop(&mut self) {
-        if std::thread::panicking() {
-            self.0.stop("a thread panicked while it compacted");
+        if let Some(machine) = self.0 {
+            machine.stop("a thread panicked while it compacted");
         }
     }
 }

@@ -330,8 +330,15 @@ impl Maintenance {
         self.committer.machine.env.clock.elapsed().saturating_sub(compaction.last) >= interval
     }
 
+    /// Compacts because something found no room. Returns whether that made any.
+    pub(crate) fn compact_for_room(&self) -> bool {
+        let effort = Effort::Due { threshold: self.threshold() };
+        let report = self.compact(&mut self.compaction.lock(), effort);
+        report.is_ok_and(|report| report.bytes_after < report.bytes_before)
+    }
+
     /// A failure is counted and logged, never returned from a write that succeeded.
-    fn compact_if_due(&self) {
+    pub(crate) fn compact_if_due(&self) {
         let is_time_over = self.is_time_over();
         let mut compaction = self.compaction.lock();
         if !compaction.tail.left(self.committer.machine.env.clock.elapsed()).is_zero() {
@@ -366,14 +373,16 @@ impl Maintenance {
         }
     }
 
-    /// Waits for the time to pass or for a call. `false` when it is time to end.
-    fn pause(&self, wake: &Condvar, time: Duration, before: impl FnOnce()) -> bool {
+    /// Waits for the time to pass or for a call, unless `look` finds something to do at once.
+    /// `false` when it is time to end.
+    fn pause(&self, wake: &Condvar, time: Duration, look: impl FnOnce() -> bool) -> bool {
         let mut stop = self.stop.lock();
         if *stop {
             return false;
         }
-        before();
-        wake.wait_for(&mut stop, time);
+        if !look() {
+            wake.wait_for(&mut stop, time);
+        }
         !*stop
     }
 
@@ -447,7 +456,7 @@ impl Maintenance {
     }
 
     fn sync_in_background(&self) {
-        while self.pause(&self.wake_sync, self.schedule.fsync_interval, || ()) {
+        while self.pause(&self.wake_sync, self.schedule.fsync_interval, || false) {
             if self.committer.machine.store.log().check().is_err() {
                 return;
             }
@@ -472,14 +481,20 @@ impl Maintenance {
                 }
             }
             // After a failure nobody asks before the back-off is over: `asked` stays set. Otherwise
-            // it is cleared under the lock, so that whoever asks later finds this thread waiting.
+            // it is cleared under the lock, so that whoever asks later finds this thread waiting;
+            // and what is due is looked at once more after that, since who found it set asked for
+            // what this thread may not have seen.
             let failed = !back_off.is_zero();
             let time = if failed { back_off } else { self.until_merges().unwrap_or(interval) };
-            let before = || {
-                self.asked.store(failed, Ordering::Release);
-                self.committer.machine.throttle.end();
+            let look = || {
+                self.asked.swap(failed, Ordering::AcqRel);
+                let is_due = !failed && self.is_due();
+                if !is_due {
+                    self.committer.machine.throttle.end();
+                }
+                is_due
             };
-            if !self.pause(&self.wake_compact, time, before)
+            if !self.pause(&self.wake_compact, time, look)
                 || self.committer.machine.store.log().check().is_err()
             {
                 return;

@@ -10,6 +10,7 @@
 //! R3).
 
 pub mod read_context;
+pub(crate) mod answering;
 pub mod submission;
 pub mod api;
 pub(crate) mod draw;
@@ -37,9 +38,9 @@ pub mod past;
 pub(crate) mod open;
 pub(crate) mod committer;
 pub(crate) mod expiry;
-pub(crate) mod ephemeral;
 pub(crate) mod compaction;
 pub(crate) mod maintenance;
+pub(crate) mod ephemeral;
 pub(crate) mod watching;
 pub mod backup;
 pub(crate) mod restore_at;

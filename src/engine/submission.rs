@@ -9,6 +9,7 @@ use std::task::{Context, Poll, Waker};
 
 use parking_lot::{Condvar, Mutex};
 
+use super::answering::Answering;
 use crate::error::{Error, Result};
 use crate::state::ApplyOutcome;
 
@@ -87,6 +88,11 @@ impl Slot {
         }
     }
 
+    /// Whether the answer was put in.
+    pub(crate) fn is_answered(&self) -> bool {
+        matches!(*self.stage.lock(), Stage::Done(_) | Stage::Taken)
+    }
+
     fn poll(&self, waker: &Waker) -> Poll<Result<ApplyOutcome>> {
         let mut stage = self.stage.lock();
         match std::mem::replace(&mut *stage, Stage::Taken) {
@@ -123,8 +129,12 @@ impl Submission {
     /// Blocks the thread until the answer is there.
     ///
     /// # Errors
-    /// Those of the command.
+    /// Those of the command; `Validation` in a callback, whose thread has to give the answer. The
+    /// command is under way all the same.
     pub fn wait(self) -> Result<ApplyOutcome> {
+        if !self.slot.is_answered() {
+            Answering::refuse()?;
+        }
         loop {
             // Leading is offered only to threads that submitted synchronously.
             if let Turn::Done(result) = self.slot.turn() {

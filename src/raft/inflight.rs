@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
-use crate::engine::commit_queue::Answering;
+use crate::engine::answering::Answering;
 use crate::engine::submission::Reply;
 use crate::error::{Error, Result};
 use crate::state::ApplyOutcome;

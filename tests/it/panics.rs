@@ -109,3 +109,41 @@ fn a_callback_that_panics_stops_the_store_and_not_its_callers() {
         assert_eq!(reopened.get(b"before").unwrap().as_deref(), Some(b"1".as_slice()));
     });
 }
+
+/// Writes when it is dropped, as a lock does that is given back.
+struct Unlocks(std::sync::Arc<SingleNodeEngine>);
+
+impl Drop for Unlocks {
+    fn drop(&mut self) {
+        self.0.put(b"lock".to_vec(), b"free".to_vec()).unwrap();
+        self.0.run_compaction_now().unwrap();
+    }
+}
+
+#[test]
+fn a_panic_of_a_caller_does_not_stop_a_store_that_its_destructors_write_to_or_close() {
+    for workers in [0, 1] {
+        let fs = SimFs::new(3);
+        let mut config = sim_config();
+        config.worker_threads = workers;
+        let engine = std::sync::Arc::new(open_sim_with(&fs, &config).unwrap());
+        engine.put(b"lock".to_vec(), b"held".to_vec()).unwrap();
+        let lock = Unlocks(std::sync::Arc::clone(&engine));
+        let panicked = catch_unwind(AssertUnwindSafe(|| {
+            let _lock = lock;
+            panic!("of the caller");
+        }));
+        assert!(panicked.is_err());
+        engine.put(b"later".to_vec(), b"1".to_vec()).unwrap();
+        assert_eq!(engine.get(b"lock").unwrap().unwrap(), "free");
+        // Closing writes what is in memory to a table.
+        let panicked = catch_unwind(AssertUnwindSafe(|| {
+            let _last = engine;
+            panic!("of the caller");
+        }));
+        assert!(panicked.is_err());
+        let engine = open_sim_with(&fs, &config).unwrap();
+        assert_eq!(engine.get(b"later").unwrap().unwrap(), "1");
+        assert_eq!(engine.stats().tail_bytes, 0);
+    }
+}

@@ -13,7 +13,7 @@ use super::registry::{Registry, Seat};
 use super::shown::Shown;
 use super::source::{Chunk, Source};
 use super::state_rows::StateRows;
-use crate::engine::commit_queue::Answering;
+use crate::engine::answering::Answering;
 use crate::env::clock::Clock;
 use crate::error::{Error, Result};
 use crate::types::{LogIndex, Version};

@@ -8,12 +8,15 @@
 //! The leader alone proposes and alone changes the state, so the log's order, the state's order and
 //! the order of the answers are one.
 
+mod round;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
-use super::commit_queue::{Answer, Answering, CommitRules, Pending, Queue, answer_all, purpose_of};
+use super::answering::Answering;
+use super::commit_queue::{Answer, CommitRules, Pending, Queue, answer_all, purpose_of};
 use super::machine::Machine;
 use super::submission::{Reply, Slot, Submission, Turn};
 use crate::command::Command;
@@ -21,11 +24,10 @@ use crate::command::codec;
 use crate::command::limits::validate_command;
 use crate::error::{Error, Result};
 use crate::metrics::EngineMetrics;
-use crate::state::{Applied, ApplyOutcome, Durability, Looked};
+use crate::state::{ApplyOutcome, Durability};
 use crate::storage::error::StorageError;
-use crate::storage::log_entry::{Completion, EntryKind, EntryRef};
 use crate::storage::log_writer::Purpose;
-use crate::types::{LogId, LogIndex, NodeId, Term, Timestamp};
+use crate::types::{LogIndex, NodeId, Term};
 
 /// How often a caller whose write is not synced looks whether it can lead before it goes to sleep.
 /// Measured with 1 to 8 threads on 2 cores: fewer make eight threads slower than one.
@@ -36,9 +38,6 @@ const LOOKS_BEFORE_SLEEP: usize = 100;
 const GATHER_BELOW: usize = 4;
 /// How often in a row a leader looks for more callers in vain before it begins such a round.
 const GATHER_LOOKS_IN_VAIN: usize = 3;
-
-/// Most room that is kept for the next command.
-const SCRATCH_BYTES_MAX: usize = 1 << 20;
 
 /// What only the leader touches.
 #[derive(Debug)]
@@ -202,7 +201,8 @@ impl Committer {
         Ok(purpose_of(command))
     }
 
-    /// Queues a command, after waiting for room. A command that gets none is answered `Overloaded`.
+    /// Queues a command, after waiting for room. A command that gets none is answered `Overloaded`;
+    /// one of a callback at once.
     fn enqueue<'a>(
         &'a self,
         mut queue: MutexGuard<'a, Queue>,
@@ -215,7 +215,12 @@ impl Committer {
                 && (queue.pending.len() >= self.rules.queue_commands_max
                     || queue.bytes.saturating_add(bytes) > self.rules.queue_bytes_max)
         };
-        let waited = self.room.wait_while_for(&mut queue, full, self.rules.submit_timeout);
+        // A callback is called by whoever would make room.
+        let wait_max = match Answering::refuse() {
+            Ok(()) => self.rules.submit_timeout,
+            Err(_) => Duration::ZERO,
+        };
+        let waited = self.room.wait_while_for(&mut queue, full, wait_max);
         if waited.timed_out() || queue.closed {
             let waiting = format!("{} commands wait for the writer", queue.pending.len());
             let error = if queue.closed { self.closed() } else { Error::Overloaded(waiting) };
@@ -231,36 +236,9 @@ impl Committer {
 
     /// Commits one command of this thread, without a queue and without a hand-over.
     fn lead_alone(&self, command: Command, purpose: Purpose) -> Result<ApplyOutcome> {
-        let leading = Leading(self);
-        let started = self.start_timing();
-        let mut leader = self.leader.lock();
-        let looked = self.machine.check_looks(&command, 0).map_err(count_refused)?;
-        let id = LogId { term: self.term, leader: self.node, index: leader.next };
-        let clock = self.machine.log_clock.now();
-        let mut head = std::mem::take(&mut leader.scratch);
-        codec::encode_head_into(&command, &mut head);
-        let payload = [head.as_slice(), codec::body_of(&command)];
-        let bytes = payload_len(payload);
-        let entry = EntryRef { id, clock, kind: EntryKind::Normal, payload };
-        let appended = self.machine.store.log().append_one(&entry, purpose);
-        if head.capacity() <= SCRATCH_BYTES_MAX {
-            leader.scratch = head;
-        }
-        let result = appended.map_err(|error| self.refusal(error)).and_then(|()| {
-            leader.next = id.index.next();
-            self.make_durable()?;
-            let mut replica = self.machine.replica.write();
-            let applied = self.machine.apply(&mut replica, id, clock, (command, looked), bytes)?;
-            Ok(applied.with_durability(self.rules.durability))
-        });
-        drop(leader);
-        if result.is_ok() {
-            self.metrics.commits.increment(1);
-            self.metrics.commit_bytes.increment(bytes as u64);
-            self.metrics.batch_entries.record(1.0);
-            self.stop_timing(started);
-        }
-        drop(leading);
+        let leading = Leading::begin(self);
+        let result = self.commit_one(command, purpose);
+        leading.end();
         self.machine.watchers.wake();
         result
     }
@@ -268,7 +246,7 @@ impl Committer {
     /// Commits a round of what is in the queue, then passes the lead on. The caller has set
     /// `leading`.
     fn lead(&self) {
-        let leading = Leading(self);
+        let leading = Leading::begin(self);
         if self.rules.durability == Durability::Synced {
             self.gather();
         }
@@ -276,7 +254,7 @@ impl Committer {
         if !round.is_empty() {
             self.commit(round);
         }
-        drop(leading);
+        leading.end();
         self.machine.watchers.wake();
     }
 
@@ -299,151 +277,6 @@ impl Committer {
         self.room.notify_all();
         self.metrics.queue.decrement(round.len() as f64);
         round
-    }
-
-    /// Appends, syncs, applies and answers a round.
-    fn commit(&self, mut round: Vec<Pending>) {
-        let started = self.start_timing();
-        let mut leader = self.leader.lock();
-        // Answering may run a caller's code, which may even close the store: not before all that is
-        // going to be written is.
-        let mut refused = self.refuse_unfit(&mut round);
-        let clock = self.machine.log_clock.now();
-        let first = leader.next;
-        refused.extend(self.append_round(&leader, clock, &mut round));
-        if round.is_empty() {
-            drop(leader);
-            return answer_each(refused);
-        }
-        leader.next = LogIndex(first.0 + round.len() as u64);
-        if let Err(error) = self.make_durable() {
-            drop(leader);
-            answer_all(round, &error);
-            return answer_each(refused);
-        }
-        let mut answers = Vec::with_capacity(round.len());
-        let mut bytes = 0;
-        {
-            let mut replica = self.machine.replica.write();
-            let mut index = first;
-            let mut failed = None;
-            for pending in round {
-                let len = pending.bytes();
-                bytes += len as u64;
-                let id = LogId { term: self.term, leader: self.node, index };
-                // Those before it may have changed what was seen.
-                let command = (pending.command, Looked::default());
-                // What comes behind an entry that could not be applied would see another state than
-                // when the log is replayed.
-                let applied = match &failed {
-                    None => self.machine.apply(&mut replica, id, clock, command, len),
-                    Some(error) => Err(Error::clone(error)),
-                };
-                failed = failed.or_else(|| applied.as_ref().err().cloned());
-                answers.push((pending.reply, applied));
-                index = index.next();
-            }
-        }
-        drop(leader);
-        self.metrics.commits.increment(answers.len() as u64);
-        self.metrics.commit_bytes.increment(bytes);
-        self.metrics.batch_entries.record(answers.len() as f64);
-        self.stop_timing(started);
-        answer_each(refused);
-        let _answering = Answering::begin();
-        for (reply, applied) in answers {
-            let durability = self.rules.durability;
-            reply.give(applied.map(|applied: Applied| applied.with_durability(durability)));
-        }
-    }
-
-    /// Takes the commands that [`Machine::check_looks`] refuses out of the round.
-    fn refuse_unfit(&self, round: &mut Vec<Pending>) -> Vec<(Pending, Error)> {
-        let mut tombstone_bytes = 0;
-        let mut check = |pending: &Pending| {
-            let looked = self.machine.check_looks(&pending.command, tombstone_bytes)?;
-            tombstone_bytes += looked.tombstone_bytes();
-            Ok(())
-        };
-        let mut refused = Vec::new();
-        let first = round.iter().position(|pending| check(pending).is_err());
-        for pending in first.map_or_else(Vec::new, |first| round.split_off(first)) {
-            match check(&pending) {
-                Ok(()) => round.push(pending),
-                Err(error) => refused.push((pending, count_refused(error))),
-            }
-        }
-        refused
-    }
-
-    /// Appends the commands of a round as one write. Gives back what was refused; on a full disk
-    /// each is tried by itself, and the others are appended.
-    fn append_round(
-        &self,
-        leader: &Leader,
-        clock: Timestamp,
-        round: &mut Vec<Pending>,
-    ) -> Vec<(Pending, Error)> {
-        let grows = round.iter().any(|pending| pending.purpose == Purpose::Grow);
-        let purpose = if grows { Purpose::Grow } else { Purpose::Relieve };
-        if round.is_empty() {
-            return Vec::new();
-        }
-        match self.append(leader.next, clock, round, purpose) {
-            Ok(()) => return Vec::new(),
-            Err(error) if error.is_disk_full() && round.len() > 1 => {}
-            Err(error) => {
-                let error = self.refusal(error);
-                let all = std::mem::take(round).into_iter();
-                return all.map(|pending| (pending, error.clone())).collect();
-            }
-        }
-        let mut refused = Vec::new();
-        // What is no shorter than new data that found no room finds none either.
-        let mut too_long: Option<(usize, Error)> = None;
-        for pending in std::mem::take(round) {
-            let len = pending.bytes();
-            let is_new = pending.purpose == Purpose::Grow;
-            if let Some((shortest, error)) = &too_long
-                && is_new
-                && len >= *shortest
-            {
-                refused.push((pending, error.clone()));
-                continue;
-            }
-            let next = LogIndex(leader.next.0 + round.len() as u64);
-            let alone = std::slice::from_ref(&pending);
-            match self.append(next, clock, alone, pending.purpose) {
-                Ok(()) => round.push(pending),
-                Err(error) => {
-                    let is_full = error.is_disk_full();
-                    let error = self.refusal(error);
-                    if is_new && is_full {
-                        too_long = Some((len, error.clone()));
-                    }
-                    refused.push((pending, error));
-                }
-            }
-        }
-        refused
-    }
-
-    /// Appends commands as entries from `index` on.
-    fn append(
-        &self,
-        mut index: LogIndex,
-        clock: Timestamp,
-        round: &[Pending],
-        purpose: Purpose,
-    ) -> std::result::Result<(), StorageError> {
-        let mut entries = Vec::with_capacity(round.len());
-        for pending in round {
-            let id = LogId { term: self.term, leader: self.node, index };
-            let payload = [pending.head.as_slice(), codec::body_of(&pending.command)];
-            entries.push(EntryRef { id, clock, kind: EntryKind::Normal, payload });
-            index = index.next();
-        }
-        self.machine.store.log().append_refs(&entries, purpose, Completion::none())
     }
 
     /// When a round began, where it will sync: reading the clock is nothing beside that. Other
@@ -541,7 +374,8 @@ impl Committer {
             std::mem::take(&mut queue.pending)
         };
         self.metrics.queue.decrement(pending.len() as f64);
-        answer_all(pending, &self.closed());
+        let closed = self.closed();
+        answer_all(pending.into_iter().map(|it| (it.reply, Err(closed.clone()))).collect());
         self.room.notify_all();
         self.work.notify_all();
     }
@@ -554,23 +388,30 @@ impl Committer {
     }
 }
 
-/// The lead, for as long as it lives. Passed on when dropped; in a panic the store stops instead.
-struct Leading<'a>(&'a Committer);
+/// The lead, until it [ends](Self::end). Dropped before, in a panic, the store stops. Whether this
+/// thread panics is not asked: a command of a destructor is committed while some other panic, of
+/// the caller's own, unwinds.
+struct Leading<'a>(Option<&'a Committer>);
 
-impl Drop for Leading<'_> {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            self.0.abandon("a thread panicked while it committed");
-        } else {
-            self.0.pass_lead();
+impl<'a> Leading<'a> {
+    /// The caller has set `leading`.
+    const fn begin(committer: &'a Committer) -> Self {
+        Self(Some(committer))
+    }
+
+    /// Passes the lead on.
+    fn end(mut self) {
+        if let Some(committer) = self.0.take() {
+            committer.pass_lead();
         }
     }
 }
 
-/// Tells each its own error.
-fn answer_each(refused: Vec<(Pending, Error)>) {
-    for (pending, error) in refused {
-        answer_all([pending], &error);
+impl Drop for Leading<'_> {
+    fn drop(&mut self) {
+        if let Some(committer) = self.0.take() {
+            committer.abandon("a thread panicked while it committed");
+        }
     }
 }
 
@@ -586,60 +427,11 @@ fn count_refused(error: Error) -> Error {
     error
 }
 
-fn payload_len(payload: [&[u8]; 2]) -> usize {
-    payload[0].len() + payload[1].len()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::config::StoreConfig;
-    use crate::engine::{KvEngine, SingleNodeEngine, SnapshotEngine};
-    use crate::env::fs_sim::{Operation, SimError, SimFs};
-    use crate::env::{Env, Simulated};
-
-    /// Commits a round whose first command looks at a row that no cache keeps, on a disk that fails
-    /// at this operation of it. Returns the answers, and where tables were read when it was in the
-    /// log.
-    fn round_that_fails_at(operation: Option<usize>) -> (SimFs, Vec<Result<()>>, Vec<usize>) {
-        let Simulated { env, fs, .. } = Env::simulated(3);
-        let config = StoreConfig {
-            data_dir: "/data".into(),
-            worker_threads: 0,
-            memory_budget: 1 << 20,
-            ..StoreConfig::default()
-        };
-        let engine = SingleNodeEngine::with_env(&config, env).unwrap();
-        engine.put(b"long".to_vec(), vec![7; 1 << 20]).unwrap();
-        engine.run_compaction_now().unwrap();
-        let answers = Arc::new(Mutex::new(Vec::new()));
-        let pending = |key: &str| {
-            let command = Command::set(key.to_owned(), "new");
-            let told = Arc::clone(&answers);
-            let callback = move |result: Result<_>| told.lock().push(result.map(|_| ()));
-            Pending {
-                head: codec::encode_head(&command),
-                purpose: purpose_of(&command),
-                command,
-                reply: Answer::new(Reply::Callback(Box::new(callback))),
-            }
-        };
-        fs.start_trace();
-        if let Some(at) = operation {
-            fs.fail_operation(fs.operations() + 1 + at as u64, SimError::Io);
-        }
-        engine.inner.committer.commit(vec![pending("long"), pending("other")]);
-        let is_table_read = |operation: Operation, path: &std::path::Path| {
-            operation == Operation::Read && path.starts_with("/data/tables")
-        };
-        let trace = fs.take_trace();
-        let written = trace.iter().rposition(|it| it.operation == Operation::Write).unwrap();
-        let reads = trace.iter().enumerate().skip(written);
-        let reads = reads.filter(|(_, it)| is_table_read(it.operation, &it.path));
-        let reads = reads.map(|(at, _)| at).collect();
-        let answers = std::mem::take(&mut *answers.lock());
-        (fs.kill(), answers, reads)
-    }
+    use crate::engine::{KvEngine, SingleNodeEngine};
 
     #[test]
     fn what_waits_behind_a_callback_that_drops_the_last_handle_is_refused() {
@@ -687,64 +479,30 @@ mod tests {
     }
 
     #[test]
-    fn on_a_full_disk_what_fits_is_written_beside_what_does_not() {
-        let Simulated { env, fs, .. } = Env::simulated(3);
-        let config =
-            StoreConfig { data_dir: "/data".into(), worker_threads: 0, ..StoreConfig::default() };
-        let engine = SingleNodeEngine::with_env(&config, env).unwrap();
-        engine.put(b"gone".to_vec(), b"1".to_vec()).unwrap();
-        let answers = Arc::new(Mutex::new(Vec::new()));
-        let last_at_refusal = Arc::new(Mutex::new(None));
-        let pending = |command: Command| {
-            let (told, last) = (Arc::clone(&answers), Arc::clone(&last_at_refusal));
-            let inner = Arc::clone(&engine.inner);
-            let callback = move |result: Result<ApplyOutcome>| {
-                if result.is_err() {
-                    *last.lock() = inner.committer.machine.store.log().hard_state().last;
-                }
-                told.lock().push(result.map(|outcome| outcome.version.0));
-            };
-            Pending {
-                head: codec::encode_head(&command),
-                purpose: purpose_of(&command),
-                command,
-                reply: Answer::new(Reply::Callback(Box::new(callback))),
-            }
+    fn a_callback_waits_neither_for_room_nor_for_an_answer() {
+        let directory = tempfile::tempdir().unwrap();
+        let config = StoreConfig {
+            data_dir: directory.path().join("data"),
+            worker_threads: 1,
+            queue_commands_max: 1,
+            submit_timeout: Duration::from_hours(1),
+            ..StoreConfig::default()
         };
-        fs.set_space(Some(fs.used_bytes()));
-        engine.inner.committer.commit(vec![
-            pending(Command::set("a", "1")),
-            pending(Command::set("large", vec![7; 8 << 20])),
-            pending(Command::delete("gone")),
-            pending(Command::set("b", "2")),
-        ]);
-        let answers = std::mem::take(&mut *answers.lock());
-        let first = engine.latest_version().0 - 2;
-        match answers.as_slice() {
-            [Err(Error::DiskFull(_)), Ok(a), Ok(deleted), Ok(b)] => {
-                assert_eq!([*a, *deleted, *b], [first, first + 1, first + 2]);
-            }
-            other => panic!("{other:?}"),
-        }
-        // Whoever is told may close the store: nothing may be left to be written.
-        let last = last_at_refusal.lock().map(|last: LogId| last.index.0);
-        assert_eq!(last, Some(engine.latest_version().0));
-        let get = |key: &str| engine.get(key.as_bytes()).unwrap().map(|value| value.len());
-        assert_eq!(["a", "b", "gone", "large"].map(get), [Some(1), Some(1), None, None]);
-    }
-
-    #[test]
-    fn what_comes_behind_an_entry_that_cannot_be_applied_is_not_applied_either() {
-        let (_, answers, reads) = round_that_fails_at(None);
-        assert!(answers.iter().all(Result::is_ok) && !reads.is_empty(), "{answers:?}");
-        let (fs, answers, _) = round_that_fails_at(reads.first().copied());
-        let is_unknown = |answer: &Result<()>| matches!(answer, Err(Error::OutcomeUnknown { .. }));
-        assert!(answers.len() == 2 && answers.iter().all(is_unknown), "{answers:?}");
-        // Both are in the log.
-        let config = StoreConfig { data_dir: "/data".into(), ..StoreConfig::default() };
-        let engine = SingleNodeEngine::with_env(&config, Env::simulated_on(fs, 1).env).unwrap();
-        for key in ["long", "other"] {
-            assert_eq!(engine.get(key.as_bytes()).unwrap().as_deref(), Some(&b"new"[..]));
-        }
+        let engine = Arc::new(SingleNodeEngine::with_config(config).unwrap());
+        let handle = Arc::clone(&engine);
+        let (tell, told) = std::sync::mpsc::channel();
+        let callback = move |_| {
+            let set = |key: &'static str| handle.submit_async(Command::set(key, "1"));
+            let queued = set("queued");
+            tell.send((set("refused").wait(), queued.wait())).unwrap();
+        };
+        engine.submit_with(Command::set("first", "1"), Box::new(callback));
+        let (refused, waited) = told.recv_timeout(Duration::from_mins(1)).unwrap();
+        assert!(matches!(refused, Err(Error::Overloaded(_))), "{refused:?}");
+        assert!(matches!(waited, Err(Error::Validation(_))), "{waited:?}");
+        // Nobody waited for it, and it is committed.
+        engine.put(b"behind".to_vec(), b"1".to_vec()).unwrap();
+        assert!(engine.get(b"queued").unwrap().is_some());
+        assert!(engine.get(b"refused").unwrap().is_none());
     }
 }

@@ -1,0 +1,44 @@
+//! Threads that answer commands and must wait for none.
+
+use std::cell::Cell;
+
+use crate::error::{Error, Result};
+
+/// Says that this thread is answering a round, for as long as it lives.
+///
+/// Nobody else leads meanwhile, so a callback that waited for another command would wait for
+/// itself.
+pub(crate) struct Answering {
+    /// Whether it was answering already: a callback that hands a command in may be answered at
+    /// once.
+    before: bool,
+}
+
+thread_local! {
+    static ANSWERING: Cell<bool> = const { Cell::new(false) };
+}
+
+impl Answering {
+    pub(crate) fn begin() -> Self {
+        Self { before: ANSWERING.replace(true) }
+    }
+
+    /// Refuses to wait on a thread that answers.
+    ///
+    /// # Errors
+    /// `Validation`.
+    pub(crate) fn refuse() -> Result<()> {
+        if ANSWERING.get() {
+            let text = "a callback waits for what its own thread has to do: hand a command in with \
+                        submit_async, ask a watcher with try_next";
+            return Err(Error::Validation(text.to_owned()));
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Answering {
+    fn drop(&mut self) {
+        ANSWERING.set(self.before);
+    }
+}
