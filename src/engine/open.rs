@@ -107,6 +107,7 @@ mod tests {
     use crate::state::{Looked, StateDigest};
     use crate::storage::log_entry::{Completion, EntryKind, EntryRef};
     use crate::storage::log_writer::Purpose;
+    use crate::storage::manifest::ManifestHead;
     use crate::types::{LogId, LogIndex, NodeId, Term, Timestamp};
 
     const ENTRIES: u64 = 2_500;
@@ -347,6 +348,48 @@ mod tests {
             let found = found.map(|replica| replica.kv.as_view().reserved_keys());
             assert_eq!(found.ok(), counted, "{said:?}");
         }
+        rest.reserved_keys = NonZeroU64::new(2);
+        head.sessions = rest.encode();
+        let (keys, bytes) = (head.keys, head.live_bytes);
+        for (keys, live_bytes, is_believed) in
+            [(keys, bytes, true), (keys + 1, bytes, false), (keys, bytes + 1, false)]
+        {
+            let told = ManifestHead { keys, live_bytes, ..head.clone() };
+            assert_eq!(checkpoint(Some(&told), tables.set()).is_ok(), is_believed);
+        }
+    }
+
+    #[test]
+    fn what_a_manifest_says_too_little_of_stops_nobody() {
+        let mut node = Node::new();
+        let sets = ["x", "y"].map(|name| Command::set(reserved_key(name.as_bytes()), "2"));
+        node.apply(Command::reserved([], sets));
+        node.apply(Command::set("a", "1"));
+        node.apply(Command::set("b", "1"));
+        node.compact();
+        let tables = node.machine.store.tables();
+        let mut rest = Rest::decode(&tables.manifest_head().unwrap().sessions).unwrap();
+        rest.reserved_keys = NonZeroU64::new(1);
+        let sessions = rest.encode();
+        let head = tables.manifest_head().unwrap();
+        let told = ManifestHead { keys: 1, live_bytes: 1, sessions, ..head };
+        let mut replica = checkpoint(Some(&told), tables.set()).unwrap();
+        for (at, command) in [
+            Command::delete("a"),
+            Command::delete("b"),
+            Command::reserved([], [Command::delete_prefix(reserved_key(b""))]),
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            let index = told.last.index.0 + 1 + at as u64;
+            let id = LogId { index: LogIndex(index), ..told.last };
+            node.machine
+                .apply(&mut replica, id, Timestamp(0), (command, Looked::default()), 1)
+                .unwrap();
+        }
+        let view = replica.kv.as_view();
+        assert_eq!((view.len(), view.reserved_keys(), view.live_bytes()), (0, 0, 0));
     }
 
     const IMAGE_ROWS: u32 = 8_000;

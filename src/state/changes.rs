@@ -481,9 +481,11 @@ impl<'a> Changes<'a> {
         self.now.reserved_keys += u64::from(self.reserved);
     }
 
+    /// What a manifest of another node said may have been too little.
     fn count_down(&mut self, keys: u64) {
-        self.now.keys -= keys;
-        self.now.reserved_keys -= if self.reserved { keys } else { 0 };
+        let reserved = if self.reserved { keys } else { 0 };
+        self.now.keys = self.now.keys.saturating_sub(keys);
+        self.now.reserved_keys = self.now.reserved_keys.saturating_sub(reserved);
     }
 
     /// Takes a key out of the tail, or hides what layers below may have of it.
@@ -509,7 +511,7 @@ impl<'a> Changes<'a> {
     }
 
     fn retire(&mut self, bytes: u64) {
-        self.now.live_bytes -= bytes;
+        self.now.live_bytes = self.now.live_bytes.saturating_sub(bytes);
         self.stale_bytes += bytes;
     }
 }

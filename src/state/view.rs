@@ -181,7 +181,7 @@ impl StateView {
     /// Number of keys, without reserved ones. O(1).
     #[must_use]
     pub fn len(&self) -> usize {
-        usize::try_from(self.keys - self.reserved_keys).unwrap_or(usize::MAX)
+        usize::try_from(self.keys.saturating_sub(self.reserved_keys)).unwrap_or(usize::MAX)
     }
 
     /// Number of reserved keys. O(1).

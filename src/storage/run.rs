@@ -50,8 +50,7 @@ impl Run {
     /// counted until its table is given up.
     #[must_use]
     pub fn data_bytes(&self) -> u64 {
-        let bytes = |t: &RunTable| t.entry.summary.key_bytes + t.entry.summary.value_bytes;
-        self.tables.iter().map(bytes).sum()
+        self.tables.iter().map(|it| it.entry.summary.data_bytes()).fold(0, u64::saturating_add)
     }
 
     /// How many of its rows are tombstones, counted as [`Self::data_bytes`] is.

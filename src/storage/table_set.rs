@@ -74,7 +74,7 @@ impl TableSet {
     /// Bytes of keys and values, tombstones and what newer runs hide included.
     #[must_use]
     pub fn data_bytes(&self) -> u64 {
-        self.runs.iter().map(|run| run.data_bytes()).sum()
+        self.runs.iter().map(|run| run.data_bytes()).fold(0, u64::saturating_add)
     }
 
     /// Rows, counted as [`Self::data_bytes`] is.

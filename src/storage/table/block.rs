@@ -12,7 +12,7 @@ use super::column::{Column, ColumnHead, HEAD_BYTES};
 use super::key_hash::KeyHash;
 use super::row::RowRef;
 use super::row_map::{Candidate, RowMap, RowPlace, Unmapped};
-use crate::storage::format::{TABLE_KEY_BYTES_MAX, take_u32};
+use crate::storage::format::{TABLE_KEY_BYTES_MAX, TABLE_VALUE_BYTES_MAX, take_u32};
 use crate::storage::record::Record;
 use crate::types::{Timestamp, Version};
 
@@ -135,6 +135,9 @@ impl Block {
             let key_bytes = self.key_lens.get(&self.content, row);
             if key_bytes > row_bytes || key_bytes > TABLE_KEY_BYTES_MAX as u64 {
                 return Err("a key of a block is longer than it can be");
+            }
+            if row_bytes - key_bytes > TABLE_VALUE_BYTES_MAX as u64 {
+                return Err("a value of a block is longer than it can be");
             }
             match self.kinds.get(&self.content, row) {
                 KIND_VALUE => {}

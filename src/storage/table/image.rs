@@ -156,8 +156,9 @@ impl Image {
         let mut blocks = Vec::with_capacity(plan.blocks);
         for (number, (&start, &end)) in bases.iter().zip(ends).enumerate() {
             let parsed = Block::parse_part(content.slice(start..end));
+            let checked = parsed.and_then(|block| index.check(number, &block).map(|()| block));
             let place = index.place(number..number + 1);
-            blocks.push(parsed.map_err(|found| file.corrupt(place.start, found))?);
+            blocks.push(checked.map_err(|found| file.corrupt(place.start, found))?);
         }
         let line_bytes = plan.lines * LINE_BYTES;
         let Some(mut lines) = Memory::zeroed(line_bytes, line_bytes) else { return Ok(None) };

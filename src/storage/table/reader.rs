@@ -337,7 +337,10 @@ impl Table {
             (Some(start), Some(end)) => bytes.get(start..end).unwrap_or_default(),
             _ => &[],
         };
-        self.file.decode(stored, place.start)
+        let block = self.file.decode(stored, place.start)?;
+        let checked = self.index.check(number, &block);
+        checked.map_err(|found| self.file.corrupt(place.start, found))?;
+        Ok(block)
     }
 
     pub(super) fn index(&self) -> &SparseIndex {

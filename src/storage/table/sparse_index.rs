@@ -3,7 +3,7 @@
 use std::hint::select_unpredictable;
 use std::ops::Range;
 
-use super::block::{shared_bytes, split_at_most};
+use super::block::{Block, shared_bytes, split_at_most};
 use super::column::{self, Column, ColumnHead, HEAD_BYTES};
 use crate::storage::format::{PROLOGUE_BYTES, take_u32};
 use crate::storage::key_head::KeyHead;
@@ -110,6 +110,23 @@ impl SparseIndex {
         let start = self.separators.place(&self.bytes, block);
         let end = self.separators.place(&self.bytes, block + 1);
         self.bytes.get(start..end).unwrap_or_default()
+    }
+
+    /// Whether `block` is where its keys belong: they stand between the separators, and none before
+    /// the first key of the table or behind its last. So rows ascend from block to block, too.
+    ///
+    /// # Errors
+    /// What is wrong.
+    pub(super) fn check(&self, number: usize, block: &Block) -> Result<(), &'static str> {
+        let (first, last) = (block.key(0), block.key(block.rows() - 1));
+        // Whatever is between the first and the last key begins as both of them do.
+        let rest = |key| split_at_most(key, self.shared).1;
+        let next = number + 1;
+        let is_between = first >= self.first_key()
+            && last <= self.last_key()
+            && rest(first) >= self.separator(number)
+            && (next == self.blocks() || rest(last) < self.separator(next));
+        is_between.then_some(()).ok_or("the keys of a block belong to another one")
     }
 
     /// Bytes that the first and the last key share.

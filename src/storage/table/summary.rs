@@ -40,6 +40,21 @@ pub struct TableSummary {
     pub last_key: Bytes,
 }
 
+impl TableSummary {
+    /// Bytes of keys and values.
+    #[must_use]
+    pub const fn data_bytes(&self) -> u64 {
+        // A foreign table may say anything.
+        self.key_bytes.saturating_add(self.value_bytes)
+    }
+
+    /// How many rows have a value.
+    #[must_use]
+    pub const fn values(&self) -> u64 {
+        self.rows.saturating_sub(self.tombstones)
+    }
+}
+
 /// How a table is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TableOptions {

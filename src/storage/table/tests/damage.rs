@@ -1,6 +1,9 @@
 //! What becomes of a table whose bytes changed: told, with the file, and never served.
 
 use super::*;
+use crate::storage::format::{TABLE_BLOCK_HEADER_BYTES, TABLE_MAGIC};
+use crate::storage::prologue::Prologue;
+use crate::storage::table::block_file::block_header;
 
 /// A table of a few blocks, its bytes, and where it stands.
 struct Subject {
@@ -119,6 +122,51 @@ fn a_block_in_the_place_of_another_is_told() {
     let table = open(&scratch, &summary);
     assert!(table.get(&[0]).unwrap().is_some());
     assert!(matches!(table.get(&[1]), Err(StorageError::Corrupt { .. })));
+}
+
+/// A table is not only what this release writes: another node may have sent it.
+#[test]
+fn a_block_whose_keys_belong_to_another_is_told_by_whatever_reads_it() {
+    let (machine, scratch) = machine();
+    let rows: Rows = (1..9_u8).map(|n| (vec![n * 8], record(Some(&[n; 90]), 1))).collect();
+    let summary = write(&scratch, options(Compression::Off, 91), &rows);
+    let path = scratch.path(TableId(1));
+    let whole = machine.fs.read_file(&path).unwrap();
+    let salt = Prologue::decode_any(&whole, TABLE_MAGIC, &path).unwrap().salt();
+    let index_at = whole.len() - TABLE_FOOTER_BYTES;
+    let index_at = u64::from_le_bytes(whole[index_at..index_at + 8].try_into().unwrap());
+    let block_bytes = (usize::try_from(index_at).unwrap() - PROLOGUE_BYTES) / 8;
+    // The key of a block, and whether it may stand there.
+    for (block, key, may_be) in [
+        (0, 7, false),
+        (3, 24, false),
+        (3, 32, true),
+        (3, 40, false),
+        (7, 64, true),
+        (7, 65, false),
+    ] {
+        let mut bytes = whole.clone();
+        let at = PROLOGUE_BYTES + block * block_bytes;
+        let (head, content) = bytes[at..at + block_bytes].split_at_mut(TABLE_BLOCK_HEADER_BYTES);
+        content[0] = key;
+        let len = content.len();
+        head.copy_from_slice(&block_header(salt, at as u64, 0, len, &[content]));
+        machine.fs.write_file(&path, &bytes).unwrap();
+        let is_told = |read: Result<(), StorageError>| match read {
+            Ok(()) => false,
+            Err(StorageError::Corrupt { offset, .. }) => offset == at as u64,
+            Err(error) => panic!("{error}"),
+        };
+        for direction in [Direction::Forward, Direction::Backward] {
+            let table = open(&scratch, &summary);
+            let scanned = TableCursor::seek(&table, direction, Bound::Unbounded);
+            let scanned = scanned.and_then(collect).map(drop);
+            assert_eq!(!is_told(scanned), may_be, "{key} in block {block}");
+        }
+        let table = open(&scratch, &summary);
+        table.make_image();
+        assert_eq!(table.has_image(), may_be, "{key} in block {block}");
+    }
 }
 
 #[test]
