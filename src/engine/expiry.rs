@@ -63,7 +63,7 @@ pub(crate) fn count(outcome: Outcome) {
 ///
 /// An entry that would look at damaged rows is refused as a whole. So where there are some, ever
 /// fewer keys are asked for, until all that is due before them is gone; on a full disk, too, where
-/// there may be room for some.
+/// there may be room for some. What has gone is followed by more again.
 ///
 /// # Errors
 /// Those of a write: what is due stays until this is tried again. `Corrupt` when what is due first
@@ -74,7 +74,7 @@ pub(crate) fn expire(committer: &Committer) -> Result<Option<Duration>> {
         match step(committer, limit) {
             Ok(Task::Nothing) => return Ok(None),
             Ok(Task::Wait(left)) => return Ok(Some(left)),
-            Ok(Task::Expire(_)) => {}
+            Ok(Task::Expire(_)) => limit = (limit * 2).min(EXPIRE_KEYS_MAX),
             Err(Error::Corrupt(_) | Error::DiskFull(_)) if limit > 1 => limit /= 2,
             Err(error) => return Err(error),
         }

@@ -129,8 +129,8 @@ impl SingleNodeEngine {
         let pressure = Pressure { behind: log_bytes, tail, stale: stale_bytes };
         let machine = Machine::new(env, store, replica, pressure, Keeping::new(config));
         let committer = Committer::new(machine, term, rules);
-        ephemeral::remove_all(&committer)?;
         let inner = Maintenance::new(committer, schedule_of(config), marks_of(config));
+        ephemeral::remove_all(&inner)?;
         metrics::histogram!(crate::metrics::OPEN_SECONDS).record(elapsed);
         metrics::gauge!(crate::metrics::REPLAYED_ENTRIES).set(entries as f64);
         tracing::info!(

@@ -26,6 +26,13 @@ pub struct ManifestHead {
     pub live_bytes: u64,
 }
 
+impl ManifestHead {
+    /// Bytes that it takes in a manifest, roughly.
+    pub(crate) fn listed_bytes(&self) -> u64 {
+        (HEADER_BYTES + HEAD_BYTES + self.membership.len() + self.sessions.len()) as u64
+    }
+}
+
 /// A table and how much of it counts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TableEntry {

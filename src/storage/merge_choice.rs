@@ -178,6 +178,11 @@ pub(crate) struct KeptRoom {
 }
 
 impl KeptRoom {
+    /// Bytes, where tables get so many more.
+    pub(crate) fn bytes(&self, added: u64) -> u64 {
+        self.merge(added).saturating_add(self.deletes)
+    }
+
     /// For merges, once tables of so many bytes have come: what the one under way may still take,
     /// and what any of two runs takes which has to do with small tables. Merging two at a time, all
     /// of them can become one.
@@ -256,7 +261,7 @@ fn room_of(
     // One of everything writes no more than is live, and what a table has once.
     let is_whole = first == 0 && last + 1 == runs.len();
     let written = match live.filter(|_| is_whole) {
-        Some(live) => merged_bytes(runs, live) + TABLE_BYTES_ONCE,
+        Some(live) => merged_bytes(runs, live).saturating_add(TABLE_BYTES_ONCE),
         None => u64::MAX,
     };
     let files = files_of(runs, first, last).min(written);

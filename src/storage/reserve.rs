@@ -31,11 +31,20 @@ impl Reserve {
         Ok(Self { bytes, held })
     }
 
-    /// Makes the reserve where it is not there and there is room.
+    /// Makes the reserve where it is not there and there is room for it beside `spared` bytes,
+    /// which are others'.
     ///
     /// # Errors
     /// `Io`, `SyncFailed`. A full disk is no error: then the store opens and is full.
-    pub(crate) fn restore_if_room(&mut self, context: &Context) -> Result<(), StorageError> {
+    pub(crate) fn restore_if_room(
+        &mut self,
+        context: &Context,
+        spared: u64,
+    ) -> Result<(), StorageError> {
+        let free = context.env.fs.free_bytes(&context.root);
+        if free.is_ok_and(|free| free < self.bytes.saturating_add(spared)) {
+            return Ok(());
+        }
         match self.restore(context) {
             Err(error) if error.is_disk_full() => Ok(()),
             restored => restored,

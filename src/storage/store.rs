@@ -131,7 +131,8 @@ impl Store {
         let last = scanned.contents.hard.last.map(|last| last.index);
         let last = last.max(tables.manifest_head().map(|head| head.last.index));
         let archive = Archive::for_writing(&context, past, last)?;
-        reserve.restore_if_room(&context)?;
+        // What the log holds for tables is not known yet: the first put looks again.
+        reserve.restore_if_room(&context, tables.room_to_keep().bytes(0))?;
         let writer = LogWriter::new(writable, reserve, bytes_max);
         let limits = LogLimits {
             unsynced_bytes_max: options.unsynced_bytes_max,

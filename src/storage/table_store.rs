@@ -389,7 +389,7 @@ impl TableStore {
     ) -> Result<Option<MergeStep>, StorageError> {
         let mut names = self.names.lock();
         let set = self.set();
-        let runs = sizes_of(&set);
+        let runs = self.sizes_of(&set);
         let (Some(job), Some(head)) = (self.job(&runs, goal, names.merge), self.manifest_head())
         else {
             return Ok(None);
@@ -466,17 +466,28 @@ impl TableStore {
     /// The room that is to be kept for merges and deletes: see [`room_to_keep`].
     pub(crate) fn room_to_keep(&self) -> KeptRoom {
         let begun = self.names.lock().merge;
-        room_to_keep(&sizes_of(&self.set()), begun, self.options.table_bytes_max)
+        room_to_keep(&self.sizes_of(&self.set()), begun, self.options.table_bytes_max)
     }
 
     /// Whether [`Self::merge_step`] would do anything.
     pub fn is_merge_due(&self, goal: MergeGoal) -> bool {
-        self.job(&sizes_of(&self.set()), goal, None).is_some()
+        self.job(&self.sizes_of(&self.set()), goal, None).is_some()
     }
 
     /// Whether a run of so many bytes may come while a merge is under way: see [`may_come`].
     pub(crate) fn may_come(&self, bytes: u64, stale_max: u64) -> bool {
-        self.live_size().is_none_or(|live| may_come(bytes, &sizes_of(&self.set()), live, stale_max))
+        self.live_size()
+            .is_none_or(|live| may_come(bytes, &self.sizes_of(&self.set()), live, stale_max))
+    }
+
+    /// The runs of a set. What a manifest has besides them is counted with the newest: each holds
+    /// all sessions.
+    fn sizes_of(&self, set: &TableSet) -> Vec<RunSize> {
+        let mut sizes: Vec<RunSize> = set.runs().iter().map(|run| run.size()).collect();
+        if let (Some(newest), Some(head)) = (sizes.first_mut(), &self.shown.read().head) {
+            newest.listed_bytes += head.listed_bytes();
+        }
+        sizes
     }
 
     fn live_size(&self) -> Option<LiveSize> {
@@ -596,10 +607,6 @@ impl TableStore {
         self.metrics.bytes.set(set.bytes() as f64);
         self.metrics.runs.set(set.runs().len() as f64);
     }
-}
-
-fn sizes_of(set: &TableSet) -> Vec<RunSize> {
-    set.runs().iter().map(|run| run.size()).collect()
 }
 
 /// What is left of a run behind the key up to which a merge has written its rows. Its first table

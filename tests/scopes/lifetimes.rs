@@ -147,6 +147,40 @@ fn a_full_disk_does_not_keep_a_store_with_ephemeral_keys_closed() {
 }
 
 #[test]
+fn as_many_ephemeral_keys_as_a_full_disk_holds_are_gone_when_it_is_opened_again() {
+    let sim = hightower_kv::env::Env::simulated(7);
+    let mut config = sim_config();
+    config.max_segment_size = 1 << 20;
+    let open = || SingleNodeEngine::with_env(&config, sim.env.clone()).unwrap();
+    let engine = open();
+    engine.put(bytes("k"), bytes("permanent")).unwrap();
+    engine.scope(named("n")).put(bytes("k"), bytes("named")).unwrap();
+    sim.fs.set_space(Some(sim.fs.used_bytes() + (6 << 20)));
+    let ephemeral = engine.scope(Scope::Ephemeral);
+    let key = |number: u32| format!("session-{:016}", number.wrapping_mul(0x9e37_79b1));
+    let refused = (0..).find_map(|n| ephemeral.put(bytes(&key(n)), bytes("v")).err());
+    assert!(matches!(refused, Some(Error::DiskFull(_))), "{refused:?}");
+    let keys = ephemeral.len().unwrap();
+    assert!(keys > 20_000, "{keys}");
+    engine.close().unwrap();
+    let engine = open();
+    assert_only_the_lasting(&engine);
+    engine.put(bytes("later"), vec![7; 1 << 20]).unwrap();
+}
+
+#[test]
+fn a_limit_that_became_smaller_keeps_no_store_with_ephemeral_keys_closed() {
+    let store = Store::new(8);
+    fill(&store.engine);
+    let Store { sim, engine } = store;
+    engine.close().unwrap();
+    let mut config = sim_config();
+    config.key_bytes_max = 8;
+    let engine = SingleNodeEngine::with_env(&config, sim.env).unwrap();
+    assert_only_the_lasting(&engine);
+}
+
+#[test]
 fn the_default_configuration_has_threads_and_does_the_same() {
     let sim = hightower_kv::env::Env::simulated(8);
     let mut config = StoreConfig::default();

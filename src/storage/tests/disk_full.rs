@@ -3,6 +3,7 @@
 use std::sync::atomic::AtomicU64;
 
 use super::*;
+use crate::env::fs::Fs as _;
 use crate::storage::format::segment_name;
 
 const RESERVE_BYTES: u64 = 16 * 1024;
@@ -208,6 +209,31 @@ fn a_write_that_is_refused_leaves_the_room_of_the_reserve_to_what_makes_more() {
     owe(&store, 0);
     store.log().append_one(&entry(next, 300).as_ref(), Purpose::Grow).unwrap();
     assert!(fs.read_file(&path("RESERVE")).is_ok());
+}
+
+#[test]
+fn opening_leaves_the_room_of_merges_to_them_and_makes_no_reserve_of_it() {
+    let fs = SimFs::new(1);
+    let store = open_with(&fs, &with_reserve()).unwrap();
+    for index in 0..200 {
+        store.log().append_one(&entry(index, 300).as_ref(), Purpose::Grow).unwrap();
+    }
+    publish_snapshot(&store, 150).unwrap();
+    let kept = store.tables().room_to_keep().bytes(0);
+    assert!(kept > 1000, "{kept}");
+    store.log().sync().unwrap();
+    drop(store);
+    fs.remove(&path("RESERVE")).unwrap();
+    // Opening takes a segment's room for itself.
+    for (room, is_made) in [(kept - 1, false), (kept + 8192, true)] {
+        let fs = fs.kill();
+        fs.set_space(Some(fs.used_bytes() + RESERVE_BYTES + room));
+        let store = open_with(&fs, &with_reserve()).unwrap();
+        assert_eq!(fs.read_file(&path("RESERVE")).is_ok(), is_made);
+        assert_eq!(store.log().stats().disk_full, !is_made);
+        // Whoever deletes finds room in any case.
+        store.log().append_one(&entry(200, 100).as_ref(), Purpose::Relieve).unwrap();
+    }
 }
 
 #[test]
