@@ -15,6 +15,9 @@ pub const SEGMENT_SIZE_FLOOR: u64 = 4096;
 pub const SEGMENT_SIZE_CEILING: u64 = 1 << 31;
 /// Most threads that [`StoreConfig::worker_threads`] may ask for.
 pub const WORKER_THREADS_MAX: usize = 1024;
+/// Shortest [`StoreConfig::compaction_interval`] and [`StoreConfig::fsync_interval`] but zero: with
+/// less a thread would do nothing but wake.
+pub const INTERVAL_FLOOR: Duration = Duration::from_millis(1);
 /// Smallest [`StoreConfig::memory_budget`].
 pub const MEMORY_BUDGET_FLOOR: u64 = 1 << 20;
 /// Greatest [`StoreConfig::disk_reserve`]: with more, no device has room, and that would be told as
@@ -58,8 +61,8 @@ pub struct StoreConfig {
     pub max_segment_size: u64,
 
     /// How often what is only in the log is written to a table, if anything is. Default 60 s; zero:
-    /// never by time. Shorter: less to replay when the store is opened after a kill, more and
-    /// smaller tables to merge.
+    /// never by time; otherwise at least 1 ms. Shorter: less to replay when the store is opened
+    /// after a kill, more and smaller tables to merge.
     pub compaction_interval: Duration,
 
     /// Bytes of overwritten and removed rows after which compaction runs: so many in the log, or so
@@ -72,8 +75,8 @@ pub struct StoreConfig {
 
     /// Zero, the default: `Ok` means that the write is on the device. Otherwise `Ok` means that the
     /// operating system has it: a killed process loses nothing, a power cut at most the last
-    /// `fsync_interval` of writes, always the newest. With `worker_threads = 0` there is no thread
-    /// to sync in time: the next write or flush after the interval does.
+    /// `fsync_interval` of writes, always the newest; at least 1 ms. With `worker_threads = 0`
+    /// there is no thread to sync in time: the next write or flush after the interval does.
     pub fsync_interval: Duration,
 
     /// Whether compaction purges the log behind the snapshot it writes. Default true. False keeps
@@ -214,6 +217,14 @@ impl StoreConfig {
         if self.queue_bytes_max == 0 {
             return refuse("queue_bytes_max", "0".to_owned(), "at least 1");
         }
+        for (field, interval) in [
+            ("compaction_interval", self.compaction_interval),
+            ("fsync_interval", self.fsync_interval),
+        ] {
+            if !interval.is_zero() && interval < INTERVAL_FLOOR {
+                return refuse(field, format!("{interval:?}"), "zero, or at least 1 ms");
+            }
+        }
         if self.memory_budget < MEMORY_BUDGET_FLOOR {
             return refuse("memory_budget", self.memory_budget.to_string(), "at least 1,048,576");
         }
@@ -267,6 +278,15 @@ mod tests {
         assert_eq!(with(|config| config.max_segment_size = (1 << 31) + 1), Err("max_segment_size"));
         assert_eq!(with(|config| config.worker_threads = 1024), Ok(()));
         assert_eq!(with(|config| config.worker_threads = 1025), Err("worker_threads"));
+        assert_eq!(with(|config| config.fsync_interval = Duration::from_millis(1)), Ok(()));
+        assert_eq!(
+            with(|config| config.fsync_interval = Duration::from_nanos(1)),
+            Err("fsync_interval")
+        );
+        assert_eq!(
+            with(|config| config.compaction_interval = Duration::from_micros(999)),
+            Err("compaction_interval")
+        );
         assert_eq!(with(|config| config.queue_commands_max = 0), Err("queue_commands_max"));
         assert_eq!(with(|config| config.queue_bytes_max = 0), Err("queue_bytes_max"));
         assert_eq!(with(|config| config.data_dir = "".into()), Err("data_dir"));

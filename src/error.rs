@@ -28,7 +28,9 @@ pub enum Error {
     Validation(String),
 
     /// Make it smaller, or raise the limit in the configuration. Nothing was written.
-    #[error("{what}: {got}, the limit is {limit}")]
+    #[error(
+        "{what}: {got}, the limit is {limit}: split it, or raise the limit if it is configured"
+    )]
     TooLarge {
         /// What is too large.
         what: String,
@@ -40,7 +42,7 @@ pub enum Error {
 
     /// Choose another key: this one is the library's own, and only its own parts reach it. Nothing
     /// was written.
-    #[error("the key or the prefix is in the reserved keyspace")]
+    #[error("the key or the prefix is in the reserved keyspace: choose another one")]
     ReservedKey,
 
     /// Choose another name, or look at what others have done: it is there already, or was changed
@@ -142,7 +144,7 @@ pub enum Error {
     Closed(&'static str),
 
     /// Open the directory with `ClusterEngine`: it belongs to a cluster in which other nodes than
-    /// this one vote. Nothing was changed.
+    /// this one vote. No entry and no vote was written.
     #[error(
         "the directory belongs to a cluster with voters {}; this is node {node}: open it with \
          ClusterEngine",

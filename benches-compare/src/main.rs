@@ -6,7 +6,7 @@
 use std::fs;
 use std::process::ExitCode;
 
-use crate::failure::{Failure, Result, While};
+use crate::failure::{Result, While};
 use crate::line::Measured;
 use crate::settings::Settings;
 
@@ -40,24 +40,24 @@ fn main() -> ExitCode {
 
 fn compare() -> Result<()> {
     let settings = Settings::read()?;
+    let mut groups = rows::all(&settings)?;
+    let names = groups.iter().flat_map(|group| group.lines()).map(|line| line.name);
+    settings.check(&names.collect::<Vec<_>>())?;
     let cores = std::thread::available_parallelism().map_or(0, usize::from);
     let setting = format!("{cores} cores, medians of {} repetitions in turn", settings.repetitions);
     println!("{setting}; only the operation is timed.\n");
     println!("{}", table::head(&settings.stores));
     let mut all: Vec<Measured> = Vec::new();
-    for mut group in rows::all(&settings)? {
+    for group in &mut groups {
         let lines = group.lines();
         let Some(first) = lines.iter().find(|line| settings.selects(&line.name)) else {
             continue;
         };
         let before = all.len();
-        all.extend(runner::measure(&mut *group, &settings).during(&first.name)?);
+        all.extend(runner::measure(&mut **group, &settings).during(&first.name)?);
         for measured in all.iter().skip(before) {
             println!("{}", table::line(measured, &all, &settings.stores));
         }
-    }
-    if all.is_empty() {
-        return Err(Failure::new("no row has such a name"));
     }
     println!("\n{}", table::summary(&all));
     if let Some(path) = &settings.chart {

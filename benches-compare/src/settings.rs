@@ -44,9 +44,30 @@ impl Settings {
             repetitions: std::cmp::max(repetitions, 1),
             directory: std::env::var_os("DIR")
                 .map_or_else(|| package.join("target/stores"), PathBuf::from),
-            full: std::env::var_os("FULL").is_some_and(|full| full != "0"),
+            full: std::env::var_os("FULL").is_some_and(|full| full != "0" && !full.is_empty()),
             chart: chart.or(usual),
         })
+    }
+
+    /// Refuses, before anything is measured, what would be of no use in the end: a filter that no
+    /// row has in its name, and a chart that cannot be written.
+    ///
+    /// # Errors
+    /// What was found and what is there.
+    pub(crate) fn check(&self, names: &[String]) -> Result<()> {
+        for filter in &self.filters {
+            if !names.iter().any(|name| name.contains(filter.as_str())) {
+                let names = names.join("\n  ");
+                return Err(Failure::new(format!(
+                    "no row has {filter} in its name; there are (more with FULL=1)\n  {names}"
+                )));
+            }
+        }
+        let folder = self.chart.as_ref().and_then(|path| path.parent());
+        if let Some(folder) = folder.filter(|it| !it.as_os_str().is_empty() && !it.is_dir()) {
+            return Err(Failure::new(format!("--chart: there is no folder {}", folder.display())));
+        }
+        Ok(())
     }
 
     /// Whether the line of this name is asked for.
@@ -57,13 +78,20 @@ impl Settings {
 
 fn stores(text: Option<&str>) -> Result<Vec<Contender>> {
     let Some(text) = text else { return Ok(Contender::ALL.to_vec()) };
-    let names = text.split(',').filter(|name| !name.is_empty());
-    names
-        .map(|name| {
-            let known = Contender::ALL.map(Contender::name).join(", ");
-            Contender::named(name).during(format_args!("STORES has {name}, not one of {known}"))
-        })
-        .collect()
+    let known = Contender::ALL.map(Contender::name).join(", ");
+    let mut found = Vec::new();
+    for name in text.split(',').filter(|name| !name.is_empty()) {
+        let store = Contender::named(name)
+            .during(format_args!("STORES has {name}, expected some of {known}"))?;
+        if found.contains(&store) {
+            return Err(Failure::new(format!("STORES has {name} twice")));
+        }
+        found.push(store);
+    }
+    if found.is_empty() {
+        return Err(Failure::new(format!("STORES names no store, expected some of {known}")));
+    }
+    Ok(found)
 }
 
 fn arguments(all: impl Iterator<Item = String>) -> Result<(Vec<String>, Option<PathBuf>)> {
@@ -92,7 +120,28 @@ mod tests {
     fn stores_are_named_and_all_when_none_is() {
         assert_eq!(stores(None).unwrap(), Contender::ALL);
         assert_eq!(stores(Some("ours,sled")).unwrap(), [Contender::Ours, Contender::Sled]);
-        assert!(stores(Some("ours,rocks")).is_err());
+        for wrong in ["ours,rocks", "", ",", "ours,sled,ours"] {
+            assert!(stores(Some(wrong)).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn what_would_be_of_no_use_is_refused_before_anything_is_measured() {
+        let check = |filter: &str, chart: Option<&str>| {
+            let settings = Settings {
+                stores: Contender::ALL.to_vec(),
+                filters: vec![filter.to_owned()],
+                repetitions: 1,
+                directory: PathBuf::new(),
+                full: false,
+                chart: chart.map(PathBuf::from),
+            };
+            settings.check(&["writes/put".to_owned()]).is_ok()
+        };
+        assert!(check("put", None));
+        assert!(!check("putt", None));
+        assert!(check("put", Some("chart.svg")));
+        assert!(!check("put", Some("/nowhere/at/all/chart.svg")));
     }
 
     #[test]

@@ -13,7 +13,7 @@ use crate::types::{TableId, Term, Timestamp, Version};
 pub struct EngineStats {
     /// Keys that are there.
     pub keys: usize,
-    /// Bytes of their keys and values.
+    /// Bytes of keys and values of all rows, reserved ones included.
     pub live_bytes: u64,
     /// Bytes that a compaction would free: in the log what overwriting, removing and refusing have
     /// left since the last snapshot, and in the tables what their rows have more than is live.

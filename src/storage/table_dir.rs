@@ -16,6 +16,9 @@ use super::table::{BlockCache, Table, TableOptions, TableSummary, TableWriter};
 use crate::env::fs::FileKind;
 use crate::types::TableId;
 
+/// What is wrong with a table that has the greatest number.
+pub(crate) const NO_TABLES_NUMBER: &str = "no table ever gets this number: move the file away";
+
 /// How tables are written.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Output {

@@ -180,8 +180,7 @@ impl TableStore {
         let listed = table_dir::list(context)?.last().copied().unwrap_or_default();
         // The greatest number is never given, so such a file is not ours; but it has our name.
         let behind_listed = listed.next().ok_or_else(|| {
-            let found = "no table ever gets this number: move the file away";
-            StorageError::corrupt(&context.table_path(listed), 0, found)
+            StorageError::corrupt(&context.table_path(listed), 0, table_dir::NO_TABLES_NUMBER)
         })?;
         let next_table = next_table.max(behind_listed);
         let hot = Arc::new(HotMap::new(0, number));

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 use hightower_kv::storage::error::StorageError;
-use hightower_kv::{Error, KvEngine, ReadOnlyEngine, SingleNodeEngine};
+use hightower_kv::{Compression, Error, KvEngine, ReadOnlyEngine, SingleNodeEngine, StoreConfig};
 use serde_json::Value as Json;
 use tempfile::TempDir;
 
@@ -466,4 +466,63 @@ fn the_directory_is_the_same_for_the_library() {
     assert_eq!(engine.view().get(b"a").unwrap().unwrap(), "1");
     let beside = SingleNodeEngine::open(ctl.directory()).unwrap_err();
     assert!(matches!(beside, Error::Locked(StorageError::Locked { .. })), "{beside}");
+}
+
+#[test]
+fn what_is_refused_creates_no_store() {
+    let ctl = Ctl::new();
+    let long = "k".repeat((64 << 10) + 1);
+    for (args, told) in [
+        (&["set", "", "v"][..], "a key is empty"),
+        (&["set", &long, "v"], "bytes of a key: 65537"),
+        (&["set", "--scope", "s", "", "v"], "a key is empty"),
+        (&["set", "k", "v", "--ttl", "0s"], "a time to live is 0 microseconds"),
+    ] {
+        let ran = ctl.run(args);
+        assert_eq!(ran.code, 1, "{ran:?}");
+        assert!(ran.err.contains(told), "{ran:?}");
+        assert!(!ctl.directory().exists(), "{told}");
+    }
+    ctl.ok(&["set", "--scope", "s", "k", "v", "--ttl", "1h"]);
+    assert_eq!(ctl.ok(&["get", "--scope", "s", "k"]), "v\n");
+}
+
+#[test]
+fn tables_stay_compressed_as_the_application_has_them() {
+    let ctl = Ctl::new();
+    let mut config = StoreConfig::default();
+    config.data_dir = ctl.directory();
+    config.worker_threads = 0;
+    config.compression = Compression::Lz4;
+    let engine = SingleNodeEngine::with_config(config).unwrap();
+    for key in 0..2000_u32 {
+        engine.put(key.to_le_bytes().to_vec(), vec![b'v'; 1000]).unwrap();
+    }
+    engine.close().unwrap();
+    let bytes = |ctl: &Ctl| {
+        let tables = ctl.bytes().into_iter();
+        let tables = tables.filter(|(path, _)| path.extension().is_some_and(|it| it == "tbl"));
+        tables.map(|(_, bytes)| bytes.len()).sum::<usize>()
+    };
+    let before = bytes(&ctl);
+    assert!(before < 400_000, "{before}");
+    ctl.ok(&["rm", "--hex", "01000000"]);
+    ctl.ok(&["compact"]);
+    assert!(bytes(&ctl) <= before, "{} after {before}", bytes(&ctl));
+}
+
+#[test]
+fn verify_tells_of_a_table_that_opening_refuses() {
+    let ctl = Ctl::new();
+    ctl.ok(&["set", "k", "v"]);
+    let table = ctl.directory().join("tables").join("4294967295.tbl");
+    fs::write(&table, b"").unwrap();
+    fs::write(ctl.directory().join("notes.tmp"), b"").unwrap();
+    let ran = ctl.run(&["verify"]);
+    assert_eq!(ran.code, 2, "{ran:?}");
+    assert!(ran.out.contains("no table ever gets this number"), "{ran:?}");
+    assert!(ran.out.contains("not a file of the store; left alone"), "{ran:?}");
+    assert!(ctl.run(&["set", "k", "w"]).err.contains("no table ever gets this number"));
+    fs::remove_file(&table).unwrap();
+    assert_eq!(ctl.run(&["verify"]).code, 0);
 }

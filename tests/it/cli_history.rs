@@ -90,6 +90,10 @@ fn archive_lists_and_gives_up() {
     let done = json(&ctl, &["--json", "archive", "clean", "--all"]);
     assert_eq!((&done["pieces"], &done["oldest_version"]), (&1.into(), &Json::Null));
     assert_eq!(ctl.ok(&["get", "other/one"]), "1\n");
+    // No past is begun where there is none any more, though its folder is left.
+    assert_eq!(ctl.ok(&["archive", "list"]).lines().last(), Some("pieces:0 bytes:0"));
+    ctl.ok(&["set", "k", "three"]);
+    assert_eq!(ctl.ok(&["archive", "list"]).lines().last(), Some("pieces:0 bytes:0"));
 }
 
 #[test]

@@ -120,3 +120,22 @@ fn an_import_that_was_killed_is_a_beginning_of_it_and_done_again_is_all_of_it() 
     assert_eq!(told(&ran), format!("imported {rest} rows, {there} unchanged"));
     assert!(export(&ctl) == lines);
 }
+
+#[test]
+fn a_value_as_long_as_the_application_allows_comes_back() {
+    let ctl = Ctl::new();
+    let value = "v".repeat((64 << 20) + 1);
+    let limit = value.len().to_string();
+    let line = format!("{{\"key\":\"long\",\"value\":\"{value}\"}}\n");
+    let refused = ctl.run_with(&["import", "-"], line.as_bytes());
+    assert_eq!(refused.code, 1);
+    assert!(refused.err.contains("expected at most 67108864"), "{}", refused.err);
+    let ran = ctl.run_with(&["import", "--value-bytes-max", &limit, "-"], line.as_bytes());
+    assert_eq!((ran.code, told(&ran)), (0, "imported 1 rows, 0 unchanged"));
+    let ran = ctl.run_with(&["set", "--value-bytes-max", &limit, "other", "-"], value.as_bytes());
+    assert_eq!(ran.code, 0, "{}", ran.err);
+    assert_eq!(ctl.ok(&["get", "--raw", "other"]), value);
+    let ran = ctl.run(&["set", "--value-bytes-max", "0", "other", "x"]);
+    assert_eq!(ran.code, 1);
+    assert!(ran.err.contains("value_bytes_max is 0, expected 1 to"), "{}", ran.err);
+}

@@ -76,6 +76,9 @@ pub(crate) enum Command {
         /// to be written to again.
         #[arg(long, value_name = "NAME")]
         scope: Option<String>,
+        /// The longest value, in bytes, as the application has it configured [default: 64 MiB].
+        #[arg(long, value_name = "BYTES")]
+        value_bytes_max: Option<usize>,
     },
     /// Print the value of a key.
     Get {
@@ -137,6 +140,9 @@ pub(crate) enum Command {
     Import {
         /// The file; `-` is standard input.
         file: PathBuf,
+        /// The longest value, in bytes, as the application has it configured [default: 64 MiB].
+        #[arg(long, value_name = "BYTES")]
+        value_bytes_max: Option<usize>,
     },
     /// Print rows as the JSON lines that `import` takes, in key order.
     Export {

@@ -5,9 +5,12 @@ use std::io::{self, BufWriter, StdoutLock};
 use std::path::Path;
 
 use hightower_kv::command::is_reserved;
+use hightower_kv::command::limits::ENTRY_BYTES_HARD_MAX;
 use hightower_kv::env::Env;
+use hightower_kv::env::fs::DirEntry;
 use hightower_kv::storage::error::StorageError;
-use hightower_kv::storage::format::{ARCHIVE_NAME, IDENTITY_NAME};
+use hightower_kv::storage::format::{ARCHIVE_NAME, ERA_SUFFIX, IDENTITY_NAME};
+use hightower_kv::storage::inspect::compression_of_newest;
 use hightower_kv::{
     At, Error, ReadOnlyEngine, Retention, SingleNodeEngine, StateView, StoreConfig,
 };
@@ -52,17 +55,37 @@ impl Args {
         if self.hex { Hex(bytes).to_string() } else { Escaped(bytes).to_string() }
     }
 
-    /// The configuration for writing: everything on this thread, each commit synced.
+    /// The configuration for writing: everything on this thread, each commit synced, tables as the
+    /// store has them.
     pub(crate) fn config(&self) -> StoreConfig {
+        let env = Env::system();
         let mut config = StoreConfig::default();
         config.data_dir.clone_from(&self.data_dir);
         config.worker_threads = 0;
+        // What cannot be read is told by the opening.
+        config.compression =
+            compression_of_newest(&env, &self.data_dir).ok().flatten().unwrap_or_default();
         // Where a past is kept, what this tool writes becomes a part of it.
-        let archive = self.data_dir.join(ARCHIVE_NAME);
-        if Env::system().fs.kind(&archive).is_ok_and(|kind| kind.is_some()) {
+        let is_era = |entry: &DirEntry| entry.name.ends_with(ERA_SUFFIX);
+        let archive = env.fs.list(&self.data_dir.join(ARCHIVE_NAME));
+        if archive.is_ok_and(|entries| entries.iter().any(is_era)) {
             config.retention = Some(Retention::default());
         }
         config
+    }
+
+    /// As [`Self::config`], with room for values of so many bytes where that is said.
+    ///
+    /// # Errors
+    /// `Validation` where values cannot have so many.
+    pub(crate) fn config_for_values(&self, value_bytes_max: Option<usize>) -> Result<StoreConfig> {
+        let mut config = self.config();
+        if let Some(value_bytes_max) = value_bytes_max {
+            config.value_bytes_max = value_bytes_max;
+            config.entry_bytes_max = ENTRY_BYTES_HARD_MAX;
+        }
+        config.validate().map_err(Error::from)?;
+        Ok(config)
     }
 
     /// Opens the store for writing; creates it where it is missing.
@@ -72,8 +95,13 @@ impl Args {
 
     /// Opens a store that exists for writing.
     pub(crate) fn open(&self) -> Result<SingleNodeEngine> {
+        self.open_with(self.config())
+    }
+
+    /// As [`Self::open`], with another configuration.
+    pub(crate) fn open_with(&self, config: StoreConfig) -> Result<SingleNodeEngine> {
         self.require_store()?;
-        self.open_or_create()
+        Ok(SingleNodeEngine::with_config(config)?)
     }
 
     /// Opens a store that exists for reading; nothing is written.

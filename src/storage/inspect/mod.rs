@@ -15,6 +15,7 @@ use self::archive::check_archive;
 use self::names::Names;
 pub use self::report::{Damage, Leftover, VerifyReport};
 use self::tables::check_tables;
+pub use self::tables::compression_of_newest;
 use super::context::Context;
 use super::error::StorageError;
 use super::format::{

@@ -8,8 +8,8 @@ use crate::env::fs::{DirEntry, FileKind};
 use crate::storage::error::StorageError;
 use crate::storage::format::{
     ARCHIVE_NAME, IDENTITY_NAME, INCOMING_NAME, LOCK_NAME, LOG_NAME, RESERVE_NAME, TABLES_NAME,
-    TEMPORARY_SUFFIX, TORN_SUFFIX, WATERMARK_NAME, is_incoming_name, parse_manifest_name,
-    parse_segment_name, parse_table_name,
+    TEMPORARY_SUFFIX, TORN_SUFFIX, WATERMARK_NAME, is_incoming_name, is_our_name,
+    parse_manifest_name, parse_segment_name, parse_table_name,
 };
 use crate::types::{SegmentId, TableId};
 
@@ -100,7 +100,7 @@ fn what_is_incoming(name: &str) -> &'static str {
 }
 
 fn what_is(name: &str) -> &'static str {
-    if name.ends_with(TEMPORARY_SUFFIX) {
+    if name.strip_suffix(TEMPORARY_SUFFIX).is_some_and(is_our_name) {
         "a file that was being written; removed when the store is opened"
     } else if name.ends_with(TORN_SUFFIX) {
         "bytes that were cut off the log, kept as evidence"

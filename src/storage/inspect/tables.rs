@@ -1,16 +1,41 @@
 //! Checks the newest manifest and the tables that it names.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use super::names::Names;
 use super::report::VerifyReport;
+use crate::config::Compression;
+use crate::env::Env;
 use crate::storage::context::Context;
 use crate::storage::error::StorageError;
 use crate::storage::manifest::{Manifest, TableEntry};
 use crate::storage::manifest_file;
+use crate::storage::store::{Absent, prepare_directory, read_identity};
+use crate::storage::sync_gate::SyncGate;
 use crate::storage::table::BlockCache;
-use crate::storage::table_dir::open_table;
+use crate::storage::table_dir::{NO_TABLES_NUMBER, open_table};
 use crate::types::{LogIndex, TableId};
+
+/// How tables that are written now should be compressed to be as those of the store are: as the
+/// first of the newest. `None` where there are none.
+///
+/// # Errors
+/// `NoStore`, `UnusableDirectory`; `Corrupt`, `Io` for what of that cannot be read.
+pub fn compression_of_newest(
+    env: &Env,
+    directory: &Path,
+) -> Result<Option<Compression>, StorageError> {
+    prepare_directory(env, directory, Absent::Refuse)?;
+    let identity = read_identity(env, directory)?
+        .ok_or_else(|| StorageError::NoStore { directory: directory.to_owned() })?;
+    let context = Context::new(env.clone(), SyncGate::new(env.fs.clone()), directory, identity);
+    let Some(number) = manifest_file::list(&context)?.pop() else { return Ok(None) };
+    let (manifest, _) = manifest_file::read(&context, number)?;
+    let Some(newest) = manifest.tables().next() else { return Ok(None) };
+    let open = open_table(&context, newest.clone(), &Arc::new(BlockCache::new(0)))?;
+    Ok(Some(open.table.compression()))
+}
 
 /// Checks what the log's purge relies on: the newest manifest, and every byte of its tables.
 pub(super) fn check_tables(
@@ -85,6 +110,10 @@ pub(super) fn check_table(
 
 fn check_leftovers(context: &Context, names: &Names, live: &[TableId], report: &mut VerifyReport) {
     for &id in names.tables.iter().filter(|id| !live.contains(id)) {
+        if id.next().is_none() {
+            report.damage(&context.table_path(id), 0, NO_TABLES_NUMBER);
+            continue;
+        }
         let what = "a table that no manifest names; removed when the store is opened";
         report.leftover(context.table_path(id), what);
     }

@@ -14,6 +14,7 @@ use super::key_hash::KeyHash;
 use super::row::Cached;
 use super::sparse_index::SparseIndex;
 use super::summary::{TableOrigin, TableSummary};
+use crate::config::Compression;
 use crate::env::fs::{OpenHow, read_exact_at};
 use crate::storage::context::Context;
 use crate::storage::error::StorageError;
@@ -38,6 +39,7 @@ const GROUP_BYTES_MAX: u64 = 128 << 10;
 #[derive(Debug)]
 pub struct Table {
     summary: TableSummary,
+    compression: Compression,
     file: BlockFile,
     index: SparseIndex,
     filter: Filter,
@@ -91,6 +93,7 @@ impl Table {
         let plan = Plan::of(summary, &index);
         Ok(Arc::new(Self {
             summary: summary.clone(),
+            compression: footer.compression,
             file,
             index,
             filter,
@@ -105,6 +108,12 @@ impl Table {
     #[must_use]
     pub fn summary(&self) -> &TableSummary {
         &self.summary
+    }
+
+    /// How it was written.
+    #[must_use]
+    pub fn compression(&self) -> Compression {
+        self.compression
     }
 
     /// Whether a key with this hash may be in it: always when it is, seldom when it is not. Never

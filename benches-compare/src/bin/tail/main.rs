@@ -8,10 +8,9 @@ use std::process::ExitCode;
 
 use crate::candidate::{Candidate, Tail};
 use crate::costs::Costs;
-use crate::failure::{Result, While};
+use crate::failure::{Failure, Result, While};
 
 #[path = "../../failure.rs"]
-#[expect(dead_code, reason = "shared with the other program, which needs more of it")]
 mod failure;
 #[path = "../../data.rs"]
 #[expect(dead_code, reason = "shared with the other program, which needs more of it")]
@@ -43,17 +42,23 @@ fn main() -> ExitCode {
 }
 
 fn run() -> Result<()> {
+    if let Some(argument) = std::env::args().nth(1) {
+        return Err(Failure::new(format!(
+            "{argument}? Usage: [REPS={REPETITIONS}] [ROWS=1,200] tail (rows in thousands)"
+        )));
+    }
     let repetitions = match std::env::var("REPS") {
-        Ok(text) => text.parse().during("REPS is a number")?,
+        Ok(text) => text.parse::<usize>().during("REPS is a number")?.max(1),
         Err(_) => REPETITIONS,
     };
+    let sizes = sizes()?;
     let cores = std::thread::available_parallelism().map_or(0, usize::from);
     println!(
         "{cores} cores, medians of {repetitions} repetitions in turn, nanoseconds; keys of 16 B, \
          values of 100 B, which are shared and not counted as memory\n"
     );
     println!("{}", Costs::head());
-    for rows in sizes()? {
+    for rows in sizes {
         let work = costs::Work::new(rows);
         let mut found: Vec<Vec<Costs>> = Candidate::ALL.map(|_| Vec::new()).into();
         for repetition in 0..repetitions {
@@ -76,7 +81,12 @@ fn run() -> Result<()> {
 fn sizes() -> Result<Vec<usize>> {
     let Ok(text) = std::env::var("ROWS") else { return Ok(SIZES.to_vec()) };
     let thousands = text.split(',').map(|number| number.parse::<usize>().map(|rows| rows * 1000));
-    thousands.collect::<std::result::Result<_, _>>().during("ROWS has thousands, with commas")
+    let sizes = thousands.collect::<std::result::Result<Vec<_>, _>>();
+    let sizes = sizes.during("ROWS has thousands, with commas")?;
+    if sizes.contains(&0) {
+        return Err(Failure::new("ROWS has 0, expected thousands of rows from 1 on"));
+    }
+    Ok(sizes)
 }
 
 impl Candidate {

@@ -39,7 +39,10 @@ pub(crate) fn export(args: &Args, prefix: Option<&OsStr>) -> Result<()> {
     // Whoever takes an export for a backup is told what is not in it.
     let left_out = match view.keys_of_all().saturating_sub(view.len() as u64) {
         0 => String::new(),
-        reserved => format!("; {reserved} reserved rows (users, keys, roles) are not exported"),
+        reserved => format!(
+            "; {reserved} reserved rows are not exported: of scopes, times, leases, users, API \
+             keys and roles"
+        ),
     };
     let line = format!("exported {rows} rows in {seconds:.2} s{left_out}");
     drop(writeln!(std::io::stderr().lock(), "{line}"));

@@ -123,7 +123,12 @@ fn list(args: &Args) -> Result<()> {
 }
 
 fn clean(args: &Args, limits: Option<Retention>) -> Result<()> {
-    let engine = args.open()?;
+    let mut config = args.config();
+    if limits.is_none() {
+        // What is given up is not begun anew by this very opening.
+        config.retention = None;
+    }
+    let engine = args.open_with(config)?;
     let done = match limits {
         Some(limits) => engine.clean_past(limits)?,
         None => engine.remove_past()?,

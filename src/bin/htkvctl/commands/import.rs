@@ -25,21 +25,17 @@ const BATCH_ROWS: usize = 1000;
 /// or at so many bytes of keys and values, whichever comes first.
 const BATCH_BYTES: usize = 1 << 20;
 
-pub(crate) fn import(args: &Args, file: &Path) -> Result<()> {
-    let config = args.config();
+pub(crate) fn import(args: &Args, config: StoreConfig, file: &Path) -> Result<()> {
+    let limits = config.limits();
+    let line_bytes_max = line_bytes_max(&config);
     let clock = Env::system().clock;
     let started = clock.elapsed();
     let (reader, len) = open(file)?;
-    let engine = args.open_or_create()?;
-    let mut import = Import {
-        engine: &engine,
-        limits: config.limits(),
-        batch: Batch::default(),
-        imported: 0,
-        unchanged: 0,
-    };
+    let engine = SingleNodeEngine::with_config(config)?;
+    let mut import =
+        Import { engine: &engine, limits, batch: Batch::default(), imported: 0, unchanged: 0 };
     let bar = progress::bytes("importing", len);
-    let mut lines = Lines::new(reader, line_bytes_max(&config));
+    let mut lines = Lines::new(reader, line_bytes_max);
     let done = import.all(&mut lines, file, &bar);
     // What stands before a line that is refused is committed.
     let done = import.commit().and(done);

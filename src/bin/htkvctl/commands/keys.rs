@@ -2,8 +2,13 @@
 
 use std::ffi::OsStr;
 use std::io::{self, Read, Write};
+use std::time::Duration;
 
-use hightower_kv::{ApplyOutcome, At, Outcome, Scope, Value};
+use bytes::Bytes;
+use hightower_kv::command::limits::{CommandError, Limits, validate_command};
+use hightower_kv::{
+    ApplyOutcome, At, Command, Error, Outcome, Scope, SingleNodeEngine, StoreConfig, Until, Value,
+};
 use serde_json::json;
 
 use crate::args::Args;
@@ -52,6 +57,7 @@ fn key_in(args: &Args, scope: &Scope, key: &OsStr) -> Result<Vec<u8>> {
 
 pub(crate) fn set(
     args: &Args,
+    config: StoreConfig,
     scope: Option<&str>,
     key: &OsStr,
     value: &OsStr,
@@ -64,8 +70,9 @@ pub(crate) fn set(
         parse_time(text).ok_or_else(|| Failure::Usage(wrong()))
     });
     let ttl = ttl.transpose()?;
-    let value = if value == "-" { read_value(args)? } else { args.bytes(value)? };
-    let engine = args.open_or_create()?;
+    let value = if value == "-" { read_value(&config)? } else { args.bytes(value)? };
+    check(&config.limits(), &scope, &key, &value, ttl)?;
+    let engine = SingleNodeEngine::with_config(config)?;
     let scoped = engine.scope(scope);
     let outcome = match ttl {
         None => scoped.put(key, value)?,
@@ -75,9 +82,33 @@ pub(crate) fn set(
     tell(args, &outcome)
 }
 
+/// Refuses what the store would refuse, before one is created for it.
+fn check(
+    limits: &Limits,
+    scope: &Scope,
+    key: &[u8],
+    value: &[u8],
+    ttl: Option<Duration>,
+) -> Result<()> {
+    if key.is_empty() {
+        return Err(Error::from(CommandError::EmptyKey).into());
+    }
+    // Of a plain name that is as long as the physical key: those of scopes are reserved.
+    let key = Bytes::from(vec![b'k'; scope.key(key).len()]);
+    let value = Bytes::copy_from_slice(value);
+    let command = match ttl {
+        None => Command::set(key, value),
+        Some(ttl) => {
+            let micros = u64::try_from(ttl.as_micros()).unwrap_or(u64::MAX);
+            Command::SetExpiring { key, value, until: Until::After(micros) }
+        }
+    };
+    Ok(validate_command(&command, limits).map_err(Error::from)?)
+}
+
 /// The value from standard input, read no further than the longest value there may be.
-fn read_value(args: &Args) -> Result<Vec<u8>> {
-    let limit = args.config().value_bytes_max as u64;
+fn read_value(config: &StoreConfig) -> Result<Vec<u8>> {
+    let limit = config.value_bytes_max as u64;
     let mut value = Vec::new();
     let failed = |error| Failure::Other(format!("cannot read standard input: {error}"));
     // One byte more: then the store says that it is too large.

@@ -31,8 +31,9 @@ use crate::failure::Result;
 /// Does what the command line asks for.
 pub(crate) fn run(args: &Args) -> Result<()> {
     match &args.command {
-        Command::Set { key, value, ttl, scope } => {
-            keys::set(args, scope.as_deref(), key, value, ttl.as_deref())
+        Command::Set { key, value, ttl, scope, value_bytes_max } => {
+            let config = args.config_for_values(*value_bytes_max)?;
+            keys::set(args, config, scope.as_deref(), key, value, ttl.as_deref())
         }
         Command::Get { key, raw, scope, at } => {
             keys::get(args, scope.as_deref(), key, (*raw).into(), *at)
@@ -44,7 +45,9 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         }
         Command::History { key } => history::history(args, key),
         Command::Archive { command } => history::archive(args, command),
-        Command::Import { file } => import::import(args, file),
+        Command::Import { file, value_bytes_max } => {
+            import::import(args, args.config_for_values(*value_bytes_max)?, file)
+        }
         Command::Export { prefix } => export::export(args, prefix.as_deref()),
         Command::Compact => sizes::compact(args),
         Command::Segments => sizes::segments(args),
