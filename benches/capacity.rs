@@ -1,8 +1,8 @@
 //! More keys than the memory budget has room for: `cargo bench --bench capacity`.
 //!
 //! Ten million keys of 16 B with values of 100 B and a budget of 64 MiB, unless `KEYS`,
-//! `BUDGET_MIB` and `DIR` say otherwise: loaded, killed, opened, read at random, scanned, compacted
-//! and opened again. Every phase is a process of its own, which tells how much memory it had.
+//! `BUDGET_MIB` and `DIR` say otherwise: loaded, killed, opened, read at random, scanned, compacted,
+//! opened again and overwritten at random. Every phase is a process of its own, which tells how much memory it had.
 #![expect(clippy::disallowed_methods, reason = "a bench reads the clock and looks at files")]
 #![expect(clippy::expect_used, reason = "a bench that cannot run says why and ends")]
 #![expect(clippy::print_stdout, reason = "that is what it is for")]
@@ -20,7 +20,7 @@ use std::path::Path;
 
 use crate::child::Ended;
 use crate::numbers::thousands;
-use crate::phases::{GETS, Told, VALUE_BYTES};
+use crate::phases::{GETS, Told, VALUE_BYTES, overwrites};
 use crate::system::bytes_below;
 
 /// Openings of which the median counts.
@@ -67,6 +67,9 @@ fn measure(directory: &Path, keys: u64) {
     let size_compacted = bytes_below(directory);
     let reads_compacted = print_reads(directory, keys);
 
+    let overwritten = phases::run("overwrite", directory, Ended::Closed);
+    print_row("overwritten at random", &overwritten, overwrites());
+
     println!();
     for (when, reads) in [("loaded", reads), ("compacted", reads_compacted)] {
         let (there, absent) = reads;
@@ -88,6 +91,13 @@ fn measure(directory: &Path, keys: u64) {
          `wchar`); the compaction wrote another {:.2}",
         of_user(loaded.written_bytes),
         of_user(compacted.written_bytes),
+    );
+    println!(
+        "* written for each byte put by {} overwrites: {:.2}; files for each byte meanwhile: at \
+         most {:.2}",
+        thousands(overwrites() as f64),
+        of_user(overwritten.written_bytes) * keys as f64 / overwrites() as f64,
+        of_user(overwritten.most_bytes),
     );
 }
 

@@ -8,16 +8,26 @@ use hightower_kv::storage::record::Direction;
 use hightower_kv::{KvEngine, ReadContext, SingleNodeEngine, StoreConfig};
 
 use crate::child::{self, Ended};
-use crate::system::{number_of, status_kib};
+use crate::system::{bytes_below, number_of, status_kib};
 
 pub(crate) const KEY_BYTES: usize = 16;
 pub(crate) const VALUE_BYTES: usize = 100;
 /// Gets of a phase, or of each of its threads.
 pub(crate) const GETS: u64 = 200_000;
 
+/// Fewest puts that overwrite: merges of all tables come now and then.
+const OVERWRITES_MIN: u64 = 4_000_000;
+/// Puts between two looks at the length of all files.
+const LOOK_EVERY: u64 = 20_000;
+
 /// How many keys the store has.
 pub(crate) fn keys() -> u64 {
     setting("KEYS", 10_000_000).max(1)
+}
+
+/// How many puts overwrite keys: each once on average, and four times in a small store.
+pub(crate) fn overwrites() -> u64 {
+    keys().max(OVERWRITES_MIN)
 }
 
 /// What the store may keep in memory.
@@ -44,13 +54,26 @@ pub(crate) struct Told {
     pub(crate) written_bytes: u64,
     pub(crate) runs: u64,
     pub(crate) tables: u64,
+    /// Most bytes that the files had, where the phase has looked.
+    pub(crate) most_bytes: u64,
 }
 
 /// Has a child do a phase and end so.
 pub(crate) fn run(phase: &str, directory: &Path, ended: Ended) -> Told {
-    let told = child::run(phase, directory, ended).try_into().expect("eight numbers");
-    let [nanos, peak_kib, resident_kib, read_calls, read_bytes, written_bytes, runs, tables] = told;
-    Told { nanos, peak_kib, resident_kib, read_calls, read_bytes, written_bytes, runs, tables }
+    let told: [u64; 9] = child::run(phase, directory, ended).try_into().expect("nine numbers");
+    let [nanos, peak_kib, resident_kib, read_calls, read_bytes, written_bytes, rest @ ..] = told;
+    let [runs, tables, most_bytes] = rest;
+    Told {
+        nanos,
+        peak_kib,
+        resident_kib,
+        read_calls,
+        read_bytes,
+        written_bytes,
+        runs,
+        tables,
+        most_bytes,
+    }
 }
 
 /// Does the phase that a parent asked for, when this process is a child. Whether it was.
@@ -61,17 +84,22 @@ pub(crate) fn ran_as_child() -> bool {
     match phase.as_str() {
         "open" => {
             assert!(store.get(&key(0)).expect("a get").is_some(), "the first key is there");
-            begun.tell(Some(&store));
+            begun.tell(Some(&store), 0);
         }
         "close" => {
             let begun = Begun::now();
             store.close().expect("closes");
-            begun.tell(None);
+            begun.tell(None, 0);
+        }
+        "overwrite" => {
+            let begun = Begun::now();
+            let most_bytes = overwrite(&store, &directory);
+            begun.tell(Some(&store), most_bytes);
         }
         other => {
             let begun = Begun::now();
             do_phase(other, &store);
-            begun.tell(Some(&store));
+            begun.tell(Some(&store), 0);
         }
     }
     true
@@ -104,6 +132,19 @@ fn load(store: &SingleNodeEngine) {
     for number in 0..keys() {
         store.put(key(number), value(number)).expect("a put");
     }
+}
+
+/// Returns how many bytes the files had at most, as far as was looked.
+fn overwrite(store: &SingleNodeEngine, directory: &Path) -> u64 {
+    let mut most_bytes = 0;
+    for put in 0..overwrites() {
+        let number = mix(put ^ (3 << 40)) % keys();
+        store.put(key(number), value(keys() + put)).expect("a put");
+        if put % LOOK_EVERY == 0 {
+            most_bytes = most_bytes.max(bytes_below(directory));
+        }
+    }
+    most_bytes
 }
 
 /// Which keys are asked for.
@@ -174,7 +215,7 @@ impl Begun {
     }
 
     /// Tells the parent what the phase took, and waits for it.
-    fn tell(self, store: Option<&SingleNodeEngine>) {
+    fn tell(self, store: Option<&SingleNodeEngine>, most_bytes: u64) {
         let nanos = u64::try_from(self.at.elapsed().as_nanos()).expect("a time");
         let [read_calls, read_bytes, written_bytes] = io_counters();
         let stats = store.map(SingleNodeEngine::stats).unwrap_or_default();
@@ -187,6 +228,7 @@ impl Begun {
             written_bytes - self.written_bytes,
             stats.runs as u64,
             stats.tables as u64,
+            most_bytes,
         ]);
     }
 }
