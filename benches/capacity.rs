@@ -13,6 +13,8 @@ mod child;
 mod numbers;
 #[path = "support/phases.rs"]
 mod phases;
+#[path = "support/settings.rs"]
+mod settings;
 #[path = "support/system.rs"]
 mod system;
 

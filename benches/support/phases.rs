@@ -8,6 +8,7 @@ use hightower_kv::storage::record::Direction;
 use hightower_kv::{KvEngine, ReadContext, SingleNodeEngine, StoreConfig};
 
 use crate::child::{self, Ended};
+use crate::settings::{mix, setting};
 use crate::system::{bytes_below, number_of, status_kib};
 
 pub(crate) const KEY_BYTES: usize = 16;
@@ -33,11 +34,6 @@ pub(crate) fn overwrites() -> u64 {
 /// What the store may keep in memory.
 pub(crate) fn budget_mib() -> u64 {
     setting("BUDGET_MIB", 64)
-}
-
-fn setting(name: &str, default: u64) -> u64 {
-    let text = std::env::var(name).unwrap_or_default().replace(['_', ','], "");
-    if text.is_empty() { default } else { text.parse().expect("a number in the environment") }
 }
 
 /// What a phase tells of itself.
@@ -185,14 +181,6 @@ fn key(number: u64) -> Vec<u8> {
 fn value(number: u64) -> Vec<u8> {
     let words = (0..).flat_map(|word| mix(number.wrapping_mul(31) + word).to_le_bytes());
     words.take(VALUE_BYTES).collect()
-}
-
-/// One to one: other numbers give other numbers, which look random.
-const fn mix(number: u64) -> u64 {
-    let sum = number.wrapping_add(0x9E37_79B9_7F4A_7C15);
-    let mixed = (sum ^ (sum >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-    let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-    mixed ^ (mixed >> 31)
 }
 
 /// Calls that read, the bytes that they read, and the bytes that were handed to calls that write.

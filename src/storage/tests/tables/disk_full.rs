@@ -152,3 +152,18 @@ fn merges_that_begin_in_little_room_come_to_an_end_in_it() {
         assert!(model.tables.set().bytes() < before * 9 / 10);
     }
 }
+
+#[test]
+fn what_a_manifest_has_besides_tables_is_counted_in_the_room_of_merges() {
+    let room_with = |sessions: usize| {
+        let fs = SimFs::new(1);
+        let tables = try_tables(&fs, table_options()).unwrap();
+        let state = State::from([(b"k".to_vec(), record(1, Some(vec![b'v'; 40])))]);
+        let head = ManifestHead { sessions: vec![0; sessions].into(), ..head_of(1, &state) };
+        let mut rows = state.iter().map(|(key, row)| (Bytes::copy_from_slice(key), row.clone()));
+        tables.add_run(head, &mut rows).unwrap();
+        tables.room_to_keep().merge(0)
+    };
+    // While one manifest replaces another there are two, and small tables make the next one longer.
+    assert_eq!(room_with(100_000), room_with(0) + 2 * 100_000);
+}
