@@ -1,8 +1,9 @@
 //! More keys than the memory budget has room for: `cargo bench --bench capacity`.
 //!
 //! Ten million keys of 16 B with values of 100 B and a budget of 64 MiB, unless `KEYS`,
-//! `BUDGET_MIB` and `DIR` say otherwise: loaded, killed, opened, read at random, scanned, compacted,
-//! opened again and overwritten at random. Every phase is a process of its own, which tells how much memory it had.
+//! `BUDGET_MIB` and `DIR` say otherwise: loaded, killed, opened, read at random, scanned,
+//! compacted, opened again and overwritten at random. Every phase is a process of its own, which
+//! tells how much memory it had.
 #![expect(clippy::disallowed_methods, reason = "a bench reads the clock and looks at files")]
 #![expect(clippy::expect_used, reason = "a bench that cannot run says why and ends")]
 #![expect(clippy::print_stdout, reason = "that is what it is for")]

@@ -235,8 +235,8 @@ pub(crate) fn checkpoint(head: Option<&ManifestHead>, tables: Arc<TableSet>) -> 
         let lie = DecodeError::Malformed("more reserved keys than keys".to_owned());
         return Err(undecodable(lie));
     }
-    // Another node may have sent the manifest. Whoever only wants to know what it says besides gives
-    // no tables.
+    // Another node may have sent the manifest. Whoever only wants to know what it says besides
+    // gives no tables.
     let all = |of: fn(&TableSummary) -> u64| {
         tables.tables().map(|entry| of(&entry.summary)).fold(0, u64::saturating_add)
     };
