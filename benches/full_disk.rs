@@ -1,6 +1,6 @@
-//! How a full disk is got out of by deleting alone: `DIR=/mnt/small cargo bench --bench full_disk`.
+//! How a full disk is got out of by deleting alone: `SMALL_DIR=/mnt/small cargo bench --bench full_disk`.
 //!
-//! `DIR` is a folder of a small file system that nobody else writes to (as root: `mount -t tmpfs -o
+//! `SMALL_DIR` is a folder of a small file system that nobody else writes to (as root: `mount -t tmpfs -o
 //! size=300m tmpfs /mnt/small`). It is filled until new data is refused; a part of the rows is
 //! deleted, in random order, each again where it is refused; then one row is put, again and again
 //! until there is room. In the end every row that is left is looked for. `DELETE=` percent (25),
@@ -31,8 +31,8 @@ fn main() {
     if !std::env::args().any(|argument| argument == "--bench") {
         return;
     }
-    let Some(parent) = std::env::var_os("DIR") else {
-        println!("full_disk: skipped, DIR names no folder of a small file system of its own");
+    let Some(parent) = std::env::var_os("SMALL_DIR") else {
+        println!("full_disk: skipped, SMALL_DIR names no folder of a small file system of its own");
         return;
     };
     let directory = tempfile::tempdir_in(parent).expect("a directory for the store");

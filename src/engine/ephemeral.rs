@@ -8,7 +8,6 @@ use super::committer::Committer;
 use super::maintenance::Maintenance;
 use crate::command::{Command, Scope};
 use crate::error::{Error, Result};
-use crate::state::StateView;
 use crate::storage::error::StorageError;
 
 /// Most keys that one entry removes where it has to name them.
@@ -37,7 +36,7 @@ pub(crate) fn remove_all(maintenance: &Maintenance) -> Result<()> {
     match removed {
         Err(Error::Corrupt(error)) => {
             tracing::warn!(%error, "ephemeral keys cannot be read, and stay; the others go");
-            remove_readable(committer)
+            remove_readable(maintenance)
         }
         done => done,
     }
@@ -54,20 +53,45 @@ fn remove_at_once(committer: &Committer) -> Result<()> {
     committer.submit_own(Command::reserved([], [all])).map(drop)
 }
 
-/// Removes them in key order, some with each entry, fewer where these find no room.
+/// Removes them in key order, some with each entry.
 fn remove_by_parts(maintenance: &Maintenance) -> Result<()> {
-    let committer = &maintenance.committer;
-    let mut keys_max = NAMED_KEYS_MAX;
     let mut removed_upto = Bound::Unbounded;
     loop {
-        let view = committer.machine.replica.view();
-        let keys = keys_behind(&view, removed_upto.as_ref(), keys_max)?;
+        let view = maintenance.committer.machine.replica.view();
+        let bounds = (removed_upto.as_ref().map(Bytes::as_ref), Bound::Unbounded);
+        let rows = view.scope(&Scope::Ephemeral).range::<&[u8]>(bounds).take(NAMED_KEYS_MAX);
+        let keys = rows.map(|row| row.map(|(key, _)| key));
+        let keys = keys.collect::<std::result::Result<Vec<Bytes>, StorageError>>()?;
         drop(view);
         let Some(last) = keys.last() else { return Ok(()) };
-        let removals = keys.iter().map(|key| Command::delete(Scope::Ephemeral.key(key)));
-        match committer.submit_own(Command::reserved([], removals)) {
+        remove_named(maintenance, &keys)?;
+        removed_upto = Bound::Excluded(last.clone());
+    }
+}
+
+/// Removes those that are found from either end before the first that cannot be read.
+fn remove_readable(maintenance: &Maintenance) -> Result<()> {
+    let keys: Vec<Bytes> = {
+        let view = maintenance.committer.machine.replica.view();
+        let rows = view.scope(&Scope::Ephemeral).iter();
+        let from_the_end = view.scope(&Scope::Ephemeral).iter().rev();
+        let readable = std::result::Result::ok;
+        let found = rows.map_while(readable).chain(from_the_end.map_while(readable));
+        found.map(|(key, _)| key).collect()
+    };
+    remove_named(maintenance, &keys)
+}
+
+/// Removes these, fewer with an entry where they find no room.
+fn remove_named(maintenance: &Maintenance, keys: &[Bytes]) -> Result<()> {
+    let mut keys_max = NAMED_KEYS_MAX;
+    let mut left = keys;
+    while !left.is_empty() {
+        let (now, later) = left.split_at(keys_max.min(left.len()));
+        let removals = now.iter().map(|key| Command::delete(Scope::Ephemeral.key(key)));
+        match maintenance.committer.submit_own(Command::reserved([], removals)) {
             Ok(_) => {
-                removed_upto = Bound::Excluded(last.clone());
+                left = later;
                 keys_max = NAMED_KEYS_MAX.min(2 * keys_max);
                 maintenance.compact_if_due();
             }
@@ -80,32 +104,6 @@ fn remove_by_parts(maintenance: &Maintenance) -> Result<()> {
             }
             Err(error) => return Err(error),
         }
-    }
-}
-
-/// The first ephemeral keys from `from` on.
-fn keys_behind(
-    view: &StateView,
-    from: Bound<&Bytes>,
-    keys_max: usize,
-) -> std::result::Result<Vec<Bytes>, StorageError> {
-    let bounds = (from.map(AsRef::as_ref), Bound::Unbounded);
-    let rows = view.scope(&Scope::Ephemeral).range::<&[u8]>(bounds);
-    rows.take(keys_max).map(|row| row.map(|(key, _)| key)).collect()
-}
-
-/// Removes those that are found from either end before the first that cannot be read.
-fn remove_readable(committer: &Committer) -> Result<()> {
-    let removals: Vec<Command> = {
-        let view = committer.machine.replica.view();
-        let rows = view.scope(&Scope::Ephemeral).iter();
-        let from_the_end = view.scope(&Scope::Ephemeral).iter().rev();
-        let readable = std::result::Result::ok;
-        let found = rows.map_while(readable).chain(from_the_end.map_while(readable));
-        found.map(|(key, _)| Command::delete(Scope::Ephemeral.key(&key))).collect()
-    };
-    for removals in removals.chunks(NAMED_KEYS_MAX) {
-        committer.submit_own(Command::reserved([], removals.iter().cloned()))?;
     }
     Ok(())
 }

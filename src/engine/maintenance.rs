@@ -271,6 +271,7 @@ impl Maintenance {
                 }
             }
             Err(error) => {
+                let is_first = !compaction.tail.has_failed() && !compaction.merges.has_failed();
                 // What is asked for on a full disk fails at once, and would be asked for again.
                 let wants_relief = self.committer.machine.store.log().wants_relief();
                 if compaction.frozen.is_some() || wants_relief {
@@ -288,7 +289,11 @@ impl Maintenance {
                 }
                 metrics::counter!(crate::metrics::COMPACTIONS_TOTAL, "result" => "failed")
                     .increment(1);
-                tracing::warn!(%error, "a compaction failed; nothing is lost");
+                if is_first && matches!(error, Error::Corrupt(_)) {
+                    tracing::error!(%error, "tables cannot be merged: restore from a backup");
+                } else {
+                    tracing::warn!(%error, "a compaction failed; nothing is lost");
+                }
             }
         }
         self.merges_from.store(micros(compaction.merges.not_before), Ordering::Relaxed);
@@ -473,8 +478,8 @@ impl Maintenance {
                 self.compact_if_due();
                 back_off = self.back_off();
                 if back_off.is_zero() && self.is_due() {
-                    // Writes went on meanwhile.
-                    if *self.stop.lock() {
+                    // Writes went on meanwhile. Of a log that has stopped nothing is ever done.
+                    if *self.stop.lock() || self.committer.machine.store.log().check().is_err() {
                         return;
                     }
                     continue;

@@ -387,6 +387,9 @@ mod tests {
             node.machine
                 .apply(&mut replica, id, Timestamp(0), (command, Looked::default()), 1)
                 .unwrap();
+            // Or the next opening would refuse what is written of it.
+            let view = replica.kv.as_view();
+            assert!(view.keys_of_all() >= view.reserved_keys());
         }
         let view = replica.kv.as_view();
         assert_eq!((view.len(), view.reserved_keys(), view.live_bytes()), (0, 0, 0));

@@ -22,7 +22,6 @@ use crate::storage::frame::entry_frame_len;
 use crate::storage::hard_state::HardState;
 use crate::storage::log_entry::Entry;
 use crate::storage::manifest::ManifestHead;
-use crate::storage::table::TableSummary;
 use crate::storage::table_set::TableSet;
 use crate::types::{LogId, LogIndex, Timestamp};
 
@@ -235,14 +234,8 @@ pub(crate) fn checkpoint(head: Option<&ManifestHead>, tables: Arc<TableSet>) -> 
         let lie = DecodeError::Malformed("more reserved keys than keys".to_owned());
         return Err(undecodable(lie));
     }
-    // Another node may have sent the manifest. Whoever only wants to know what it says besides
-    // gives no tables.
-    let all = |of: fn(&TableSummary) -> u64| {
-        tables.tables().map(|entry| of(&entry.summary)).fold(0, u64::saturating_add)
-    };
-    let is_too_much =
-        head.keys > all(TableSummary::values) || head.live_bytes > all(TableSummary::data_bytes);
-    if is_too_much && !tables.is_empty() {
+    // Whoever only wants to know what it says besides gives no tables.
+    if !tables.is_empty() && !head.fits(tables.tables().map(|entry| &entry.summary)) {
         let lie = DecodeError::Malformed("more keys or live bytes than tables have".to_owned());
         return Err(undecodable(lie));
     }

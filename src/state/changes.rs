@@ -484,8 +484,8 @@ impl<'a> Changes<'a> {
     /// What a manifest of another node said may have been too little.
     fn count_down(&mut self, keys: u64) {
         let reserved = if self.reserved { keys } else { 0 };
-        self.now.keys = self.now.keys.saturating_sub(keys);
         self.now.reserved_keys = self.now.reserved_keys.saturating_sub(reserved);
+        self.now.keys = self.now.keys.saturating_sub(keys).max(self.now.reserved_keys);
     }
 
     /// Takes a key out of the tail, or hides what layers below may have of it.

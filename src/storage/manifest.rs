@@ -27,6 +27,14 @@ pub struct ManifestHead {
 }
 
 impl ManifestHead {
+    /// Whether these tables can hold what it counts. Another node may have sent it.
+    pub(crate) fn fits<'a>(&self, tables: impl Iterator<Item = &'a TableSummary>) -> bool {
+        let (keys, bytes) = tables.fold((0_u64, 0_u64), |(keys, bytes), table| {
+            (keys.saturating_add(table.values()), bytes.saturating_add(table.data_bytes()))
+        });
+        self.keys <= keys && self.live_bytes <= bytes
+    }
+
     /// Bytes that it takes in a manifest, roughly.
     pub(crate) fn listed_bytes(&self) -> u64 {
         (HEADER_BYTES + HEAD_BYTES + self.membership.len() + self.sessions.len()) as u64

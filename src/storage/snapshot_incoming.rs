@@ -278,7 +278,8 @@ fn prepare(
     infos.iter().map(part).collect()
 }
 
-/// Refuses a manifest whose tables are too long, or too short to be any, or twice the same.
+/// Refuses a manifest whose tables are too long, or too short to be any, or twice the same, or that
+/// counts more than they can hold.
 fn check_sizes(manifest: &Manifest, bytes_max: u64) -> Result<(), StorageError> {
     let mut bytes: u64 = 0;
     let mut hashes = HashSet::new();
@@ -294,6 +295,9 @@ fn check_sizes(manifest: &Manifest, bytes_max: u64) -> Result<(), StorageError> 
     if bytes > bytes_max {
         let found = format!("its tables have {bytes} bytes, the limit is {bytes_max}");
         return Err(StorageError::bad_snapshot(found));
+    }
+    if !manifest.head.fits(manifest.tables().map(|entry| &entry.summary)) {
+        return Err(StorageError::bad_snapshot("it has more keys or live bytes than its tables"));
     }
     Ok(())
 }

@@ -176,7 +176,7 @@ pub(crate) fn change_with<T>(
     encryptor: AesGcmEncryptor,
     act: impl FnOnce(&Auth<SingleNodeEngine>) -> Result<T>,
 ) -> Result<T> {
-    let engine = Arc::new(args.open_or_create()?);
+    let engine = Arc::new(SingleNodeEngine::with_config(args.config())?);
     let auth = service(&engine, encryptor).acting_as(&authority.actor());
     let done = act(&auth);
     drop(auth);

@@ -88,11 +88,6 @@ impl Args {
         Ok(config)
     }
 
-    /// Opens the store for writing; creates it where it is missing.
-    pub(crate) fn open_or_create(&self) -> Result<SingleNodeEngine> {
-        Ok(SingleNodeEngine::with_config(self.config())?)
-    }
-
     /// Opens a store that exists for writing.
     pub(crate) fn open(&self) -> Result<SingleNodeEngine> {
         self.open_with(self.config())

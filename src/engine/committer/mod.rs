@@ -5,8 +5,8 @@
 //! round takes all of them together, as one write and one sync. So a lone caller pays no hand-over,
 //! and many share the device.
 //!
-//! The leader alone proposes and alone changes the state, so the log's order, the state's order and
-//! the order of the answers are one.
+//! The leader alone proposes and alone changes the state, so the log's order and the state's order
+//! are one. Of a round threads that wait are answered first, then the others in that order.
 
 mod round;
 

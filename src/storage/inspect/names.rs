@@ -60,7 +60,16 @@ impl Names {
         let is_file = [IDENTITY_NAME, LOCK_NAME, RESERVE_NAME].contains(&entry.name.as_str());
         let expected = if is_folder { FileKind::Directory } else { FileKind::File };
         if manifest.is_none() && !is_folder && !is_file {
-            report.leftover(path, what_is(&entry.name));
+            let folder = entry.name.strip_suffix(TEMPORARY_SUFFIX);
+            let is_folder =
+                |name: &str| [ARCHIVE_NAME].iter().chain(&FOLDERS).any(|it| *it == name);
+            let what = match folder.filter(|name| is_folder(name)) {
+                Some(_) if entry.kind == FileKind::Directory => {
+                    "a folder that was being made; finished or removed when it is needed"
+                }
+                _ => what_is(&entry.name),
+            };
+            report.leftover(path, what);
         } else if entry.kind != expected {
             report.damage(&path, 0, format!("expected a {expected:?}, found {:?}", entry.kind));
         } else if let Some(number) = manifest {

@@ -47,7 +47,7 @@ fn a_manifest_of_a_newer_release_is_told_as_such() {
 }
 
 #[test]
-fn tables_that_are_too_long_too_short_or_twice_the_same_are_refused_before_anything_is_written() {
+fn tables_that_cannot_be_and_counts_that_they_cannot_have_are_refused_before_anything_is_written() {
     let fs = SimFs::new(2);
     let to = tables(&fs);
     let files = fs.files();
@@ -63,6 +63,11 @@ fn tables_that_are_too_long_too_short_or_twice_the_same_are_refused_before_anyth
     let mut twice = tables(5000, 5000);
     twice.runs[0][1].summary.hash = twice.runs[0][0].summary.hash;
     assert!(is_bad(&IncomingSnapshot::begin(&to, &encoded(&twice), BYTES_MAX)));
+    for (keys, live_bytes) in [(1_000_000, 0), (0, 1 << 40)] {
+        let mut lies = tables(5000, 5000);
+        (lies.head.keys, lies.head.live_bytes) = (keys, live_bytes);
+        assert!(is_bad(&IncomingSnapshot::begin(&to, &encoded(&lies), BYTES_MAX)));
+    }
     assert_eq!(fs.files(), files);
     // Not a byte is reserved on the word of a manifest.
     let used = fs.used_bytes();
