@@ -1,10 +1,11 @@
-//! How a full disk is got out of by deleting alone: `SMALL_DIR=/mnt/small cargo bench --bench full_disk`.
+//! How a full disk is got out of by deleting alone:
+//! `SMALL_DIR=/mnt/small cargo bench --bench full_disk`.
 //!
-//! `SMALL_DIR` is a folder of a small file system that nobody else writes to (as root: `mount -t tmpfs -o
-//! size=300m tmpfs /mnt/small`). It is filled until new data is refused; a part of the rows is
-//! deleted, in random order, each again where it is refused; then one row is put, again and again
-//! until there is room. In the end every row that is left is looked for. `DELETE=` percent (25),
-//! `KEY_BYTES=` (16) and `VALUE_BYTES=` (100).
+//! `SMALL_DIR` is a folder of a small file system that nobody else writes to (as root: `mount -t
+//! tmpfs -o size=300m tmpfs /mnt/small`). It is filled until new data is refused; a part of the
+//! rows is deleted, in random order, each again where it is refused; then one row is put, again
+//! and again until there is room. In the end every row that is left is looked for. `DELETE=`
+//! percent (25), `KEY_BYTES=` (16) and `VALUE_BYTES=` (100).
 #![expect(clippy::disallowed_methods, reason = "a bench reads the clock and waits")]
 #![expect(clippy::expect_used, reason = "a bench that cannot run says why and ends")]
 #![expect(clippy::print_stdout, reason = "that is what it is for")]
