@@ -23,12 +23,17 @@ impl Answering {
         Self { before: ANSWERING.replace(true) }
     }
 
+    /// Whether this thread answers.
+    pub(crate) fn is_here() -> bool {
+        ANSWERING.get()
+    }
+
     /// Refuses to wait on a thread that answers.
     ///
     /// # Errors
     /// `Validation`.
     pub(crate) fn refuse() -> Result<()> {
-        if ANSWERING.get() {
+        if Self::is_here() {
             let text = "a callback waits for what its own thread has to do: hand a command in with \
                         submit_async, ask a watcher with try_next";
             return Err(Error::Validation(text.to_owned()));

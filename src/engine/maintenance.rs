@@ -485,26 +485,29 @@ impl Maintenance {
                     continue;
                 }
             }
-            // After a failure nobody asks before the back-off is over: `asked` stays set. Otherwise
-            // it is cleared under the lock, so that whoever asks later finds this thread waiting;
-            // and what is due is looked at once more after that, since who found it set asked for
-            // what this thread may not have seen.
             let failed = !back_off.is_zero();
             let time = if failed { back_off } else { self.until_merges().unwrap_or(interval) };
-            let look = || {
-                self.asked.swap(failed, Ordering::AcqRel);
-                let is_due = !failed && self.is_due();
-                if !is_due {
-                    self.committer.machine.throttle.end();
-                }
-                is_due
-            };
-            if !self.pause(&self.wake_compact, time, look)
+            if !self.pause(&self.wake_compact, time, || self.is_due_after_all(failed))
                 || self.committer.machine.store.log().check().is_err()
             {
                 return;
             }
         }
+    }
+
+    /// Asked by the thread that compacts, under the lock, before it sleeps: whether something has
+    /// become due that it has not seen.
+    ///
+    /// After a failure nobody asks before the back-off is over: `asked` stays set. Otherwise it is
+    /// cleared, so that whoever asks later finds this thread waiting; and only then what is due is
+    /// looked at once more, since who found it set has woken nobody.
+    fn is_due_after_all(&self, failed: bool) -> bool {
+        self.asked.swap(failed, Ordering::AcqRel);
+        let is_due = !failed && self.is_due();
+        if !is_due {
+            self.committer.machine.throttle.end();
+        }
+        is_due
     }
 
     /// How long to wait after a tail could not be written; zero when the last one could.
@@ -575,6 +578,32 @@ mod tests {
         clock.advance(BACK_OFF_MAX);
         put().unwrap();
         assert!(!inner.is_due());
+    }
+
+    #[test]
+    fn what_becomes_due_before_the_thread_sleeps_is_seen() {
+        let config = StoreConfig {
+            data_dir: "/data".into(),
+            worker_threads: 0,
+            max_segment_size: 64 << 10,
+            ..StoreConfig::default()
+        };
+        let engine = SingleNodeEngine::with_env(&config, Env::simulated(1).env).unwrap();
+        let inner = &engine.inner;
+        assert!(!inner.is_due_after_all(false));
+        // Who made it due found `asked` set, and woke nobody.
+        inner.asked.store(true, Ordering::Release);
+        while !inner.is_due() {
+            inner.committer.submit(Command::set("key", vec![7; 1000])).unwrap();
+        }
+        assert!(inner.is_due_after_all(false));
+        inner.asked.store(true, Ordering::Release);
+        let hour = Duration::from_hours(1);
+        assert!(inner.pause(&inner.wake_compact, hour, || inner.is_due_after_all(false)));
+        assert!(!inner.asked.load(Ordering::Acquire));
+        // After a failure it is waited all the same, and nobody asks.
+        assert!(!inner.is_due_after_all(true));
+        assert!(inner.asked.load(Ordering::Acquire));
     }
 
     #[test]

@@ -216,10 +216,8 @@ impl Committer {
                     || queue.bytes.saturating_add(bytes) > self.rules.queue_bytes_max)
         };
         // A callback is called by whoever would make room.
-        let wait_max = match Answering::refuse() {
-            Ok(()) => self.rules.submit_timeout,
-            Err(_) => Duration::ZERO,
-        };
+        let wait_max =
+            if Answering::is_here() { Duration::ZERO } else { self.rules.submit_timeout };
         let waited = self.room.wait_while_for(&mut queue, full, wait_max);
         if waited.timed_out() || queue.closed {
             let waiting = format!("{} commands wait for the writer", queue.pending.len());

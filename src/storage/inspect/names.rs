@@ -56,18 +56,17 @@ impl Names {
     fn take_in_root(&mut self, root: &Path, entry: &DirEntry, report: &mut VerifyReport) {
         let path = root.join(&entry.name);
         let manifest = parse_manifest_name(&entry.name);
-        let is_folder = [ARCHIVE_NAME].iter().chain(&FOLDERS).any(|name| *name == entry.name);
+        let is_ours = |name: &str| name == ARCHIVE_NAME || FOLDERS.contains(&name);
+        let is_folder = is_ours(&entry.name);
         let is_file = [IDENTITY_NAME, LOCK_NAME, RESERVE_NAME].contains(&entry.name.as_str());
         let expected = if is_folder { FileKind::Directory } else { FileKind::File };
         if manifest.is_none() && !is_folder && !is_file {
-            let folder = entry.name.strip_suffix(TEMPORARY_SUFFIX);
-            let is_folder =
-                |name: &str| [ARCHIVE_NAME].iter().chain(&FOLDERS).any(|it| *it == name);
-            let what = match folder.filter(|name| is_folder(name)) {
-                Some(_) if entry.kind == FileKind::Directory => {
-                    "a folder that was being made; finished or removed when it is needed"
-                }
-                _ => what_is(&entry.name),
+            let is_begun = entry.kind == FileKind::Directory
+                && entry.name.strip_suffix(TEMPORARY_SUFFIX).is_some_and(is_ours);
+            let what = if is_begun {
+                "a folder that was being made; finished or removed when it is needed"
+            } else {
+                what_is(&entry.name)
             };
             report.leftover(path, what);
         } else if entry.kind != expected {

@@ -5,6 +5,7 @@ use std::io::{self, Read, Write};
 use std::time::Duration;
 
 use bytes::Bytes;
+use hightower_kv::command::lease::ttl_micros;
 use hightower_kv::command::limits::{CommandError, Limits, validate_command};
 use hightower_kv::{
     ApplyOutcome, At, Command, Error, Outcome, Scope, SingleNodeEngine, StoreConfig, Until, Value,
@@ -98,10 +99,7 @@ fn check(
     let value = Bytes::copy_from_slice(value);
     let command = match ttl {
         None => Command::set(key, value),
-        Some(ttl) => {
-            let micros = u64::try_from(ttl.as_micros()).unwrap_or(u64::MAX);
-            Command::SetExpiring { key, value, until: Until::After(micros) }
-        }
+        Some(ttl) => Command::SetExpiring { key, value, until: Until::After(ttl_micros(ttl)) },
     };
     Ok(validate_command(&command, limits).map_err(Error::from)?)
 }
