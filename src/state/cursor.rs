@@ -9,7 +9,8 @@ use bytes::Bytes;
 use super::value::Value;
 use crate::storage::error::StorageError;
 use crate::storage::index::{Index, Range};
-use crate::storage::merge_cursor::{MergeCursor, RowCursor};
+use crate::storage::key_head::KeyHead;
+use crate::storage::merge_cursor::{MergeCursor, Nearby, RowCursor};
 use crate::storage::record::{Direction, Record};
 use crate::storage::run::RunCursor;
 use crate::storage::table::RowRef;
@@ -65,6 +66,8 @@ pub struct Cursor<'a> {
 enum Rows<'a> {
     One(Source<'a>),
     Merged(MergeCursor<Source<'a>>),
+    /// What could not be read. Without it, older records of its keys would be shown.
+    Failed(StorageError),
 }
 
 /// What a state is made of, newest first.
@@ -163,10 +166,16 @@ impl RowCursor for TreeCursor<'_> {
         self.here.map(|(key, record)| (key.clone(), record.clone()))
     }
 
-    #[inline]
     fn advance(&mut self) -> Result<(), StorageError> {
         self.step();
         Ok(())
+    }
+
+    #[inline]
+    fn advance_nearby(&mut self) -> Option<Nearby> {
+        let next @ (key, record) = self.next_here()?;
+        self.here = Some(next);
+        Some(Nearby { head: KeyHead::of(key), has_value: !record.is_tombstone() })
     }
 }
 
@@ -202,53 +211,51 @@ impl RowCursor for Source<'_> {
         }
     }
 
-    #[inline]
     fn advance(&mut self) -> Result<(), StorageError> {
         match self {
             Self::Tree(cursor) => cursor.advance(),
             Self::Run(cursor) => cursor.advance(),
         }
     }
+
+    #[inline]
+    fn advance_nearby(&mut self) -> Option<Nearby> {
+        match self {
+            Self::Tree(cursor) => cursor.advance_nearby(),
+            Self::Run(cursor) => RowCursor::advance_nearby(cursor),
+        }
+    }
 }
 
-impl RowCursor for Rows<'_> {
+impl<'a> Rows<'a> {
+    /// The source of the row here; one that is on no row behind the last one.
     #[inline]
-    fn row(&self) -> Option<RowRef<'_>> {
+    fn source(&self) -> Option<&Source<'a>> {
         match self {
-            Self::One(cursor) => cursor.row(),
-            Self::Merged(cursor) => cursor.row(),
+            Self::One(only) => Some(only),
+            Self::Merged(merge) => merge.lead(),
+            Self::Failed(_) => None,
         }
     }
 
-    #[inline]
-    fn key(&self) -> Option<&[u8]> {
-        match self {
-            Self::One(cursor) => cursor.key(),
-            Self::Merged(cursor) => cursor.key(),
-        }
-    }
-
-    #[inline]
-    fn has_value(&self) -> Option<bool> {
-        match self {
-            Self::One(cursor) => cursor.has_value(),
-            Self::Merged(cursor) => cursor.has_value(),
-        }
-    }
-
-    fn shared_row(&self) -> Option<(Bytes, Record)> {
-        match self {
-            Self::One(cursor) => cursor.shared_row(),
-            Self::Merged(cursor) => cursor.shared_row(),
-        }
-    }
-
-    #[inline]
     fn advance(&mut self) -> Result<(), StorageError> {
-        match self {
+        let moved = match self {
             Self::One(cursor) => cursor.advance(),
             Self::Merged(cursor) => cursor.advance(),
-        }
+            Self::Failed(error) => Err(error.clone()),
+        };
+        moved.inspect_err(|error| *self = Self::Failed(error.clone()))
+    }
+
+    /// As [`RowCursor::advance_nearby`]; whether the row has a value.
+    #[inline]
+    fn advance_nearby(&mut self) -> Option<bool> {
+        let near = match self {
+            Self::One(cursor) => cursor.advance_nearby(),
+            Self::Merged(cursor) => cursor.advance_nearby(),
+            Self::Failed(_) => None,
+        };
+        near.map(|near| near.has_value)
     }
 }
 
@@ -292,15 +299,20 @@ impl<'a> Cursor<'a> {
     /// Goes to the next row that is there.
     #[inline]
     fn step(&mut self) -> Result<bool, StorageError> {
-        if self.given {
+        let near = if self.given { self.rows.advance_nearby() } else { None };
+        if near == Some(true) { Ok(true) } else { self.step_further(near) }
+    }
+
+    /// As [`Self::step`], which has not come to a row with a value nearby.
+    fn step_further(&mut self, near: Option<bool>) -> Result<bool, StorageError> {
+        if self.given && near.is_none() {
             self.rows.advance()?;
         }
         self.given = true;
         loop {
-            match self.rows.has_value() {
-                Some(true) => return Ok(true),
+            match self.rows.source().and_then(RowCursor::has_value) {
                 Some(false) => self.rows.advance()?,
-                None => return Ok(false),
+                found => return Ok(found.is_some()),
             }
         }
     }
@@ -310,20 +322,26 @@ impl<'a> Cursor<'a> {
     /// Not an [`Iterator`]: the row is lent until the next call.
     ///
     /// # Errors
-    /// `Corrupt`, `Io` when a table cannot be read; then the cursor is of no more use.
+    /// `Corrupt`, `Io` when a table cannot be read; from then on always.
     #[expect(clippy::should_implement_trait, reason = "an Iterator cannot lend its items")]
+    #[expect(
+        clippy::inline_always,
+        reason = "what the caller does not look at is not made: a tenth"
+    )]
+    #[inline(always)]
     pub fn next(&mut self) -> Result<Option<Row<'_>>, StorageError> {
         if !self.step()? {
             return Ok(None);
         }
-        Ok(self.rows.row().and_then(|RowRef { key, value, version, timestamp }| {
+        Ok(self.rows.source().and_then(|source| {
+            let RowRef { key, value, version, timestamp } = source.row()?;
             Some(Row { key, value: value?, version, timestamp })
         }))
     }
 
     /// The key of the row that was given last.
     pub(super) fn key_given(&self) -> Option<&[u8]> {
-        if self.given { self.rows.key() } else { None }
+        if self.given { self.rows.source()?.key() } else { None }
     }
 
     /// As [`Self::next`], sharing the buffers of the row.
@@ -331,7 +349,7 @@ impl<'a> Cursor<'a> {
         if !self.step()? {
             return Ok(None);
         }
-        let row = self.rows.shared_row();
+        let row = self.rows.source().and_then(RowCursor::shared_row);
         Ok(row.and_then(|(key, record)| Some((key, Value::from(record.value?)))))
     }
 }

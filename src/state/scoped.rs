@@ -89,7 +89,8 @@ impl StateView {
 }
 
 impl<'a> ScopedView<'a> {
-    /// The value of `key`. Copies nothing; reads at most one block of each table that may have it.
+    /// The value of `key`. Copies nothing, but for what [`Value`] names; reads at most one block of
+    /// each table that may have it.
     ///
     /// # Errors
     /// `Corrupt`, `Io` when a table cannot be read; that holds for all reads.
@@ -308,8 +309,9 @@ impl ScopedCursor<'_> {
     /// The next row; `None` when all were given.
     ///
     /// # Errors
-    /// `Corrupt`, `Io` when a table cannot be read; then the cursor is of no more use.
+    /// `Corrupt`, `Io` when a table cannot be read; from then on always.
     #[expect(clippy::should_implement_trait, reason = "an Iterator cannot lend its items")]
+    #[inline]
     pub fn next(&mut self) -> Result<Option<Row<'_>>, StorageError> {
         let Cut { key, value } = self.cut;
         let row = self.cursor.next()?;

@@ -10,6 +10,9 @@ use super::record::Direction;
 pub(crate) struct KeyHead(u128);
 
 impl KeyHead {
+    /// The greatest: no head comes after it.
+    pub(crate) const MAX: Self = Self(u128::MAX);
+
     /// The head of a key, in the order of ascending keys.
     #[inline]
     #[expect(

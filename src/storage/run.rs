@@ -9,7 +9,7 @@ use super::compaction_plan::RunSize;
 use super::error::StorageError;
 use super::manifest::TableEntry;
 use super::record::{Direction, Record};
-use super::table::{Cached, Fill, KeyHash, RowRef, Table, TableCursor};
+use super::table::{Cached, Fill, KeyHash, RowRef, Table, TableCursor, TableSummary};
 
 /// A table that is open, and how much of it counts.
 #[derive(Clone, Debug)]
@@ -50,26 +50,32 @@ impl Run {
     /// counted until its table is given up.
     #[must_use]
     pub fn data_bytes(&self) -> u64 {
-        self.tables.iter().map(|it| it.entry.summary.data_bytes()).fold(0, u64::saturating_add)
+        self.sum(TableSummary::data_bytes)
     }
 
     /// How many of its rows are tombstones, counted as [`Self::data_bytes`] is.
     #[must_use]
     pub fn tombstones(&self) -> u64 {
-        self.tables.iter().map(|table| table.entry.summary.tombstones).sum()
+        self.sum(|summary| summary.tombstones)
+    }
+
+    /// Numbers of its tables together. What another node said of a table may be anything.
+    fn sum(&self, number: impl Fn(&TableSummary) -> u64) -> u64 {
+        let tables = self.tables.iter().map(|table| number(&table.entry.summary));
+        tables.fold(0, u64::saturating_add)
     }
 
     /// What the plan wants to know of it.
     #[must_use]
     pub fn size(&self) -> RunSize {
-        let summaries = || self.tables.iter().map(|table| &table.entry.summary);
+        let lengths = self.tables.iter().map(|table| table.entry.summary.bytes);
         RunSize {
             data_bytes: self.data_bytes(),
-            file_bytes: summaries().map(|summary| summary.bytes).sum(),
-            rows: summaries().map(|summary| summary.rows).sum(),
+            file_bytes: self.sum(|summary| summary.bytes),
+            rows: self.sum(|summary| summary.rows),
             tombstones: self.tombstones(),
             listed_bytes: self.tables.iter().map(|table| table.entry.listed_bytes()).sum(),
-            longest_table: summaries().map(|summary| summary.bytes).max().unwrap_or_default(),
+            longest_table: lengths.max().unwrap_or_default(),
             is_being_merged: self.is_being_merged(),
         }
     }
@@ -138,6 +144,8 @@ pub struct RunCursor {
     at: usize,
     /// `None` behind the last row.
     cursor: Option<TableCursor>,
+    /// Whether all rows that are still to come in that table count.
+    all_count: bool,
     /// Whether its rows are not merged with those of others.
     is_alone: bool,
 }
@@ -169,8 +177,8 @@ impl RunCursor {
         fill: Fill,
     ) -> Result<Self, StorageError> {
         let run = Arc::clone(run);
-        let (at, cursor, is_alone) = (0, None, false);
-        let mut cursor = Self { run, direction, to, fill, at, cursor, is_alone };
+        let (at, cursor, all_count, is_alone) = (0, None, false, false);
+        let mut cursor = Self { run, direction, to, fill, at, cursor, all_count, is_alone };
         let tables = &cursor.run.tables;
         let start = match (direction, from) {
             (Direction::Forward, Bound::Unbounded) => Some(0),
@@ -231,7 +239,6 @@ impl RunCursor {
     ///
     /// # Errors
     /// `Corrupt`, `Io`. Then it is on no row.
-    #[inline]
     pub fn advance(&mut self) -> Result<(), StorageError> {
         let Some(cursor) = &mut self.cursor else {
             return Ok(());
@@ -241,10 +248,17 @@ impl RunCursor {
             self.cursor = None;
         }
         moved?;
-        // Forward, the rows that do not count are behind it.
-        let is_settled = self.direction == Direction::Forward
-            && self.cursor.as_ref().is_some_and(|cursor| cursor.key().is_some());
-        if is_settled { Ok(()) } else { self.settle() }
+        self.settle()
+    }
+
+    /// Moves on by one row where that is in the same block and certainly counts; then its key, and
+    /// whether it has a value. `None` where it did not.
+    #[inline]
+    pub fn advance_nearby(&mut self) -> Option<(&[u8], bool)> {
+        if !self.all_count {
+            return None;
+        }
+        self.cursor.as_mut()?.advance_nearby()
     }
 
     /// Goes on to the next table while the one it is in has no more rows that count.
@@ -290,6 +304,8 @@ impl RunCursor {
             },
             _ => from,
         };
+        // Forward, those that do not are behind the cursor.
+        self.all_count = self.direction == Direction::Forward || entry.after.is_none();
         let to = self.to.clone();
         let mut cursor = TableCursor::seek_until(table, self.direction, from, to, self.fill)?;
         if self.is_alone {

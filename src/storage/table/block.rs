@@ -204,6 +204,19 @@ impl Block {
         }
     }
 
+    /// Where the row behind that at a place stands, which must be one of the block.
+    #[inline]
+    pub(super) fn place_behind(&self, before: &RowPlace) -> RowPlace {
+        let (row, start) = (before.row + 1, before.end);
+        RowPlace {
+            row,
+            start,
+            key_end: start + self.key_lens.place(&self.content, row),
+            end: self.starts.place(&self.content, row + 1),
+            is_value: self.kinds.get(&self.content, row) == KIND_VALUE,
+        }
+    }
+
     /// The key of a row of the block.
     #[inline]
     pub(super) fn key(&self, row: usize) -> &[u8] {

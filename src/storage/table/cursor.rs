@@ -192,11 +192,27 @@ impl TableCursor {
         Some(self.block.as_ref()?.shared_row_at(&self.here))
     }
 
+    /// Moves on by one row where that is in the same block; then its key, and whether it has a
+    /// value. `None` where it did not.
+    #[inline]
+    pub(in crate::storage) fn advance_nearby(&mut self) -> Option<(&[u8], bool)> {
+        let block = self.block.as_ref()?;
+        self.here = match self.direction {
+            Direction::Forward if self.here.row + 1 < self.rows.end => {
+                block.place_behind(&self.here)
+            }
+            Direction::Backward if self.here.row > self.rows.start => {
+                block.place(self.here.row - 1)
+            }
+            _ => return None,
+        };
+        Some((block.key_at(&self.here), self.here.is_value))
+    }
+
     /// Moves on by one row in its direction. Behind the last row it stays there.
     ///
     /// # Errors
     /// `Corrupt` with the offset of the block that does not check; `Io`. Then it is on no row.
-    #[inline]
     pub fn advance(&mut self) -> Result<(), StorageError> {
         match self.direction {
             Direction::Forward => self.go_to(self.here.row + 1),

@@ -184,6 +184,16 @@ pub(super) fn read(
                     found.push((key.to_vec(), record));
                 }
                 is_newest = false;
+                let last = cursor.shared_row();
+                match cursor.advance_nearby() {
+                    None => assert_eq!(cursor.shared_row(), last, "it has not moved"),
+                    Some((key, has_value)) => {
+                        let near = (key.to_vec(), has_value);
+                        let row = cursor.row().unwrap();
+                        assert_eq!(near, (row.key.to_vec(), row.value.is_some()));
+                        continue;
+                    }
+                }
                 cursor.advance()?;
             }
         }
