@@ -28,7 +28,8 @@ pub const DISK_RESERVE_CEILING: u64 = 1 << 40;
 /// configuration makes no table unreadable.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Compression {
-    /// Not at all: a read shares the block that it finds. The default.
+    /// Not at all: a long value shares the block that it was read with, unless its table is in
+    /// memory as a whole. The default.
     #[default]
     Off,
     /// LZ4: little work, for data that repeats itself.
@@ -68,8 +69,9 @@ pub struct StoreConfig {
     /// Bytes of overwritten and removed rows after which compaction runs: so many in the log, or so
     /// many in the tables where it is more than half of what is live. Default 64 MiB; at most half
     /// of `max_segment_size` counts, so that the directory stays within twice what is live and
-    /// three segments, where a row counts as 20 bytes at least; zero: at once whenever anything is
-    /// stale, which only makes sense in tests.
+    /// three segments, where a row counts as 20 bytes at least (of a store by itself; besides it
+    /// what is kept of the past, what open views hold, and on a cluster node the last `log_kept`
+    /// entries); zero: at once whenever anything is stale, which only makes sense in tests.
     /// Compaction also runs when a quarter of a segment, or 12 MiB, of log is in no table yet.
     pub compaction_threshold: u64,
 
@@ -135,9 +137,10 @@ pub struct StoreConfig {
     pub compression: Compression,
 
     /// Bytes kept back on the device, so that deletes and compaction go on when it is full. Default
-    /// 1 MiB. Beside them new data leaves as much free as tables still have to be written of, and
-    /// what a merge of two runs takes: no more than all tables have, and 68 MiB; and for deletes a
-    /// 32nd of all tables, or 16 MiB, but no more than a quarter of them. Zero: none of it.
+    /// 1 MiB. Beside them new data leaves as much free as tables still have to be written of,
+    /// usually what 30 MiB of log have set, and what a merge of two runs takes: no more than all
+    /// tables have, and 68 MiB unless values are so long that tables exceed 32 MiB; and for deletes
+    /// a 32nd of all tables, or 16 MiB, but no more than a quarter of them. Zero: none of it.
     /// At most 1 TiB.
     pub disk_reserve: u64,
 

@@ -98,7 +98,8 @@ pub enum Error {
     #[error(transparent)]
     MissingSegment(StorageError),
 
-    /// Use a newer release: it wrote the directory. Nothing was changed.
+    /// Use a newer release, or the one that wrote the directory, or a build with the feature that
+    /// the text names. Nothing was changed.
     #[error(transparent)]
     UnsupportedFormat(StorageError),
 
@@ -114,8 +115,8 @@ pub enum Error {
     #[error(transparent)]
     UnusableDirectory(StorageError),
 
-    /// Free room, or delete keys and compact; writes succeed again by themselves. Nothing was
-    /// written.
+    /// Free room, or delete keys, fewer at once where that is refused too; writes succeed again by
+    /// themselves. Nothing was written.
     #[error(transparent)]
     DiskFull(StorageError),
 
@@ -131,11 +132,14 @@ pub enum Error {
         cause: Arc<str>,
     },
 
-    /// Open the store again and look: the store failed while this write was under way, so it may or
-    /// may not be there. It was never shown to a reader.
-    #[error("it is not known whether the write is there; open the store again: {cause}")]
+    /// Look whether the write is there. On a single node the store failed: open it again and look.
+    /// On a cluster it may be applied now, later or not at all: read and decide, or use a session.
+    #[error(
+        "it is not known whether the write is there; read and decide, on a single node once the \
+         store is open again: {cause}"
+    )]
     OutcomeUnknown {
-        /// The failure.
+        /// Why it is not known.
         cause: Arc<str>,
     },
 
@@ -157,7 +161,8 @@ pub enum Error {
         voters: Vec<NodeId>,
     },
 
-    /// Try again: no leader could be reached, or no quorum. Nothing was written.
+    /// Try again: no leader or no quorum was found before the deadline, or another node does not
+    /// serve. A write that is told this was not applied; a change of members may go on.
     #[error("unavailable: {0}")]
     Unavailable(String),
 

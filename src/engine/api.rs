@@ -29,8 +29,12 @@ pub trait KvEngine: Send + Sync {
     /// Proposes a command and waits until it is applied.
     ///
     /// # Errors
-    /// `Validation`, `TooLarge`, `DiskFull`, `Overloaded`, `Poisoned`: nothing was written.
-    /// `OutcomeUnknown`: the store failed while the write was under way.
+    /// Nothing was written: `Validation`, `TooLarge`, `ReservedKey`; `DiskFull`, `Overloaded`;
+    /// `Poisoned`, `Closed`; `Corrupt`, `Io` where rows that the command looks at cannot be read;
+    /// on a cluster also `Unavailable`, `Diverged`.
+    ///
+    /// `OutcomeUnknown`: on a single node the store failed while the write was under way; on a
+    /// cluster no certain answer came before the deadline, also where nobody led.
     fn submit(&self, command: Command) -> Result<ApplyOutcome>;
 
     /// Hands a command in and returns without waiting for the disk. Commands that one caller hands

@@ -92,6 +92,8 @@ pub(crate) struct Maintenance {
     threshold: AtomicU64,
     /// Held for as long as a compaction runs, so that only one does.
     compaction: Mutex<Compaction>,
+    /// Whether the last one has set a tail aside that it could not write.
+    tail_left: AtomicBool,
     /// Whether the last one has left merges to the next, because writes went on beside it.
     merges_left: AtomicBool,
     /// Until when none is tried, in microseconds of the clock's elapsed time; 0 where none failed.
@@ -124,6 +126,7 @@ impl Maintenance {
             marks,
             threshold: AtomicU64::new(marks.stale),
             compaction: Mutex::new(compaction),
+            tail_left: AtomicBool::new(false),
             merges_left: AtomicBool::new(false),
             merges_from: AtomicU64::new(0),
             expiry: Mutex::new(BackOff::NONE),
@@ -257,6 +260,7 @@ impl Maintenance {
         };
         let rules = Rules { keep_log: self.schedule.keep_log, marks, merges };
         let result = compact(&self.committer.machine, &mut compaction.frozen, rules, effort);
+        self.tail_left.store(compaction.frozen.is_some(), Ordering::Relaxed);
         let now = self.committer.machine.env.clock.elapsed();
         compaction.last = now;
         match &result {
@@ -309,7 +313,8 @@ impl Maintenance {
     /// Cheap: a few loads.
     fn is_due(&self) -> bool {
         let pressure = self.committer.machine.load.pressure();
-        if self.committer.machine.store.log().wants_relief() {
+        let is_tail_left = self.tail_left.load(Ordering::Relaxed);
+        if is_tail_left || self.committer.machine.store.log().wants_relief() {
             return true;
         }
         if self.do_merges_wait() {
@@ -578,6 +583,30 @@ mod tests {
         clock.advance(BACK_OFF_MAX);
         put().unwrap();
         assert!(!inner.is_due());
+    }
+
+    #[test]
+    fn a_tail_that_could_not_be_written_is_tried_again_without_another_write() {
+        let Simulated { env, fs, clock } = Env::simulated(1);
+        let config = StoreConfig {
+            data_dir: "/data".into(),
+            worker_threads: 0,
+            compaction_interval: Duration::ZERO,
+            ..StoreConfig::default()
+        };
+        let engine = SingleNodeEngine::with_env(&config, env).unwrap();
+        engine.put(b"key".to_vec(), b"value".to_vec()).unwrap();
+        let inner = &engine.inner;
+        let due = Effort::Due { threshold: inner.threshold() };
+        fs.set_handles_max(Some(fs.open_handles()));
+        assert!(inner.compact(&mut inner.compaction.lock(), due).is_err());
+        fs.set_handles_max(None);
+        assert_eq!(inner.committer.machine.load.pressure().behind, 0);
+        assert!(inner.is_due() && inner.back_off() > Duration::ZERO);
+        clock.advance(BACK_OFF_MIN);
+        inner.compact_if_due();
+        assert!(!inner.is_due());
+        assert_eq!(inner.committer.machine.store.tables().set().rows(), 1);
     }
 
     #[test]

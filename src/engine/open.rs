@@ -326,7 +326,47 @@ mod tests {
     }
 
     #[test]
-    fn a_manifest_says_how_many_keys_are_reserved_and_what_cannot_be_is_refused() {
+    fn a_put_is_what_it_is_although_a_merge_takes_the_tombstone_away_that_it_has_seen() {
+        let mut node = Node::new();
+        node.apply(Command::set("other", "1"));
+        node.apply(Command::set("key", "1"));
+        node.compact();
+        node.apply(Command::delete("key"));
+        let marks = Marks { behind: 1, tail: 1, stale: 1, stale_max: 1 };
+        let rules = Rules { keep_log: KeepLog::Purge, marks, merges: Merges::Leave };
+        let effort = Effort::Due { threshold: 1 << 20 };
+        compact(&node.machine, &mut node.frozen, rules, effort).unwrap();
+        assert_eq!(node.machine.store.tables().set().runs().len(), 2);
+        let set = Command::set("key", "2");
+        let looked = node.machine.replica.read().kv.check(&set).unwrap();
+        let rules = Rules { merges: Merges::Do, ..rules };
+        compact(&node.machine, &mut node.frozen, rules, Effort::All).unwrap();
+        assert_eq!(node.machine.store.tables().set().rows(), 1);
+        let mut replica = node.machine.replica.write();
+        let last = replica.last.unwrap();
+        let id = LogId { index: last.index.next(), ..last };
+        node.machine.apply(&mut replica, id, Timestamp(0), (set, looked), 1).unwrap();
+        replica.kv.validate().unwrap();
+        assert_eq!(replica.kv.as_view().len(), 2);
+    }
+
+    #[test]
+    fn what_a_removal_of_plain_keys_takes_has_nothing_of_reserved_ones() {
+        let mut node = Node::new();
+        node.apply(Command::set("key", "1"));
+        let sets = ["x", "y"].map(|name| Command::set(reserved_key(name.as_bytes()), "2"));
+        node.apply(Command::reserved([], sets));
+        node.compact();
+        let replica = node.machine.replica.read();
+        let bytes = |command| replica.kv.check(&command).unwrap().tombstone_bytes();
+        let of_one = bytes(Command::delete_prefix("key"));
+        assert_eq!(bytes(Command::delete_prefix("")), of_one);
+        let reserved = Command::delete_prefix(reserved_key(b""));
+        assert!(bytes(Command::reserved([], [reserved])) > of_one);
+    }
+
+    #[test]
+    fn a_manifest_says_how_many_keys_there_are_and_where_that_cannot_be_they_are_counted() {
         let mut node = Node::new();
         node.apply(Command::set("a", "1"));
         let sets = ["x", "y"].map(|name| Command::set(reserved_key(name.as_bytes()), "2"));
@@ -338,24 +378,29 @@ mod tests {
         let mut head = tables.manifest_head().unwrap();
         let mut rest = Rest::decode(&head.sessions).unwrap();
         assert_eq!(rest.reserved_keys, NonZeroU64::new(2));
+        let counts = |head: &ManifestHead| {
+            let replica = checkpoint(Some(head), tables.set()).unwrap();
+            let view = replica.kv.as_view();
+            (view.keys_of_all(), view.reserved_keys(), view.live_bytes())
+        };
+        let (keys, bytes) = (head.keys, head.live_bytes);
         // What an older release wrote, what is believed, and what cannot be.
-        for (said, counted) in
-            [(None, Some(2)), (NonZeroU64::new(3), Some(3)), (NonZeroU64::new(4), None)]
-        {
-            rest.reserved_keys = said;
+        for (said, counted) in [(0, 2), (3, 3), (4, 2)] {
+            rest.reserved_keys = NonZeroU64::new(said);
             head.sessions = rest.encode();
-            let found = checkpoint(Some(&head), tables.set());
-            let found = found.map(|replica| replica.kv.as_view().reserved_keys());
-            assert_eq!(found.ok(), counted, "{said:?}");
+            assert_eq!(counts(&head), (keys, counted, bytes), "{said:?}");
         }
         rest.reserved_keys = NonZeroU64::new(2);
         head.sessions = rest.encode();
-        let (keys, bytes) = (head.keys, head.live_bytes);
-        for (keys, live_bytes, is_believed) in
-            [(keys, bytes, true), (keys + 1, bytes, false), (keys, bytes + 1, false)]
-        {
-            let told = ManifestHead { keys, live_bytes, ..head.clone() };
-            assert_eq!(checkpoint(Some(&told), tables.set()).is_ok(), is_believed);
+        for (told_keys, live_bytes, counted) in [
+            (keys, bytes, (keys, 2, bytes)),
+            (keys - 1, bytes, (keys - 1, 2, bytes)),
+            (keys + 1, bytes, (keys, 2, bytes)),
+            (keys - 1, bytes + 1, (keys, 2, bytes)),
+            (u64::MAX, u64::MAX, (keys, 2, bytes)),
+        ] {
+            let told = ManifestHead { keys: told_keys, live_bytes, ..head.clone() };
+            assert_eq!(counts(&told), counted);
         }
     }
 

@@ -34,7 +34,8 @@ const READ_ONLY: &str = "open for reading only";
 /// The state of a store that nobody has open for writing. Several may look at the same time.
 ///
 /// What a killed process left behind is shown as opening the store would find it; nothing is
-/// repaired.
+/// repaired. Of a voter of several, entries at the end of the log may be among what is shown that
+/// are not committed and may never be.
 pub struct ReadOnlyEngine {
     store: ReadOnlyStore,
     replayed: Replayed,
@@ -211,8 +212,9 @@ impl ReadOnlyEngine {
     }
 }
 
-/// What reads through [`KvEngine`] reads here too. Every read context gives the one state that
-/// there is; every write is refused with `Closed`, and changes nothing.
+/// What reads through [`KvEngine`] reads here too. `At(version)` gives the state of that version,
+/// every other read context the one state that there is, or `NotYet`; every write is refused with
+/// `Closed`, and changes nothing.
 impl KvEngine for ReadOnlyEngine {
     fn submit(&self, _: Command) -> Result<ApplyOutcome> {
         Err(Error::Closed(READ_ONLY))

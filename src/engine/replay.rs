@@ -11,11 +11,12 @@ use bytes::Bytes;
 use super::effect_log::{EffectLog, RunEffects};
 use super::log_record::{LogContent, LogRecord};
 use super::rest::Rest;
-use crate::command::codec::{self, DecodeError};
+use crate::command::codec;
 use crate::command::membership::Membership;
 use crate::error::{Error, Result};
 use crate::state::{
-    Applied, ApplyError, Checkpoint, Effects, KvState, Logged, NotInOrder, Outcome, Run, Told,
+    Applied, ApplyError, Checkpoint, Counts, Effects, KvState, Logged, NotInOrder, Outcome, Run,
+    Told,
 };
 use crate::storage::error::StorageError;
 use crate::storage::frame::entry_frame_len;
@@ -230,20 +231,19 @@ pub(crate) fn checkpoint(head: Option<&ManifestHead>, tables: Arc<TableSet>) -> 
     let undecodable = |error| Error::undecodable(index, &error);
     let Rest { membership_id, sum, reserved_keys, sessions } =
         Rest::decode(&head.sessions).map_err(undecodable)?;
-    if reserved_keys.is_some_and(|reserved| reserved.get() > head.keys) {
-        let lie = DecodeError::Malformed("more reserved keys than keys".to_owned());
-        return Err(undecodable(lie));
-    }
+    let reserved_keys = reserved_keys.map(NonZeroU64::get);
     // Whoever only wants to know what it says besides gives no tables.
-    if !tables.is_empty() && !head.fits(tables.tables().map(|entry| &entry.summary)) {
-        let lie = DecodeError::Malformed("more keys or live bytes than tables have".to_owned());
-        return Err(undecodable(lie));
+    let is_possible = reserved_keys <= Some(head.keys)
+        && (tables.is_empty() || head.fits(tables.tables().map(|entry| &entry.summary)));
+    if !is_possible {
+        // Of no use to anybody, and no reason to keep the rows from whoever has them.
+        let (keys, bytes) = (head.keys, head.live_bytes);
+        tracing::error!(keys, bytes, "the manifest counts more than tables have: counting anew");
     }
+    let told = Counts { keys: head.keys, reserved_keys, live_bytes: head.live_bytes };
     let kv = KvState::from_checkpoint(Checkpoint {
         tables,
-        keys: head.keys,
-        reserved_keys: reserved_keys.map(NonZeroU64::get),
-        live_bytes: head.live_bytes,
+        counts: is_possible.then_some(told),
         last_applied: Some(index),
         last_timestamp: head.timestamp,
         sessions,

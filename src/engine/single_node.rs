@@ -90,7 +90,7 @@ impl SingleNodeEngine {
     }
 
     /// Opens a store, or creates it. Cost: reading the filters and indexes of its tables, and the
-    /// log behind the newest manifest; no value.
+    /// log behind the newest manifest; no values but those of tables of at most a mebibyte in all.
     ///
     /// # Errors
     /// `Validation` for a configuration that cannot be; `Locked`, `UnusableDirectory`; `Corrupt`,

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use openraft::storage::RaftSnapshotBuilder;
@@ -41,6 +42,8 @@ pub(crate) struct Snapshots {
     machine: Arc<Machine>,
     rules: Rules,
     compaction: Mutex<Compaction>,
+    /// Whether the last one has set a tail aside that it could not write.
+    tail_left: AtomicBool,
 }
 
 #[derive(Debug)]
@@ -58,12 +61,14 @@ impl Snapshots {
             Compaction { frozen: None, not_before: Duration::ZERO, back_off: BACK_OFF_MIN };
         // openraft says when the log behind a snapshot goes.
         let rules = Rules { keep_log: KeepLog::Keep, marks, merges: Merges::Do };
-        Self { machine, rules, compaction: Mutex::new(compaction) }
+        let tail_left = AtomicBool::new(false);
+        Self { machine, rules, compaction: Mutex::new(compaction), tail_left }
     }
 
     /// Whether it is time to build one.
     pub(crate) fn is_due(&self) -> bool {
-        is_due(self.machine.load.pressure(), self.rules.marks)
+        let is_tail_left = self.tail_left.load(Ordering::Relaxed);
+        is_tail_left || is_due(self.machine.load.pressure(), self.rules.marks)
     }
 
     /// Whether one may be built now: not while another one is, nor soon after a failure.
@@ -92,6 +97,7 @@ impl Snapshots {
         let threshold = self.rules.marks.stale.min(self.rules.marks.stale_max);
         let effort = Effort::Due { threshold };
         let result = compact(&self.machine, &mut compaction.frozen, self.rules, effort);
+        self.tail_left.store(compaction.frozen.is_some(), Ordering::Relaxed);
         let now = self.machine.env.clock.elapsed();
         if let Err(error) = result {
             self.machine.store.log().check()?;
@@ -125,6 +131,7 @@ impl Snapshots {
         replica.kv.track_digest()?;
         // What was set aside is older than what is installed.
         compaction.frozen = None;
+        self.tail_left.store(false, Ordering::Relaxed);
         drop(machine.replace(replica));
         Ok(())
     }

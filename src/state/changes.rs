@@ -3,6 +3,7 @@
 use bytes::Bytes;
 
 use super::check::Sum;
+use super::cursor::Cursor;
 use super::effects::{Effects, Recorder, Source};
 use super::outcome::{Applied, Outcome};
 use super::times::{Attachment, attachment_row};
@@ -72,7 +73,8 @@ impl Found {
         Ok(if view.is_tail_only() || view.tail.get(key).is_some() {
             Self::InTail
         } else {
-            Self::Below(view.below(key)?)
+            // A merge may drop a tombstone at any time; then nothing is as it was with it.
+            Self::Below(view.below(key)?.filter(|record| !record.is_tombstone()))
         })
     }
 
@@ -97,11 +99,42 @@ pub(super) fn check(
 ) -> Result<(Option<Found>, u64), StorageError> {
     match command {
         Command::Set { key, .. } if !view.has_times => Ok((Some(Found::of(view, key)?), 0)),
-        other => Ok((None, check_read(view, other)?)),
+        other => Ok((None, check_read(view, other, Keyspace::Plain)?)),
     }
 }
 
-fn check_read(view: &StateView, command: &Command) -> Result<u64, StorageError> {
+/// Whose keys a command is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Keyspace {
+    Plain,
+    Reserved,
+}
+
+impl Keyspace {
+    fn of(key: &[u8]) -> Self {
+        if is_reserved(key) { Self::Reserved } else { Self::Plain }
+    }
+}
+
+/// The rows that removing a prefix removes.
+fn rows_to_remove<'a>(
+    view: &'a StateView,
+    prefix: &[u8],
+    keyspace: Keyspace,
+) -> Result<Cursor<'a>, StorageError> {
+    let (from, to) = prefix_range(prefix);
+    let bounds = (as_slice(&from), as_slice(&to));
+    match keyspace {
+        Keyspace::Reserved => view.cursor_of_all(bounds, Direction::Forward),
+        Keyspace::Plain => view.cursor::<&[u8]>(bounds, Direction::Forward),
+    }
+}
+
+fn check_read(
+    view: &StateView,
+    command: &Command,
+    keyspace: Keyspace,
+) -> Result<u64, StorageError> {
     if view.base.is_empty() {
         return Ok(0);
     }
@@ -116,9 +149,7 @@ fn check_read(view: &StateView, command: &Command) -> Result<u64, StorageError> 
         }
         Command::Set { key, .. } | Command::Delete { key } => view.look_at(key)?,
         Command::DeletePrefix { prefix } => {
-            let (from, to) = prefix_range(prefix);
-            let bounds = (as_slice(&from), as_slice(&to));
-            let mut rows = view.cursor_of_all(bounds, Direction::Forward)?;
+            let mut rows = rows_to_remove(view, prefix, keyspace)?;
             let mut bytes = 0;
             while let Some(row) = rows.next()? {
                 // Their times stay, and go when they are due.
@@ -128,14 +159,15 @@ fn check_read(view: &StateView, command: &Command) -> Result<u64, StorageError> 
         }
         Command::Batch { guards, commands } => {
             guards.iter().try_for_each(|guard| view.look_at(&guard.key))?;
-            return commands.iter().map(|command| check_read(view, command)).sum();
+            return commands.iter().map(|command| check_read(view, command, keyspace)).sum();
         }
         Command::Reserved(batch) => {
             batch.guards.iter().try_for_each(|guard| view.look_at(&guard.key))?;
-            return batch.commands.iter().map(|command| check_read(view, command)).sum();
+            let reserved = |command| check_read(view, command, Keyspace::Reserved);
+            return batch.commands.iter().map(reserved).sum();
         }
         // What it holds is a change, so this goes no deeper.
-        Command::InSession { command, .. } => return check_read(view, command),
+        Command::InSession { command, .. } => return check_read(view, command, keyspace),
         _ => {}
     }
     Ok(0)
@@ -148,8 +180,7 @@ pub(super) struct Changes<'a> {
     version: Version,
     timestamp: Timestamp,
     stale_bytes: u64,
-    /// Whether the keys are those of the reserved keyspace.
-    reserved: bool,
+    keyspace: Keyspace,
     /// The sum over all rows, where it is kept.
     sum: Option<&'a mut Sum>,
     /// Notes what is changed.
@@ -171,7 +202,7 @@ impl<'a> Changes<'a> {
             version,
             timestamp,
             stale_bytes: 0,
-            reserved: false,
+            keyspace: Keyspace::Plain,
             sum,
             recorder: Recorder::default(),
             found: None,
@@ -188,7 +219,7 @@ impl<'a> Changes<'a> {
     pub(super) fn all(mut self, command: Command) -> Result<(Applied, Effects), StorageError> {
         let (outcome, kept) = match command {
             Command::Reserved(batch) if is_within_reserved(&batch) => {
-                self.reserved = true;
+                self.keyspace = Keyspace::Reserved;
                 let ReservedBatch { guards, mut commands } = *batch;
                 match commands.pop() {
                     Some(only) if guards.is_empty() && commands.is_empty() => self.alone(only)?,
@@ -307,7 +338,7 @@ impl<'a> Changes<'a> {
                 below
             }
         };
-        self.now.live_bytes += bytes;
+        self.now.live_bytes = self.now.live_bytes.saturating_add(bytes);
         let old = old.filter(|old| !old.is_tombstone());
         if let (Some(sum), Some((key, new))) = (&mut self.sum, summed) {
             sum.add(new);
@@ -371,7 +402,7 @@ impl<'a> Changes<'a> {
         key: Bytes,
         value: Bytes,
     ) -> Result<Option<Record>, StorageError> {
-        self.reserved = is_reserved(&key);
+        self.keyspace = Keyspace::of(&key);
         self.set(key, value)
     }
 
@@ -396,7 +427,8 @@ impl<'a> Changes<'a> {
         if let Some(sum) = &mut self.sum {
             sum.add(record_sum(&key, &record));
         }
-        self.now.live_bytes += row_bytes(&key, &record);
+        let bytes = row_bytes(&key, &record);
+        self.now.live_bytes = self.now.live_bytes.saturating_add(bytes);
         self.count_up();
         self.recorder.changed(None, Some((key.clone(), record.value.clone())));
         *self.tail_bytes += tail_bytes_of(&key, &record);
@@ -409,11 +441,11 @@ impl<'a> Changes<'a> {
 
     /// Works on a row that no command names, of whichever keyspace.
     fn unnamed<T>(&mut self, key: &[u8], work: impl FnOnce(&mut Self) -> T) -> T {
-        let before = std::mem::replace(&mut self.reserved, is_reserved(key));
+        let before = std::mem::replace(&mut self.keyspace, Keyspace::of(key));
         let source = self.recorder.begin(Source::Unnamed);
         let done = work(self);
         self.recorder.begin(source);
-        self.reserved = before;
+        self.keyspace = before;
         done
     }
 
@@ -434,13 +466,7 @@ impl<'a> Changes<'a> {
 
     fn delete_prefix(&mut self, prefix: &[u8]) -> Result<Outcome, StorageError> {
         // Everything is read before anything is changed.
-        let (from, to) = prefix_range(prefix);
-        let bounds = (as_slice(&from), as_slice(&to));
-        let mut rows = if self.reserved {
-            self.now.cursor_of_all(bounds, Direction::Forward)?
-        } else {
-            self.now.cursor::<&[u8]>(bounds, Direction::Forward)?
-        };
+        let mut rows = rows_to_remove(self.now, prefix, self.keyspace)?;
         let mut keys = Vec::new();
         let mut bytes = 0;
         let mut removed = Sum::default();
@@ -477,13 +503,15 @@ impl<'a> Changes<'a> {
     }
 
     fn count_up(&mut self) {
-        self.now.keys += 1;
-        self.now.reserved_keys += u64::from(self.reserved);
+        self.now.keys = self.now.keys.saturating_add(1);
+        let reserved =
+            self.now.reserved_keys.saturating_add(u64::from(self.keyspace == Keyspace::Reserved));
+        self.now.reserved_keys = reserved;
     }
 
     /// What a manifest of another node said may have been too little.
     fn count_down(&mut self, keys: u64) {
-        let reserved = if self.reserved { keys } else { 0 };
+        let reserved = if self.keyspace == Keyspace::Reserved { keys } else { 0 };
         self.now.reserved_keys = self.now.reserved_keys.saturating_sub(reserved);
         self.now.keys = self.now.keys.saturating_sub(keys).max(self.now.reserved_keys);
     }

@@ -12,7 +12,7 @@ use super::reserved::EVERYTHING;
 use super::run::{Logged, NotInOrder, Order, Run, Told};
 use super::sessions::{Admission, Place, Sessions};
 use super::tail::Tail;
-use super::view::StateView;
+use super::view::{Counts, StateView};
 use crate::command::{Command, SessionId, StateCheck, is_reserved};
 use crate::storage::error::StorageError;
 use crate::storage::index::Index;
@@ -55,12 +55,8 @@ impl Looked {
 pub struct Checkpoint {
     /// The rows.
     pub tables: Arc<TableSet>,
-    /// How many keys they have.
-    pub keys: u64,
-    /// How many of them are reserved, at most all; `None`: they are to be counted.
-    pub reserved_keys: Option<u64>,
-    /// Bytes of their keys and values.
-    pub live_bytes: u64,
+    /// How many there are; `None`: they are to be counted.
+    pub counts: Option<Counts>,
     /// The last entry in it.
     pub last_applied: Option<LogIndex>,
     /// The stamp of that entry.
@@ -103,25 +99,27 @@ impl KvState {
         Self::default()
     }
 
-    /// The state that a checkpoint holds. O(1), but that reserved rows are read where nobody has
-    /// counted them, and where there are any it is looked whether one is the time of a key.
+    /// The state that a checkpoint holds. O(1), but that rows are read where nobody has counted
+    /// them, and where any is reserved it is looked whether one is the time of a key.
     ///
     /// # Errors
-    /// `Corrupt`, `Io` when reserved rows are to be counted and cannot be read.
+    /// `Corrupt`, `Io` when rows are to be counted and cannot be read.
     pub fn from_checkpoint(checkpoint: Checkpoint) -> Result<Self, StorageError> {
-        let Checkpoint { tables, keys, reserved_keys, live_bytes, .. } = checkpoint;
-        let Checkpoint { last_applied, last_timestamp, sessions, sum, .. } = checkpoint;
+        let Checkpoint { tables, counts, last_applied, last_timestamp, sessions, sum } = checkpoint;
         let tail = if tables.is_empty() { Tail::default() } else { Tail::above() };
         let mut now = StateView {
             tail,
             base: tables,
-            keys,
-            live_bytes,
             last_applied,
             last_timestamp,
             sessions,
             ..StateView::default()
         };
+        let Counts { keys, reserved_keys, live_bytes } = match counts {
+            Some(counts) => counts,
+            None => now.count()?,
+        };
+        (now.keys, now.live_bytes) = (keys, live_bytes);
         now.reserved_keys = match reserved_keys {
             Some(reserved) => reserved,
             None => now.reserved().count()?,

@@ -39,7 +39,7 @@ pub use self::sessions::{SESSION_IDLE_MICROS, SESSIONS_MAX, Session, SessionAnsw
 pub use self::tail::Tail;
 pub use self::times::LeaseTerms;
 pub use self::value::{Value, Versioned};
-pub use self::view::{Resident, Rows, StateView};
+pub use self::view::{Counts, Resident, Rows, StateView};
 
 #[cfg(test)]
 mod tests;

@@ -9,7 +9,8 @@ use crate::command::Escaped;
 use crate::types::{Timestamp, Version};
 
 /// The bytes of a value, shared with the store: getting and cloning one copies nothing, but for
-/// values of up to 256 bytes that come from a table, which are copied.
+/// values that come from a table: those of up to 256 bytes are copied, and of a table that is in
+/// memory as a whole all are.
 ///
 /// It stays as it was read, whatever is written later. While it exists it keeps its buffer in
 /// memory, which may be larger than the value; [`Vec::from`] copies the bytes and lets go of it.

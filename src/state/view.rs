@@ -18,6 +18,17 @@ use crate::storage::table::Cached;
 use crate::storage::table_set::TableSet;
 use crate::types::{LogIndex, Timestamp, Version};
 
+/// How many rows a state has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Counts {
+    /// Keys.
+    pub keys: u64,
+    /// How many of them are reserved, at most all; `None`: they are to be counted.
+    pub reserved_keys: Option<u64>,
+    /// Bytes of keys and values.
+    pub live_bytes: u64,
+}
+
 /// The state after one entry of the log. It never changes; a clone is O(1) and shares all memory.
 ///
 /// It is layers: the *tail*, which is what changed since the last snapshot, in memory; while a
@@ -90,7 +101,8 @@ pub(super) fn versioned(record: Record) -> Option<Versioned> {
 }
 
 impl StateView {
-    /// The value of `key`. Copies nothing; reads at most one block of each table that may have it.
+    /// The value of `key`. Copies nothing, but for what [`Value`] names; reads at most one block of
+    /// each table that may have it.
     ///
     /// # Errors
     /// `Corrupt`, `Io` when a table cannot be read.
@@ -280,6 +292,18 @@ impl StateView {
     /// `Corrupt`, `Io` when a table cannot be read.
     pub(crate) fn cursor_of_everything(&self) -> Result<Cursor<'_>, StorageError> {
         self.cursor_of_all((Bound::Unbounded, Bound::Unbounded), Direction::Forward)
+    }
+
+    /// How many rows there are. Reads all of them.
+    pub(super) fn count(&self) -> Result<Counts, StorageError> {
+        let (mut keys, mut reserved, mut live_bytes) = (0, 0, 0);
+        let mut rows = self.cursor_of_everything()?;
+        while let Some(row) = rows.next()? {
+            keys += 1;
+            reserved += u64::from(is_reserved(row.key));
+            live_bytes += (row.key.len() + row.value.len()) as u64;
+        }
+        Ok(Counts { keys, reserved_keys: Some(reserved), live_bytes })
     }
 
     /// As [`Self::cursor`], of both keyspaces.

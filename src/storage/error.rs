@@ -156,8 +156,9 @@ pub enum StorageError {
         cause: Arc<str>,
     },
 
-    /// The device has no room. Nothing was written; reads and deletes go on, and writes succeed
-    /// again as soon as there is room.
+    /// The device has no room. Nothing was written. In a store by itself reads go on, and deletes
+    /// too: one that is refused goes through when tried again, one of a large prefix in parts.
+    /// Writes succeed again by themselves, as soon as there is room.
     #[error("no room on the device for {}: free some, or delete keys, fewer at once if \
         that is refused, too", path.display())]
     DiskFull {

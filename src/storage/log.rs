@@ -172,6 +172,13 @@ impl Log {
         self.tell_if_poisoned(self.check()).ok();
     }
 
+    /// As [`Self::poison`] where nothing has failed, which nobody need be told of: the store is
+    /// given back.
+    pub(crate) fn shut(&self) {
+        self.context.gate.shut();
+        self.tell_if_poisoned(self.check()).ok();
+    }
+
     /// Has `tell` called once the log is poisoned, whatever poisons it.
     pub(crate) fn on_poison(&self, tell: OnPoison) {
         self.context.gate.on_poison(tell);

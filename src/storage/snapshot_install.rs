@@ -206,6 +206,10 @@ fn origin_of(context: &Context, id: TableId) -> Result<Option<TableOrigin>, Stor
     let mut bytes = [0; PROLOGUE_BYTES];
     read_exact_at(&*file, &mut bytes, 0).map_err(StorageError::wrap("read", &path))?;
     let prologue = Prologue::decode_any(&bytes, TABLE_MAGIC, &path)?;
+    if prologue.number == 0 {
+        // No table ever has it, so the manifest says with it that a table was written here.
+        return Err(StorageError::bad_snapshot("a table has the number 0, which none ever gets"));
+    }
     let origin = TableOrigin { id: TableId(prologue.number), tag: prologue.tag };
     Ok((origin != TableOrigin { id, tag: context.identity.tag() }).then_some(origin))
 }

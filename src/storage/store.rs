@@ -306,7 +306,7 @@ impl Store {
     /// more; its tables can still be read.
     #[cfg_attr(not(feature = "raft"), expect(dead_code, reason = "for clusters"))]
     pub(crate) fn release(&self) {
-        self.log.poison("the store was closed");
+        self.log.shut();
         self.unlock();
     }
 

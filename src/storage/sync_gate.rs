@@ -48,11 +48,23 @@ impl SyncGate {
     /// Closes the latch. The first cause stays.
     pub(crate) fn poison(&self, cause: &dyn fmt::Display) {
         let text: Arc<str> = cause.to_string().into();
-        if self.failed.set(Arc::clone(&text)).is_ok() {
+        if self.close(&text) {
             metrics::counter!(crate::metrics::POISONED_TOTAL).increment(1);
             tracing::error!(cause = &*text, "the store stopped: open it again to go on");
             self.tell();
         }
+    }
+
+    /// Closes the latch where nothing has failed: the store is given back.
+    pub(crate) fn shut(&self) {
+        if self.close(&"the store was closed".into()) {
+            self.tell();
+        }
+    }
+
+    /// Whether the latch was open.
+    fn close(&self, cause: &Arc<str>) -> bool {
+        self.failed.set(Arc::clone(cause)).is_ok()
     }
 
     /// Has `tell` called once the latch is closed: now, where it is closed already.

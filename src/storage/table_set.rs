@@ -1,5 +1,6 @@
 //! All tables that hold one state: runs, the newest first. Never changes.
 
+use std::collections::HashSet;
 use std::ops::Bound;
 use std::sync::Arc;
 
@@ -11,6 +12,7 @@ use super::manifest::TableEntry;
 use super::record::{Direction, Record};
 use super::run::{Run, RunCursor, RunTable};
 use super::table::{BlockCache, Cached, Fill, KeyHash};
+use crate::types::TableId;
 
 /// The state after one entry, in tables.
 ///
@@ -65,6 +67,11 @@ impl TableSet {
         self.runs.iter().flat_map(|run| run.tables()).map(|table| &table.entry)
     }
 
+    /// The numbers of its tables.
+    pub(crate) fn ids(&self) -> HashSet<TableId> {
+        self.tables().map(|entry| entry.summary.id).collect()
+    }
+
     /// Bytes of the files.
     #[must_use]
     pub fn bytes(&self) -> u64 {
@@ -80,7 +87,7 @@ impl TableSet {
     /// Rows, counted as [`Self::data_bytes`] is.
     #[must_use]
     pub fn rows(&self) -> u64 {
-        self.tables().map(|entry| entry.summary.rows).sum()
+        self.tables().map(|entry| entry.summary.rows).fold(0, u64::saturating_add)
     }
 
     /// Bytes of memory that indexes and filters take.

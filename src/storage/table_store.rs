@@ -214,7 +214,7 @@ impl TableStore {
         // Also what makes the manifest's own name durable (rule R13): a power cut that took it back
         // would leave an older manifest, and its tables are what is removed here.
         table_dir::prepare(&self.context, names.number > 0)?;
-        let live: Vec<TableId> = self.set().tables().map(|entry| entry.summary.id).collect();
+        let live = self.set().ids();
         names.dead = table_dir::list(&self.context)?;
         names.dead.retain(|id| !live.contains(id));
         self.remove_dead(&mut names);
@@ -554,7 +554,7 @@ impl TableStore {
         self.has_tables.store(!next.is_empty(), Ordering::Release);
         let shown = Shown { set: Arc::clone(&next), head: Some(manifest.head) };
         let before = std::mem::replace(&mut *self.shown.write(), shown).set;
-        let live: Vec<TableId> = next.tables().map(|entry| entry.summary.id).collect();
+        let live = next.ids();
         let replaced = before.tables().map(|entry| entry.summary.id);
         names.dead.extend(replaced.filter(|id| !live.contains(id)));
         self.remove_dead(names);

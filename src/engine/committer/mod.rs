@@ -223,7 +223,7 @@ impl Committer {
             let waiting = format!("{} commands wait for the writer", queue.pending.len());
             let error = if queue.closed { self.closed() } else { Error::Overloaded(waiting) };
             // The answer may run a caller's code, which must not meet our lock.
-            MutexGuard::unlocked(&mut queue, || pending.reply.give(Err(error)));
+            MutexGuard::unlocked(&mut queue, || pending.reply.give(Err(count_refused(error))));
             return queue;
         }
         queue.bytes += bytes;
@@ -306,12 +306,11 @@ impl Committer {
     fn refusal(&self, error: StorageError) -> Error {
         let written =
             matches!(error, StorageError::Io { .. }) && self.machine.store.log().check().is_err();
-        let error = if written {
+        if written {
             Error::OutcomeUnknown { cause: error.to_string().into() }
         } else {
             Error::from(error)
-        };
-        count_refused(error)
+        }
     }
 
     /// Passes the lead on to a thread that waits, or to the worker; or nobody leads.

@@ -33,13 +33,15 @@ impl Committer {
         if head.capacity() <= SCRATCH_BYTES_MAX {
             leader.scratch = head;
         }
-        let result = appended.map_err(|error| self.refusal(error)).and_then(|()| {
+        let appended = appended.map_err(|error| self.refusal(error));
+        let result = appended.and_then(|()| {
             leader.next = id.index.next();
             self.make_durable()?;
             let mut replica = self.machine.replica.write();
             let applied = self.machine.apply(&mut replica, id, clock, (command, looked), bytes)?;
             Ok(applied.with_durability(self.rules.durability))
         });
+        let result = result.map_err(count_refused);
         drop(leader);
         if result.is_ok() {
             self.metrics.commits.increment(1);
@@ -67,7 +69,8 @@ impl Committer {
         leader.next = LogIndex(first.0 + round.len() as u64);
         if let Err(error) = self.make_durable() {
             drop(leader);
-            refused.extend(round.into_iter().map(|it| (it.reply, Err(error.clone()))));
+            refused
+                .extend(round.into_iter().map(|it| (it.reply, Err(count_refused(error.clone())))));
             return answer_all(refused);
         }
         let (mut answers, entries) = (refused, round.len());
@@ -145,7 +148,7 @@ impl Committer {
             Err(error) => {
                 let error = self.refusal(error);
                 let all = std::mem::take(round).into_iter();
-                all.map(|pending| (pending.reply, Err(error.clone()))).collect()
+                all.map(|it| (it.reply, Err(count_refused(error.clone())))).collect()
             }
         }
     }
@@ -167,7 +170,7 @@ impl Committer {
                 && let Some((shortest, error)) = &too_long
                 && len >= *shortest
             {
-                refused.push((pending.reply, Err(error.clone())));
+                refused.push((pending.reply, Err(count_refused(error.clone()))));
                 continue;
             }
             let next = LogIndex(first.0 + round.len() as u64);
@@ -179,7 +182,7 @@ impl Committer {
                     if is_too_long {
                         too_long = Some((len, error.clone()));
                     }
-                    refused.push((pending.reply, Err(error)));
+                    refused.push((pending.reply, Err(count_refused(error))));
                 }
             }
         }

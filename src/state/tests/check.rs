@@ -213,9 +213,7 @@ fn a_checkpoint_with_a_sum_goes_on_from_it() {
     set(&mut state, 1, "k", "v");
     let again = KvState::from_checkpoint(Checkpoint {
         tables: crate::storage::table_set::TableSet::empty(),
-        keys: 0,
-        reserved_keys: None,
-        live_bytes: 0,
+        counts: None,
         last_applied: Some(LogIndex(1)),
         last_timestamp: Timestamp(10),
         sessions: Sessions::default(),

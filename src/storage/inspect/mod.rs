@@ -1,8 +1,9 @@
 //! Checks every file of a directory and names everything that is damaged. Writes nothing.
 //!
 //! Opening a store stops at the first thing that the recovery table refuses; a person who must
-//! decide what to do wants to see all of it. The judgement is the same: what opening would refuse
-//! is a damage here, what it would cut or remove is a leftover.
+//! decide what to do wants to see all of it. What opening refuses for its bytes is a damage here,
+//! what it would cut or remove is a leftover. A watermark that does not check, a damaged block of
+//! rows and damage of the past are damages here, too, though opening goes on.
 
 mod report;
 mod names;

@@ -36,7 +36,8 @@ pub struct VerifyReport {
     pub frames: u64,
     /// Checksums that were compared: of each frame its own and its header's, of each file's head.
     pub checksums: u64,
-    /// Everything that is damaged, file by file. Empty: the store opens.
+    /// Everything that is damaged, file by file. Empty: every checksum is right. Opening may still
+    /// refuse what a newer release wrote.
     pub damages: Vec<Damage>,
     /// Everything that is there and is not part of the store.
     pub leftovers: Vec<Leftover>,

@@ -1,5 +1,6 @@
 //! Checks the newest manifest and the tables that it names.
 
+use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -61,7 +62,7 @@ pub(super) fn check_tables(
                                      was in it",
             );
         }
-        return check_leftovers(context, names, &[], report);
+        return check_leftovers(context, names, &HashSet::new(), report);
     };
     let path = manifest_file::path_of(context, number);
     let manifest = match manifest_file::read(context, number) {
@@ -85,7 +86,7 @@ pub(super) fn check_tables(
         }
         on_read(report.bytes);
     }
-    let live: Vec<TableId> = manifest.tables().map(|entry| entry.summary.id).collect();
+    let live = manifest.tables().map(|entry| entry.summary.id).collect();
     check_leftovers(context, names, &live, report);
 }
 
@@ -108,7 +109,12 @@ pub(super) fn check_table(
     Ok(())
 }
 
-fn check_leftovers(context: &Context, names: &Names, live: &[TableId], report: &mut VerifyReport) {
+fn check_leftovers(
+    context: &Context,
+    names: &Names,
+    live: &HashSet<TableId>,
+    report: &mut VerifyReport,
+) {
     for &id in names.tables.iter().filter(|id| !live.contains(id)) {
         if id.next().is_none() {
             report.damage(&context.table_path(id), 0, NO_TABLES_NUMBER);

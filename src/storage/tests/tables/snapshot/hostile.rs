@@ -1,6 +1,7 @@
 //! What no store of this release sends: refused before anything is written.
 
 use super::*;
+use crate::storage::format::PROLOGUE_BYTES;
 use crate::storage::manifest::Manifest;
 use crate::storage::manifest::tests as samples;
 use crate::storage::manifest_frames;
@@ -140,6 +141,34 @@ fn a_table_that_is_another_than_the_manifest_says_is_refused() {
     check_no_leftovers(&fs, &to.tables, "as before");
     assert_eq!(transfer(&to.tables, &held).unwrap(), 0, "what was received is still there");
     check_installed(&fs, &to.tables, &from, "installed");
+}
+
+/// All of it checks but its number, with which a manifest says that a table was written here: what
+/// was published of it could not be opened again.
+#[test]
+fn a_table_with_a_number_that_none_ever_gets_is_refused() {
+    let from = sender(1, 1);
+    let held = from.tables.hold().unwrap();
+    let mut manifest = held.manifest().clone();
+    let len = held.parts()[0].bytes;
+    let mut bytes = held.read(0, 0, usize::try_from(len).unwrap()).unwrap().to_vec();
+    bytes[12..16].fill(0);
+    let crc_at = PROLOGUE_BYTES - 4;
+    let crc_of_prologue = crc(&bytes[..crc_at]).to_le_bytes();
+    bytes[crc_at..PROLOGUE_BYTES].copy_from_slice(&crc_of_prologue);
+    manifest.runs[0][0].summary.hash = *blake3::hash(&bytes).as_bytes();
+    let fs = SimFs::new(2);
+    let mut to = Modelled::new(&fs);
+    to.add(&rows([("a", put(1, "1"))]));
+    let (mut incoming, mut needs) =
+        IncomingSnapshot::begin(&to.tables, &encoded(&manifest), BYTES_MAX).unwrap();
+    incoming.write(0, 0, &bytes, crc(&bytes)).unwrap();
+    needs[0] = Need::Have;
+    send(&mut incoming, &held, &needs, usize::MAX).unwrap();
+    assert!(is_bad(&to.tables.install(&incoming.finish().unwrap().into())));
+    to.check("as before");
+    drop(to);
+    tables(&fs);
 }
 
 /// Tables that are here already are not read again, so what is said of them is held against what
