@@ -32,7 +32,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     println!("3. A key with a time goes by itself, and a lease takes its keys with it.");
     engine.put_with_ttl(b"token".to_vec(), b"secret".to_vec(), Duration::from_millis(200))?;
-    let lease = engine.lease(Duration::from_millis(300))?;
+    let lease = engine.lease(Duration::from_secs(3))?;
     lease.put(b"service/a".to_vec(), b"10.0.0.1".to_vec())?;
     lease.put(b"service/b".to_vec(), b"10.0.0.2".to_vec())?;
     for _ in 0..4 {

@@ -19,18 +19,24 @@ use crate::tokens;
 type Auth = AuthService<Arc<ClusterEngine>, FastHasher, AesGcmEncryptor>;
 
 /// How long something may take that must happen. Reached only by a failure.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_mins(5);
 
 fn block_on<T>(future: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(future)
 }
 
+/// Nodes that wait long, each for the others and for an answer: other tests keep the machine busy,
+/// and most calls here are made once.
 fn start(disk: Disk, seed: u64) -> TestCluster {
+    start_with(disk, seed, Duration::from_secs(4), Duration::from_secs(30))
+}
+
+/// As [`start`], with the longest time to an election and for a call.
+fn start_with(disk: Disk, seed: u64, elected: Duration, deadline: Duration) -> TestCluster {
     let mut config = ClusterConfig {
-        election_timeout: (Duration::from_millis(200), Duration::from_millis(400)),
+        election_timeout: (elected / 2, elected),
         heartbeat: Duration::from_millis(50),
-        // Long enough for a machine that is busy with other tests.
-        deadline: Duration::from_secs(3),
+        deadline,
         ..ClusterConfig::default()
     };
     config.store.max_segment_size = 64 << 10;
@@ -97,19 +103,20 @@ fn a8_created_issued_accepted_and_revoked_on_different_nodes() {
     let [one, two, three] = &services;
     let user = one.create_user_with_metadata("captain", PASSWORD, Some(b"ops")).unwrap();
     assert!(matches!(two.create_user("Captain", PASSWORD), Err(Error::Conflict(_))));
-    three.put_role("crew", vec![Grant::to_write("ship/")]).unwrap();
-    two.set_user_roles(&user.user_id, &["crew"]).unwrap();
+    persist("a role", || three.put_role("crew", vec![Grant::to_write("ship/")]));
+    persist("its user", || two.set_user_roles(&user.user_id, &["crew"]));
     let options = ApiKeyOptions::new().metadata(b"bridge");
     let (key, token) = two.create_api_key_with(&user.user_id, &options).unwrap();
     let (_, kept) = three.create_api_key(&user.user_id, None).unwrap();
     for auth in &services {
-        let found = auth.authenticate_api_key(&token).unwrap().unwrap();
-        assert_eq!(auth.decrypt_api_key_metadata(&found).unwrap().unwrap(), b"bridge");
-        assert!(auth.verify_password("captain", PASSWORD).unwrap());
+        let found = persist("a check", || auth.authenticate_api_key(&token)).unwrap();
+        let metadata = persist("its metadata", || auth.decrypt_api_key_metadata(&found));
+        assert_eq!(metadata.unwrap(), b"bridge");
+        assert!(persist("a login", || auth.verify_password("captain", PASSWORD)));
     }
-    three.disable_user(&user.user_id).unwrap();
+    persist("the end of a user", || three.disable_user(&user.user_id));
     assert!(services.iter().all(|auth| !accepts(auth, &token)), "disabled");
-    two.enable_user(&user.user_id).unwrap();
+    persist("a user again", || two.enable_user(&user.user_id));
     assert!(services.iter().all(|auth| accepts(auth, &token)), "enabled");
     assert!(one.revoke_api_key(&key.key_id).unwrap());
     for auth in &services {
@@ -132,10 +139,16 @@ fn a8_created_issued_accepted_and_revoked_on_different_nodes() {
 
 #[test]
 fn a8_a_leader_that_is_cut_off_accepts_no_key_that_was_revoked_meanwhile() {
-    let cluster = start(Disk::Simulated, 2);
+    // Each check of one that is cut off takes as long as a call may.
+    let times = [400, 500].map(Duration::from_millis);
+    let cluster = start_with(Disk::Simulated, 2, times[0], times[1]);
     let old = cluster.leader().unwrap();
     let cut_off = service(&cluster, old);
-    let user = persist("a user", || cut_off.create_user("captain", PASSWORD));
+    let user = persist("a user", || match cut_off.create_user("captain", PASSWORD) {
+        // By an attempt before, of which it was not known.
+        Err(Error::Conflict(_)) => cut_off.find_user("captain").map(Option::unwrap),
+        made => made,
+    });
     let (key, token) = persist("a key", || cut_off.create_api_key(&user.user_id, None));
     assert!(accepts(&cut_off, &token));
     cluster.router().isolate(old);

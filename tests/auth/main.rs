@@ -12,6 +12,8 @@
     reason = "tests look at the real disk and the real time, and catch what is logged"
 )]
 
+#[path = "../support/alone.rs"]
+mod alone;
 mod canaries;
 #[cfg(feature = "raft")]
 mod cluster;

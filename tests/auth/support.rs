@@ -13,6 +13,8 @@ use hightower_kv::{
     StoreConfig,
 };
 
+use crate::alone::run_alone;
+
 pub(crate) const MASTER: [u8; 32] = [7; 32];
 pub(crate) const PASSWORD: &str = "canary-password-1";
 
@@ -176,20 +178,10 @@ pub(crate) fn value_of(engine: &SingleNodeEngine, key: &[u8]) -> Option<Vec<u8>>
     engine.read_with(|view| view.reserved().get(key).unwrap().map(|row| row.value.to_vec()))
 }
 
-/// Runs a test of this binary by itself in a process of its own, and shows what it prints. True in
-/// that process, where the test is to be made; false in the one that waited for it.
+/// Runs a test of this binary by itself in a process of its own, and shows what it found out. True
+/// in that process, where the test is to be made; false in the one that waited for it.
 pub(crate) fn in_own_process(test: &str) -> bool {
-    const ALONE: &str = "HTKV_AUTH_ALONE";
-    if std::env::var_os(ALONE).is_some_and(|it| it == test) {
-        return true;
-    }
-    let mut command = std::process::Command::new(std::env::current_exe().unwrap());
-    command.args(["--exact", test, "--nocapture", "--test-threads=1"]).env(ALONE, test);
-    let output = command.output().unwrap();
-    let said = String::from_utf8_lossy(&output.stdout);
-    let complaints = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{said}\n{complaints}");
-    assert!(said.contains("1 passed"), "{said}");
+    let Some(said) = run_alone(test) else { return true };
     // Behind the name of the test.
     for line in said.lines().filter_map(|line| line.rsplit(" ... ").next()) {
         if line.starts_with('A') {

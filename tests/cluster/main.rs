@@ -1,7 +1,7 @@
 //! Clusters on bad days: rows R1 to R18 of the reliability plan, each at the size of the gate.
 //!
 //! Tests are driven by triggers and waits. Nothing depends on how fast the machine is, except how
-//! long it takes: whatever is waited for is given half a minute.
+//! long it takes: whatever is waited for is given five minutes.
 #![cfg(feature = "raft")]
 #![expect(
     clippy::unwrap_used,

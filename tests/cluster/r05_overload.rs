@@ -10,7 +10,7 @@ use hightower_kv::{Command, Error, KvEngine, Result, Submission};
 
 use crate::load::Load;
 use crate::support::{
-    agreed, cluster, cluster_with, config, config_of_small_logs, followers, set_faults, wait_until,
+    agreed, cluster_with, config, config_of_small_logs, followers, set_faults, wait_until,
 };
 
 /// Requests that may be under way to one node: entries, and a few of every other kind.
@@ -23,7 +23,11 @@ fn slow(millis: u64) -> LinkFaults {
 
 #[test]
 fn a_slow_follower_is_sent_no_more_than_may_be_under_way() {
-    let cluster = cluster(3, 501);
+    let mut config = config();
+    // A busy machine makes nobody else lead: this is about the requests of one leader.
+    config.heartbeat = Duration::from_millis(200);
+    config.election_timeout = (Duration::from_millis(600), Duration::from_millis(900));
+    let cluster = cluster_with(3, 501, config);
     let load = Load::of_values(&cluster, 2000);
     let leader = cluster.leader().unwrap();
     let follower = followers(&cluster, leader)[0];
@@ -82,6 +86,9 @@ fn ten_times_as_many_writes_as_there_is_room_for() {
     const ROOM: usize = 50;
     let mut config = config();
     config.store.queue_commands_max = ROOM;
+    // All that is accepted is answered in the end. Who is refused is refused at once, see `burst`.
+    config.election_timeout = (Duration::from_secs(1), Duration::from_secs(2));
+    config.deadline = Duration::from_secs(10);
     let cluster = cluster_with(3, 503, config);
     // Slower than a burst is handed in.
     set_faults(&cluster, &slow(50));

@@ -4,19 +4,28 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use hightower_kv::raft::ClusterEngine;
-use hightower_kv::{Command, Error, KvEngine, ReadContext};
+use hightower_kv::raft::test_cluster::TestCluster;
+use hightower_kv::raft::{ClusterConfig, ClusterEngine};
+use hightower_kv::{Command, Error, KvEngine, ReadContext, Result};
 
-use crate::support::{PATIENCE, agreed, cluster, followers, persist};
+use crate::support::{PATIENCE, agreed, cluster_with, config, followers, persist};
+
+/// A thousand writes at once take a while on a busy machine, and nobody else may lead meanwhile.
+fn cluster(seed: u64) -> TestCluster {
+    let config = ClusterConfig {
+        election_timeout: (Duration::from_secs(1), Duration::from_secs(2)),
+        deadline: Duration::from_mins(1),
+        ..config()
+    };
+    cluster_with(3, seed, config)
+}
 
 /// Enough that an index which is a multiple of a thousand lies between.
-fn write_a_thousand(engine: &Arc<ClusterEngine>) {
+fn write_a_thousand(engine: &Arc<ClusterEngine>) -> Result<()> {
     let handed: Vec<_> = (0..1050_u32)
         .map(|number| engine.submit_async(Command::set("key", number.to_string().into_bytes())))
         .collect();
-    for submission in handed {
-        submission.wait().unwrap();
-    }
+    handed.into_iter().try_for_each(|submission| submission.wait().map(drop))
 }
 
 fn wait_for_quarantine(engine: &ClusterEngine) -> Error {
@@ -32,7 +41,7 @@ fn wait_for_quarantine(engine: &ClusterEngine) -> Error {
 
 #[test]
 fn a_follower_whose_state_differs_stops_and_the_others_go_on() {
-    let cluster = cluster(3, 1001);
+    let cluster = cluster(1001);
     let leader = cluster.leader().unwrap();
     let engine = cluster.node(leader);
     persist("the first write", || engine.put(b"first".to_vec(), b"x".to_vec()));
@@ -40,7 +49,7 @@ fn a_follower_whose_state_differs_stops_and_the_others_go_on() {
     let odd = cluster.node(followers(&cluster, leader)[0]);
     odd.skip_next_command();
     persist("the odd write", || engine.put(b"odd".to_vec(), b"x".to_vec()));
-    write_a_thousand(&engine);
+    write_a_thousand(&engine).unwrap();
     let error = wait_for_quarantine(&odd);
     let Error::Diverged { index } = error else { panic!("{error}") };
     assert_eq!(index.0 % 1000, 0);
@@ -51,14 +60,16 @@ fn a_follower_whose_state_differs_stops_and_the_others_go_on() {
 
 #[test]
 fn a_leader_whose_state_differs_stops_and_another_one_leads() {
-    let cluster = cluster(3, 1002);
+    let cluster = cluster(1002);
     let leader = cluster.leader().unwrap();
     let engine = cluster.node(leader);
     persist("the first write", || engine.put(b"first".to_vec(), b"x".to_vec()));
     cluster.settle().unwrap();
     engine.skip_next_command();
     persist("the odd write", || engine.put(b"odd".to_vec(), b"x".to_vec()));
-    write_a_thousand(&engine);
+    // It may stop before it has answered the last ones.
+    let written = write_a_thousand(&engine);
+    assert!(matches!(written, Ok(()) | Err(Error::Diverged { .. })), "{written:?}");
     assert!(matches!(wait_for_quarantine(&engine), Error::Diverged { .. }));
     let next = crate::support::leader_besides(&cluster, leader);
     let next = cluster.node(next);
@@ -68,10 +79,10 @@ fn a_leader_whose_state_differs_stops_and_another_one_leads() {
 
 #[test]
 fn equal_states_are_never_taken_for_different_ones() {
-    let cluster = cluster(3, 1003);
+    let cluster = cluster(1003);
     let engine = cluster.node(cluster.leader().unwrap());
     for _ in 0..3 {
-        write_a_thousand(&engine);
+        write_a_thousand(&engine).unwrap();
         persist("some are removed", || engine.submit(Command::delete_prefix("k")));
     }
     agreed(&cluster);

@@ -13,13 +13,13 @@ use hightower_kv::types::NodeId;
 use hightower_kv::{Error, Result, StateView};
 
 /// How long something may take that must happen. Reached only by a failure.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_mins(5);
 
 /// How long a call may take. Long enough for an election on a machine that is busy.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(1);
 
 /// By how much a machine that is busy may be late.
-pub(crate) const SLACK: Duration = Duration::from_secs(4);
+pub(crate) const SLACK: Duration = Duration::from_secs(20);
 
 /// Waits for what a node does.
 pub(crate) fn block_on<T>(future: impl Future<Output = T>) -> T {

@@ -165,9 +165,13 @@ fn one_that_waits_on_a_node_that_differs_is_told() {
     odd.skip_next_command();
     persist("the odd write", || engine.put(b"odd".to_vec(), b"x".to_vec()));
     std::thread::scope(|scope| {
-        let waits = scope.spawn(move || watcher.next());
-        for n in 0..1050_u32 {
-            drop(engine.submit_async(hightower_kv::Command::set("n", n.to_string().into_bytes())));
+        let waits = scope.spawn(move || watcher.next_timeout(PATIENCE));
+        let mut numbers = 0_u32..;
+        // Not so many, but until it is told: on a busy machine some may come to nothing.
+        while !waits.is_finished() {
+            let write = |n: u32| hightower_kv::Command::set("n", n.to_string().into_bytes());
+            let handed = numbers.by_ref().take(50).map(|n| engine.submit_async(write(n)));
+            handed.collect::<Vec<_>>().into_iter().for_each(|submission| drop(submission.wait()));
         }
         let told = waits.join().unwrap();
         assert!(matches!(told, Err(Error::Diverged { .. })), "{told:?}");

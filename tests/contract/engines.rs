@@ -1,19 +1,29 @@
 //! The engines that keep the contract.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use hightower_kv::raft::ClusterConfig;
 use hightower_kv::raft::cluster_engine::ClusterEngine;
 use hightower_kv::raft::test_cluster::{Disk, TestCluster};
 use hightower_kv::types::NodeId;
 use hightower_kv::{KvEngine, SingleNodeEngine, StoreConfig};
 
+/// How long a call may take. Reached only by a failure.
+const DEADLINE: Duration = Duration::from_mins(1);
+
 /// An engine for one test, with whatever it stands on.
-pub(crate) trait Harness {
+pub(crate) trait Harness: Sized {
     /// What is tested.
     type Engine: KvEngine + 'static;
 
     /// A new, empty engine.
-    fn new() -> Self;
+    fn new() -> Self {
+        Self::with_deadline(DEADLINE)
+    }
+
+    /// As [`Self::new`], with calls that may take so long.
+    fn with_deadline(deadline: Duration) -> Self;
 
     /// The engine.
     fn engine(&self) -> Arc<Self::Engine>;
@@ -28,10 +38,11 @@ pub(crate) struct Single {
 impl Harness for Single {
     type Engine = SingleNodeEngine;
 
-    fn new() -> Self {
+    fn with_deadline(deadline: Duration) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let mut config = StoreConfig::default();
         config.data_dir = directory.path().join("data");
+        config.submit_timeout = deadline;
         let engine = Arc::new(SingleNodeEngine::with_config(config).unwrap());
         Self { engine, _directory: directory }
     }
@@ -41,14 +52,22 @@ impl Harness for Single {
     }
 }
 
+fn start(voters: u64, seed: u64, deadline: Duration) -> TestCluster {
+    // Long, so that nobody else leads because the machine is busy: no test here means that.
+    let longest = Duration::from_secs(4).min(deadline);
+    let election_timeout = (longest / 2, longest);
+    let config = ClusterConfig { election_timeout, deadline, ..ClusterConfig::default() };
+    TestCluster::start_with(voters, Disk::Simulated, seed, config).unwrap()
+}
+
 /// A cluster of one voter.
 pub(crate) struct One(TestCluster);
 
 impl Harness for One {
     type Engine = ClusterEngine;
 
-    fn new() -> Self {
-        Self(TestCluster::start(1, Disk::Simulated, 1).unwrap())
+    fn with_deadline(deadline: Duration) -> Self {
+        Self(start(1, 1, deadline))
     }
 
     fn engine(&self) -> Arc<ClusterEngine> {
@@ -62,8 +81,8 @@ pub(crate) struct Leader(TestCluster);
 impl Harness for Leader {
     type Engine = ClusterEngine;
 
-    fn new() -> Self {
-        Self(TestCluster::start(3, Disk::Simulated, 2).unwrap())
+    fn with_deadline(deadline: Duration) -> Self {
+        Self(start(3, 2, deadline))
     }
 
     fn engine(&self) -> Arc<ClusterEngine> {
@@ -77,8 +96,8 @@ pub(crate) struct Follower(TestCluster);
 impl Harness for Follower {
     type Engine = ClusterEngine;
 
-    fn new() -> Self {
-        Self(TestCluster::start(3, Disk::Simulated, 3).unwrap())
+    fn with_deadline(deadline: Duration) -> Self {
+        Self(start(3, 3, deadline))
     }
 
     fn engine(&self) -> Arc<ClusterEngine> {

@@ -1,8 +1,9 @@
 //! `htkvctl backup`, `restore`, `verify` and `segments` where there are tables.
 
 use std::fs;
+use std::time::Duration;
 
-use hightower_kv::{KvEngine, SingleNodeEngine};
+use hightower_kv::{KvEngine, SingleNodeEngine, StoreConfig};
 use serde_json::Value as Json;
 
 use crate::cli::Ctl;
@@ -10,7 +11,11 @@ use crate::cli::Ctl;
 /// A closed store with rows in tables, and some behind them in the log.
 fn filled() -> Ctl {
     let ctl = Ctl::new();
-    let engine = SingleNodeEngine::open(ctl.directory()).unwrap();
+    let mut config = StoreConfig::default();
+    config.data_dir = ctl.directory();
+    // One table of all rows, however long they take.
+    config.compaction_interval = Duration::ZERO;
+    let engine = SingleNodeEngine::with_config(config).unwrap();
     for number in 0..200 {
         engine.put(format!("{number:03}").into_bytes(), vec![b'x'; 100]).unwrap();
     }

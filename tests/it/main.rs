@@ -15,6 +15,8 @@
 )]
 #![expect(clippy::disallowed_methods, reason = "locks, modes and threads need the real machine")]
 
+#[path = "../support/alone.rs"]
+mod alone;
 mod support;
 mod backup;
 mod backup_crash;

@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command as Process;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use hightower_kv::env::fs_sim::{PowerCut, SimFs};
 use hightower_kv::{Error, KvEngine, SingleNodeEngine, SnapshotEngine, StoreConfig};
@@ -188,8 +188,17 @@ impl LyingDisk {
     }
 
     fn detach(&mut self) -> Result<(), String> {
-        self.mounted.retain(|path| !path.ends_with("mount"));
-        run("umount", &[&self.mount().to_string_lossy()])
+        let mount = self.mount();
+        let end = Instant::now() + Duration::from_secs(30);
+        // A process that another test starts may have copies of its files for a moment.
+        while let Err(error) = run("umount", &[&mount.to_string_lossy()]) {
+            if Instant::now() >= end {
+                return Err(error);
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        self.mounted.retain(|path| *path != mount);
+        Ok(())
     }
 
     fn enlarge(&self) -> Result<(), String> {

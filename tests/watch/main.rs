@@ -10,6 +10,8 @@
 )]
 #![expect(clippy::disallowed_methods, reason = "it asks the system how much memory it has")]
 
+#[path = "../support/alone.rs"]
+mod alone;
 #[path = "../support/model.rs"]
 mod model;
 #[path = "../support/session.rs"]

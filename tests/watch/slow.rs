@@ -4,6 +4,7 @@ use std::fs;
 
 use hightower_kv::{Error, KvEngine, SnapshotEngine, WatchEngine, WatchEvent, WatchOptions};
 
+use crate::alone::run_alone;
 use crate::support::{changed_version, open_real};
 
 const PUTS: u64 = 200_000;
@@ -22,6 +23,10 @@ fn resident() -> u64 {
 
 #[test]
 fn one_that_never_reads_costs_no_memory_that_grows_and_holds_nobody_up() {
+    let test = "slow::one_that_never_reads_costs_no_memory_that_grows_and_holds_nobody_up";
+    if run_alone(test).is_some() {
+        return;
+    }
     let directory = tempfile::tempdir().unwrap();
     let engine = open_real(directory.path());
     let mut watchers: Vec<_> = (0..WATCHERS).map(|_| engine.watch(b"key/").unwrap()).collect();
