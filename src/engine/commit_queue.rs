@@ -58,7 +58,7 @@ impl Answer {
 
     pub(crate) fn give(mut self, result: Result<ApplyOutcome>) {
         if let Some(reply) = self.0.take() {
-            reply.answer(result);
+            tell(reply, result);
         }
     }
 }
@@ -67,9 +67,25 @@ impl Drop for Answer {
     fn drop(&mut self) {
         if let Some(reply) = self.0.take() {
             let cause = "the thread that committed it panicked".into();
-            reply.answer(Err(Error::OutcomeUnknown { cause }));
+            tell(reply, Err(Error::OutcomeUnknown { cause }));
         }
     }
+}
+
+fn tell(reply: Reply, result: Result<ApplyOutcome>) {
+    count_refused(&result);
+    reply.answer(result);
+}
+
+/// Counts a command that is refused, unless only what it asks for is the cause.
+pub(crate) fn count_refused(result: &Result<ApplyOutcome>) {
+    let reason = match result {
+        Err(Error::DiskFull(_)) => "disk_full",
+        Err(Error::Overloaded(_)) => "overloaded",
+        Err(Error::Poisoned { .. } | Error::OutcomeUnknown { .. }) => "poisoned",
+        _ => return,
+    };
+    metrics::counter!(crate::metrics::REFUSED_TOTAL, "reason" => reason).increment(1);
 }
 
 /// Commands that wait.

@@ -149,11 +149,16 @@ fn bytes_of(machine: &Machine) -> u64 {
     machine.store.log().stats().bytes + machine.store.tables().set().bytes()
 }
 
-/// Sets the tail aside, unless nothing was applied since the last manifest.
+/// Sets the tail aside, unless nothing was applied since the last manifest, and what that counts is
+/// so.
 fn freeze(machine: &Machine, frozen: &mut Option<Frozen>) {
-    let covered = machine.store.tables().manifest_head().map(|head| head.last);
+    let said = machine.store.tables().manifest_head();
+    let said = said.map(|head| (head.last, head.keys, head.live_bytes));
     let mut replica = machine.replica.write();
-    let Some(last) = replica.last.filter(|&last| Some(last) != covered) else { return };
+    let view = replica.kv.as_view();
+    let (keys, live_bytes) = (view.keys_of_all(), view.live_bytes());
+    let is_said = |last| said == Some((last, keys, live_bytes));
+    let Some(last) = replica.last.filter(|&last| !is_said(last)) else { return };
     replica.kv.freeze();
     let view = replica.kv.as_view();
     let rest = replica.rest();

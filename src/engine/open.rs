@@ -101,6 +101,7 @@ mod tests {
     use crate::command::{Command, Guard, SessionId, StateCheck, codec, reserved_key};
     use crate::engine::compaction::{Effort, Frozen, KeepLog, Merges, Rules, compact};
     use crate::engine::pressure::Marks;
+    use crate::engine::replay::check_counts;
     use crate::engine::rest::Rest;
     use crate::env::Simulated;
     use crate::env::rng::SeededRng;
@@ -389,6 +390,7 @@ mod tests {
             rest.reserved_keys = NonZeroU64::new(said);
             head.sessions = rest.encode();
             assert_eq!(counts(&head), (keys, counted, bytes), "{said:?}");
+            assert_eq!(check_counts(&head).is_ok(), said <= keys, "what another node says");
         }
         rest.reserved_keys = NonZeroU64::new(2);
         head.sessions = rest.encode();
@@ -402,6 +404,22 @@ mod tests {
             let told = ManifestHead { keys: told_keys, live_bytes, ..head.clone() };
             assert_eq!(counts(&told), counted);
         }
+    }
+
+    #[test]
+    fn a_manifest_that_counts_otherwise_is_written_anew_although_no_entry_came() {
+        let mut node = Node::new();
+        node.apply(Command::set("a", "1"));
+        node.apply(Command::set("b", "2"));
+        node.compact();
+        let head = || node.machine.store.tables().manifest_head().unwrap();
+        let (said, told) = (head(), ManifestHead { keys: 1, ..head() });
+        let other = checkpoint(Some(&told), node.machine.store.tables().set()).unwrap();
+        *node.machine.replica.write() = other;
+        node.compact();
+        let written = node.machine.store.tables().manifest_head().unwrap();
+        assert_eq!((written.last, said.keys, written.keys), (said.last, 2, 1));
+        assert_eq!(node.machine.store.tables().set().rows(), 2);
     }
 
     #[test]

@@ -25,6 +25,7 @@ use super::wire::response::{
 use crate::command::codec;
 use crate::command::limits::ENTRY_BYTES_HARD_MAX;
 use crate::command::membership::Membership;
+use crate::engine::replay::check_counts;
 use crate::engine::submission::{Reply, Slot, Submission};
 use crate::error::Error;
 use crate::state::Applied;
@@ -130,6 +131,7 @@ impl Peerside for Node {
                 Finished::Unknown => return Ok(FinishAnswer::UnknownTransfer),
             };
             let failed = |error: Error| Refusal::Failed { reason: error.to_string() };
+            check_counts(received.head()).map_err(failed)?;
             let snapshot: SnapshotOf<TypeConfig, SnapshotData> =
                 named(Some(received)).map_err(failed)?;
             let vote = raft_vote_of(finish.vote);

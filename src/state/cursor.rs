@@ -9,7 +9,6 @@ use bytes::Bytes;
 use super::value::Value;
 use crate::storage::error::StorageError;
 use crate::storage::index::{Index, Range};
-use crate::storage::key_head::KeyHead;
 use crate::storage::merge_cursor::{MergeCursor, Nearby, RowCursor};
 use crate::storage::record::{Direction, Record};
 use crate::storage::run::RunCursor;
@@ -175,7 +174,7 @@ impl RowCursor for TreeCursor<'_> {
     fn advance_nearby(&mut self) -> Option<Nearby> {
         let next @ (key, record) = self.next_here()?;
         self.here = Some(next);
-        Some(Nearby { head: KeyHead::of(key), has_value: !record.is_tombstone() })
+        Some(Nearby::new(key, !record.is_tombstone()))
     }
 }
 

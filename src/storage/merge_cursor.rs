@@ -38,10 +38,19 @@ pub trait RowCursor {
 /// What is known of a row that is near the one before it.
 #[derive(Clone, Copy, Debug)]
 pub struct Nearby {
-    /// The head of its key.
-    pub(crate) head: KeyHead,
+    /// Of its key.
+    head: KeyHead,
     /// Whether it has a value.
     pub has_value: bool,
+}
+
+impl Nearby {
+    /// Of a row with this key.
+    #[inline]
+    #[must_use]
+    pub fn new(key: &[u8], has_value: bool) -> Self {
+        Self { head: KeyHead::of(key), has_value }
+    }
 }
 
 impl RowCursor for RunCursor {
@@ -71,7 +80,7 @@ impl RowCursor for RunCursor {
     #[inline]
     fn advance_nearby(&mut self) -> Option<Nearby> {
         let (key, has_value) = Self::advance_nearby(self)?;
-        Some(Nearby { head: KeyHead::of(key), has_value })
+        Some(Nearby::new(key, has_value))
     }
 }
 
@@ -305,7 +314,7 @@ mod tests {
                 return None;
             }
             self.advance().unwrap();
-            Some(Nearby { head: KeyHead::of(self.key()?), has_value: self.has_value()? })
+            Some(Nearby::new(self.key()?, self.has_value()?))
         }
     }
 

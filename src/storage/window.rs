@@ -6,13 +6,19 @@ use std::sync::Arc;
 use super::error::StorageError;
 use crate::env::fs::{FsFile, read_up_to_at};
 
+/// How much is read at first; twice as much each time that the reader goes on. Most files that are
+/// gone through are short, or only their beginning is wanted, and room for more has to be cleared.
+const FIRST_CHUNK: usize = 16 << 10;
+
 /// Bytes of a file, from where its reader stands.
 #[derive(Debug)]
 pub(crate) struct Window {
     file: Arc<dyn FsFile>,
     path: PathBuf,
-    /// How much is read at once, at least.
+    /// How much is read the next time, at least.
     chunk: usize,
+    /// How much that is at most, unless more is wanted.
+    chunk_max: usize,
     buffer: Vec<u8>,
     /// Bytes of `buffer` that are behind the reader.
     consumed: usize,
@@ -21,9 +27,11 @@ pub(crate) struct Window {
 }
 
 impl Window {
-    /// Of a reader that stands at `offset`. Nothing is read yet.
-    pub(crate) fn new(file: Arc<dyn FsFile>, path: &Path, offset: u64, chunk: usize) -> Self {
-        Self { file, path: path.to_owned(), chunk, buffer: Vec::new(), consumed: 0, offset }
+    /// Of a reader that stands at `offset`, of pieces of up to `chunk_max` bytes. Nothing is read
+    /// yet.
+    pub(crate) fn new(file: Arc<dyn FsFile>, path: &Path, offset: u64, chunk_max: usize) -> Self {
+        let (path, chunk) = (path.to_owned(), FIRST_CHUNK.min(chunk_max));
+        Self { file, path, chunk, chunk_max, buffer: Vec::new(), consumed: 0, offset }
     }
 
     /// Where in the file the reader stands.
@@ -48,6 +56,7 @@ impl Window {
         self.buffer.drain(..self.consumed);
         self.consumed = 0;
         self.buffer.resize(wanted.max(self.chunk), 0);
+        self.chunk = self.chunk_max.min(2 * self.chunk);
         let tail = self.buffer.get_mut(had..).unwrap_or_default();
         let read = read_up_to_at(&*self.file, tail, self.offset + had as u64)
             .map_err(StorageError::wrap("read", &self.path))?;

@@ -19,7 +19,7 @@ pub(crate) const PATIENCE: Duration = Duration::from_mins(5);
 pub(crate) const DEADLINE: Duration = Duration::from_secs(1);
 
 /// By how much a machine that is busy may be late.
-pub(crate) const SLACK: Duration = Duration::from_secs(20);
+pub(crate) const SLACK: Duration = Duration::from_secs(4);
 
 /// Waits for what a node does.
 pub(crate) fn block_on<T>(future: impl Future<Output = T>) -> T {

@@ -16,7 +16,9 @@ use std::time::Duration;
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use super::answering::Answering;
-use super::commit_queue::{Answer, CommitRules, Pending, Queue, answer_all, purpose_of};
+use super::commit_queue::{
+    Answer, CommitRules, Pending, Queue, answer_all, count_refused, purpose_of,
+};
 use super::machine::Machine;
 use super::submission::{Reply, Slot, Submission, Turn};
 use crate::command::Command;
@@ -223,7 +225,7 @@ impl Committer {
             let waiting = format!("{} commands wait for the writer", queue.pending.len());
             let error = if queue.closed { self.closed() } else { Error::Overloaded(waiting) };
             // The answer may run a caller's code, which must not meet our lock.
-            MutexGuard::unlocked(&mut queue, || pending.reply.give(Err(count_refused(error))));
+            MutexGuard::unlocked(&mut queue, || pending.reply.give(Err(error)));
             return queue;
         }
         queue.bytes += bytes;
@@ -236,6 +238,7 @@ impl Committer {
     fn lead_alone(&self, command: Command, purpose: Purpose) -> Result<ApplyOutcome> {
         let leading = Leading::begin(self);
         let result = self.commit_one(command, purpose);
+        count_refused(&result);
         leading.end();
         self.machine.watchers.wake();
         result
@@ -410,18 +413,6 @@ impl Drop for Leading<'_> {
             committer.abandon("a thread panicked while it committed");
         }
     }
-}
-
-/// Counts a command that is refused, unless only what it asks for is the cause.
-fn count_refused(error: Error) -> Error {
-    let reason = match &error {
-        Error::DiskFull(_) => "disk_full",
-        Error::Overloaded(_) => "overloaded",
-        Error::Poisoned { .. } | Error::OutcomeUnknown { .. } => "poisoned",
-        _ => return error,
-    };
-    metrics::counter!(crate::metrics::REFUSED_TOTAL, "reason" => reason).increment(1);
-    error
 }
 
 #[cfg(test)]

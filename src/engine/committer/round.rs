@@ -1,6 +1,6 @@
 //! One round: what waits is appended as one write, synced, applied and answered.
 
-use super::{Committer, Leader, count_refused};
+use super::{Committer, Leader};
 use crate::command::{Command, codec};
 use crate::engine::commit_queue::{Answer, Pending, answer_all};
 use crate::error::{Error, Result};
@@ -21,7 +21,7 @@ impl Committer {
     pub(super) fn commit_one(&self, command: Command, purpose: Purpose) -> Result<ApplyOutcome> {
         let started = self.start_timing();
         let mut leader = self.leader.lock();
-        let looked = self.machine.check_looks(&command, 0).map_err(count_refused)?;
+        let looked = self.machine.check_looks(&command, 0)?;
         let id = LogId { term: self.term, leader: self.node, index: leader.next };
         let clock = self.machine.log_clock.now();
         let mut head = std::mem::take(&mut leader.scratch);
@@ -33,15 +33,13 @@ impl Committer {
         if head.capacity() <= SCRATCH_BYTES_MAX {
             leader.scratch = head;
         }
-        let appended = appended.map_err(|error| self.refusal(error));
-        let result = appended.and_then(|()| {
+        let result = appended.map_err(|error| self.refusal(error)).and_then(|()| {
             leader.next = id.index.next();
             self.make_durable()?;
             let mut replica = self.machine.replica.write();
             let applied = self.machine.apply(&mut replica, id, clock, (command, looked), bytes)?;
             Ok(applied.with_durability(self.rules.durability))
         });
-        let result = result.map_err(count_refused);
         drop(leader);
         if result.is_ok() {
             self.metrics.commits.increment(1);
@@ -69,8 +67,7 @@ impl Committer {
         leader.next = LogIndex(first.0 + round.len() as u64);
         if let Err(error) = self.make_durable() {
             drop(leader);
-            refused
-                .extend(round.into_iter().map(|it| (it.reply, Err(count_refused(error.clone())))));
+            refused.extend(round.into_iter().map(|it| (it.reply, Err(error.clone()))));
             return answer_all(refused);
         }
         let (mut answers, entries) = (refused, round.len());
@@ -121,7 +118,7 @@ impl Committer {
         for pending in first.map_or_else(Vec::new, |first| round.split_off(first)) {
             match check(&pending) {
                 Ok(()) => round.push(pending),
-                Err(error) => refused.push((pending.reply, Err(count_refused(error)))),
+                Err(error) => refused.push((pending.reply, Err(error))),
             }
         }
         refused
@@ -148,7 +145,7 @@ impl Committer {
             Err(error) => {
                 let error = self.refusal(error);
                 let all = std::mem::take(round).into_iter();
-                all.map(|it| (it.reply, Err(count_refused(error.clone())))).collect()
+                all.map(|it| (it.reply, Err(error.clone()))).collect()
             }
         }
     }
@@ -170,7 +167,7 @@ impl Committer {
                 && let Some((shortest, error)) = &too_long
                 && len >= *shortest
             {
-                refused.push((pending.reply, Err(count_refused(error.clone()))));
+                refused.push((pending.reply, Err(error.clone())));
                 continue;
             }
             let next = LogIndex(first.0 + round.len() as u64);
@@ -182,7 +179,7 @@ impl Committer {
                     if is_too_long {
                         too_long = Some((len, error.clone()));
                     }
-                    refused.push((pending.reply, Err(count_refused(error))));
+                    refused.push((pending.reply, Err(error)));
                 }
             }
         }
@@ -215,7 +212,10 @@ fn payload_len(payload: [&[u8]; 2]) -> usize {
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
+    use std::time::Duration;
 
+    use metrics_util::CompositeKey;
+    use metrics_util::debugging::DebugValue;
     use parking_lot::Mutex;
 
     use super::*;
@@ -276,6 +276,46 @@ mod tests {
         (fs.kill(), answers, reads)
     }
 
+    /// How often something was counted meanwhile, on this thread.
+    fn counted(name: &str, work: impl FnOnce()) -> u64 {
+        let recorder = metrics_util::debugging::DebuggingRecorder::new();
+        let seen = recorder.snapshotter();
+        metrics::with_local_recorder(&recorder, work);
+        let of_name = |(key, _, _, value): (CompositeKey, _, _, DebugValue)| match value {
+            DebugValue::Counter(count) if key.key().name() == name => count,
+            _ => 0,
+        };
+        seen.snapshot().into_vec().into_iter().map(of_name).sum()
+    }
+
+    #[test]
+    fn each_command_that_is_refused_counts_and_a_store_that_is_given_back_does_not() {
+        let refused = |fails_sync: bool| {
+            let Simulated { env, fs, .. } = Env::simulated(3);
+            let config = StoreConfig {
+                data_dir: "/data".into(),
+                worker_threads: 0,
+                fsync_interval: Duration::ZERO,
+                ..StoreConfig::default()
+            };
+            let engine = SingleNodeEngine::with_env(&config, env).unwrap();
+            if fails_sync {
+                fs.fail_all_syncs();
+            }
+            let sets = ["a", "b", "c"].map(|key| pending(Command::set(key, "1"), drop));
+            let refused = counted(crate::metrics::REFUSED_TOTAL, || {
+                engine.inner.committer.commit(Vec::from(sets));
+                assert_eq!(engine.put(b"d".to_vec(), b"1".to_vec()).is_err(), fails_sync);
+            });
+            let store = &engine.inner.committer.machine.store;
+            let stopped = counted(crate::metrics::POISONED_TOTAL, || store.log().shut());
+            (refused, stopped)
+        };
+        assert_eq!(refused(false), (0, 0));
+        // What comes when it has stopped is not even tried.
+        assert_eq!(refused(true), (3, 0));
+    }
+
     #[test]
     fn on_a_full_disk_what_fits_is_written_beside_what_does_not() {
         let Simulated { env, fs, .. } = Env::simulated(3);
@@ -297,12 +337,15 @@ mod tests {
             pending(command, tell)
         };
         fs.set_space(Some(fs.used_bytes()));
-        engine.inner.committer.commit(vec![
-            told_of(Command::set("a", "1")),
-            told_of(Command::set("large", vec![7; 8 << 20])),
-            told_of(Command::delete("gone")),
-            told_of(Command::set("b", "2")),
-        ]);
+        let refused = counted(crate::metrics::REFUSED_TOTAL, || {
+            engine.inner.committer.commit(vec![
+                told_of(Command::set("a", "1")),
+                told_of(Command::set("large", vec![7; 8 << 20])),
+                told_of(Command::delete("gone")),
+                told_of(Command::set("b", "2")),
+            ]);
+        });
+        assert_eq!(refused, 1);
         let answers = std::mem::take(&mut *answers.lock());
         let first = engine.latest_version().0 - 2;
         match answers.as_slice() {
