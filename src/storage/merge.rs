@@ -52,7 +52,9 @@ impl<'a> MergedRows<'a> {
 impl RowSource for MergedRows<'_> {
     fn next_row(&mut self) -> Result<Option<(Bytes, Record)>, StorageError> {
         while let Some((key, record)) = self.cursor.shared_row() {
-            self.cursor.advance()?;
+            if self.cursor.advance_nearby().is_none() {
+                self.cursor.advance()?;
+            }
             if !record.is_tombstone() || must_hide(self.older, &key) {
                 return Ok(Some((key, record)));
             }
