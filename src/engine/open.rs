@@ -138,6 +138,16 @@ mod tests {
             Self { sim, config, machine, frozen: None }
         }
 
+        /// One with a plain row and two that are reserved, all of them in a table.
+        fn with_reserved_rows(plain: &'static str) -> Self {
+            let mut node = Self::new();
+            node.apply(Command::set(plain, "1"));
+            let sets = ["x", "y"].map(|name| Command::set(reserved_key(name.as_bytes()), "2"));
+            node.apply(Command::reserved([], sets));
+            node.compact();
+            node
+        }
+
         fn apply(&mut self, command: Command) {
             apply_to(&self.machine, command);
         }
@@ -353,11 +363,7 @@ mod tests {
 
     #[test]
     fn what_a_removal_of_plain_keys_takes_has_nothing_of_reserved_ones() {
-        let mut node = Node::new();
-        node.apply(Command::set("key", "1"));
-        let sets = ["x", "y"].map(|name| Command::set(reserved_key(name.as_bytes()), "2"));
-        node.apply(Command::reserved([], sets));
-        node.compact();
+        let node = Node::with_reserved_rows("key");
         let replica = node.machine.replica.read();
         let bytes = |command| replica.kv.check(&command).unwrap().tombstone_bytes();
         let of_one = bytes(Command::delete_prefix("key"));
@@ -368,11 +374,7 @@ mod tests {
 
     #[test]
     fn a_manifest_says_how_many_keys_there_are_and_where_that_cannot_be_they_are_counted() {
-        let mut node = Node::new();
-        node.apply(Command::set("a", "1"));
-        let sets = ["x", "y"].map(|name| Command::set(reserved_key(name.as_bytes()), "2"));
-        node.apply(Command::reserved([], sets));
-        node.compact();
+        let node = Node::with_reserved_rows("a");
         let node = node.reopen();
         node.validate();
         let tables = node.machine.store.tables();

@@ -194,20 +194,17 @@ impl Block {
     /// Where a row stands, which must be one of the block.
     #[inline]
     pub(super) fn place(&self, row: usize) -> RowPlace {
-        let start = self.starts.place(&self.content, row);
-        RowPlace {
-            row,
-            start,
-            key_end: start + self.key_lens.place(&self.content, row),
-            end: self.starts.place(&self.content, row + 1),
-            is_value: self.kinds.get(&self.content, row) == KIND_VALUE,
-        }
+        self.place_from(row, self.starts.place(&self.content, row))
     }
 
     /// Where the row behind that at a place stands, which must be one of the block.
     #[inline]
     pub(super) fn place_behind(&self, before: &RowPlace) -> RowPlace {
-        let (row, start) = (before.row + 1, before.end);
+        self.place_from(before.row + 1, before.end)
+    }
+
+    #[inline]
+    fn place_from(&self, row: usize, start: usize) -> RowPlace {
         RowPlace {
             row,
             start,
