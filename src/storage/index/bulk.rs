@@ -82,5 +82,5 @@ fn root_of<V>(mut level: Vec<Separated<V>>) -> Arc<Node<V>> {
 fn join<V>(nodes: impl Iterator<Item = Separated<V>>) -> Separated<V> {
     let (mut separators, children): (Vec<Bytes>, Vec<_>) = nodes.unzip();
     let before = if separators.is_empty() { Bytes::new() } else { separators.remove(0) };
-    (before, Arc::new(Node::Inner(Inner::new(separators, children))))
+    (before, Arc::new(Node::Inner(Box::new(Inner::new(separators, children)))))
 }

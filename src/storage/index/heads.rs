@@ -1,74 +1,81 @@
 //! The first bytes of a node's keys as numbers, so that most comparisons do not follow a pointer.
 
 use std::cmp::Ordering;
+use std::fmt;
 use std::ops::Range;
 
 use super::FANOUT;
-
-/// Bytes of a key that its head holds.
-const HEAD_BYTES: usize = 8;
 
 /// Heads whose first and last agree in this many bits tell too little apart: they are taken again
 /// from further into the keys.
 const SHARED_BITS_MAX: u32 = 32;
 
-/// Bytes of the shared prefix that stand beside the heads; of a longer one, none do.
-const INLINE_BYTES: usize = 16;
+/// Most bytes of the shared prefix that stand beside the heads; of a longer one, none do.
+const FRONT_BYTES_MAX: usize = size_of::<u128>();
 
-/// For each key of a node, the eight bytes that follow the prefix which all of them share.
+/// Some bytes of a key as a number that orders as they do, padded with zeros where the key ends.
+pub(super) trait Head: Copy + Ord + Default + fmt::Debug {
+    /// The bytes of `key` behind the first `skip`.
+    fn of(key: &[u8], skip: usize) -> Self;
+
+    /// In how many bits, from the first one on, two are equal.
+    fn shared_bits(self, other: Self) -> u32;
+}
+
+/// For each key of a node, the bytes that follow the prefix which all of them share.
 ///
 /// Invariants: the keys are ascending and there are as many heads; all keys share their first
 /// `skip` bytes; a key that ends within its head is padded with zeros. So where two heads differ
 /// they order the keys, and where they do not the keys must be compared.
 #[derive(Clone, Debug)]
-pub(super) struct Heads {
+pub(super) struct Heads<H> {
     /// Bytes at the front of the keys that all share and no head holds.
     skip: usize,
-    /// Those bytes, where they fit: a search then looks at no key that it does not find.
-    shared: [u8; INLINE_BYTES],
+    /// Those bytes as a number, where they fit: a search then looks at no key that it does not
+    /// find.
+    shared: u128,
     /// How many of `numbers` are in use.
     len: usize,
     /// Inline, not on the heap: finding a node brings them along.
-    numbers: [u64; FANOUT],
+    numbers: [H; FANOUT],
 }
 
-impl Heads {
-    pub(super) const EMPTY: Self =
-        Self { skip: 0, shared: [0; INLINE_BYTES], len: 0, numbers: [0; FANOUT] };
-
+impl<H: Head> Heads<H> {
     /// The heads of some ascending keys, at most `FANOUT`.
     pub(super) fn of<'a>(keys: impl DoubleEndedIterator<Item = &'a [u8]> + Clone) -> Self {
-        let mut made = Self::EMPTY;
+        let numbers = [H::default(); FANOUT];
+        let mut made = Self { skip: 0, shared: 0, len: 0, numbers };
         let mut ends = keys.clone();
         if let (Some(first), Some(last)) = (ends.next(), ends.next_back()) {
             made.skip = shared_bytes(first, last);
-            let shared = first.get(..made.skip).unwrap_or_default();
-            made.shared.iter_mut().zip(shared).for_each(|(to, from)| *to = *from);
+            made.shared = front(first, made.skip).unwrap_or_default();
         }
         for key in keys {
-            made.push(head(key, made.skip));
+            made.push(H::of(key, made.skip));
         }
         made
     }
 
-    /// What all keys share; `any` gives one of them.
-    fn shared<'a>(&'a self, any: impl FnOnce() -> &'a [u8]) -> &'a [u8] {
-        match self.shared.get(..self.skip) {
-            Some(shared) => shared,
-            None => split_at_most(any(), self.skip).0,
+    /// How the front of `key` compares to what all keys share, of which `any` gives one.
+    fn compare_front<'a>(&self, key: &[u8], any: impl FnOnce() -> &'a [u8]) -> Ordering {
+        match front(key, self.skip) {
+            Some(begin) => begin.cmp(&self.shared),
+            None => split_at_most(key, self.skip).0.cmp(split_at_most(any(), self.skip).0),
         }
     }
 
     /// Where the keys that may equal `key` stand, if `key` begins with the shared prefix. Empty
     /// when there are none; its start is then where `key` would stand.
     fn candidates(&self, key: &[u8]) -> Range<usize> {
-        let wanted = head(key, self.skip);
+        let wanted = H::of(key, self.skip);
         let heads = self.used();
-        let start = heads.partition_point(|&head| head < wanted);
-        let rest = heads.get(start..).unwrap_or_default();
-        match rest {
-            [first, ..] if *first == wanted => {
-                start..start + rest.partition_point(|&head| head <= wanted)
+        // All of them: a search by halves would wait for one line of memory after the other.
+        let start = heads.iter().map(|&head| usize::from(head < wanted)).sum();
+        match heads.get(start..).unwrap_or_default() {
+            [first, rest @ ..] if *first == wanted => {
+                // Most often there is only one.
+                let more = rest.iter().take_while(|&&head| head == wanted).count();
+                start..start + 1 + more
             }
             _ => start..start,
         }
@@ -81,8 +88,7 @@ impl Heads {
         key_at: impl Fn(usize) -> &'a [u8],
     ) -> Result<usize, usize> {
         if self.skip > 0 {
-            let (begin, _) = split_at_most(key, self.skip);
-            match begin.cmp(self.shared(|| key_at(0))) {
+            match self.compare_front(key, || key_at(0)) {
                 Ordering::Less => return Err(0),
                 Ordering::Equal => {}
                 Ordering::Greater => return Err(self.len),
@@ -109,13 +115,15 @@ impl Heads {
     /// with; returns false, with nothing changed, when it does not.
     pub(super) fn insert(&mut self, at: usize, key: &[u8], neighbour: Option<&[u8]>) -> bool {
         let skip = self.skip;
-        let shares = |other| key.starts_with(self.shared(|| other));
-        if skip > 0 && !neighbour.is_some_and(shares) {
-            return false;
+        if skip > 0 {
+            let shares = |other| self.compare_front(key, || other).is_eq();
+            if !neighbour.is_some_and(shares) {
+                return false;
+            }
         }
         self.numbers.copy_within(at..self.len, at + 1);
         if let Some(slot) = self.numbers.get_mut(at) {
-            *slot = head(key, skip);
+            *slot = H::of(key, skip);
         }
         self.len += 1;
         true
@@ -129,11 +137,8 @@ impl Heads {
 
     /// Takes away the heads from `at` on and returns those from `from` on.
     pub(super) fn split_off(&mut self, at: usize, from: usize) -> Self {
-        let mut right = Self::EMPTY;
-        (right.skip, right.shared) = (self.skip, self.shared);
-        for &head in self.used().get(from..).unwrap_or_default() {
-            right.push(head);
-        }
+        let mut right = Self { len: self.len.saturating_sub(from), ..*self };
+        right.numbers.copy_within(from..self.len, 0);
         self.len = at;
         right
     }
@@ -141,19 +146,19 @@ impl Heads {
     /// Whether the heads tell so little apart that they should be taken again.
     pub(super) fn are_blunt(&self) -> bool {
         match self.used() {
-            [first, .., last] => (first ^ last).leading_zeros() >= SHARED_BITS_MAX,
+            [first, .., last] => first.shared_bits(*last) >= SHARED_BITS_MAX,
             _ => false,
         }
     }
 
-    fn push(&mut self, head: u64) {
+    fn push(&mut self, head: H) {
         if let Some(slot) = self.numbers.get_mut(self.len) {
             *slot = head;
         }
         self.len += 1;
     }
 
-    fn used(&self) -> &[u64] {
+    fn used(&self) -> &[H] {
         self.numbers.get(..self.len).unwrap_or_default()
     }
 
@@ -162,31 +167,67 @@ impl Heads {
         let mut ends = keys.clone();
         if let (Some(first), Some(last)) = (ends.next(), ends.next_back()) {
             assert!(shared_bytes(first, last) >= self.skip, "a key without the shared prefix");
-            assert!(first.starts_with(self.shared(|| first)), "another prefix than the keys have");
+            let front = front(first, self.skip);
+            assert!(front.is_none_or(|it| it == self.shared), "another prefix than the keys have");
         }
-        let expected = keys.map(|key| head(key, self.skip));
+        let expected = keys.map(|key| H::of(key, self.skip));
         assert!(expected.eq(self.used().iter().copied()), "a head is not its key's");
     }
 }
 
-/// The eight bytes of `key` behind `skip`, as a number that orders as they do.
-#[expect(
-    clippy::big_endian_bytes,
-    reason = "the first byte must weigh most for numbers to order as bytes do"
-)]
-fn head(key: &[u8], skip: usize) -> u64 {
-    let (_, rest) = split_at_most(key, skip);
-    if let Some(whole) = rest.first_chunk::<HEAD_BYTES>() {
-        return u64::from_be_bytes(*whole);
+impl Head for u64 {
+    #[expect(
+        clippy::big_endian_bytes,
+        reason = "the first byte must weigh most for numbers to order as bytes do"
+    )]
+    #[inline]
+    fn of(key: &[u8], skip: usize) -> Self {
+        const BYTES: usize = size_of::<u64>();
+        let (_, rest) = split_at_most(key, skip);
+        if let Some(whole) = rest.first_chunk::<BYTES>() {
+            return Self::from_be_bytes(*whole);
+        }
+        let short = match key.last_chunk::<BYTES>() {
+            // Those before the rest are shifted out.
+            Some(last) => Self::from_be_bytes(*last),
+            None => rest.iter().fold(0, |number, &byte| (number << 8) | Self::from(byte)),
+        };
+        // Between one and eight bytes are missing, and a shift by all bits is none.
+        short.checked_shl(8 * missing::<BYTES>(rest.len())).unwrap_or(0)
     }
-    let short = rest.iter().fold(0, |number: u64, &byte| (number << 8) | u64::from(byte));
-    // Between one and eight bytes are missing, and a shift by all 64 bits is none.
-    short.checked_shl(8 * padding_bytes(rest.len())).unwrap_or(0)
+
+    fn shared_bits(self, other: Self) -> u32 {
+        (self ^ other).leading_zeros()
+    }
 }
 
-/// How many zeros pad a key that ends `len` bytes into its head.
-fn padding_bytes(len: usize) -> u32 {
-    HEAD_BYTES.saturating_sub(len).try_into().unwrap_or(0)
+impl Head for u128 {
+    #[inline]
+    fn of(key: &[u8], skip: usize) -> Self {
+        let halves =
+            [skip, skip + size_of::<u64>()].map(|skip| Self::from(<u64 as Head>::of(key, skip)));
+        halves[0] << u64::BITS | halves[1]
+    }
+
+    fn shared_bits(self, other: Self) -> u32 {
+        (self ^ other).leading_zeros()
+    }
+}
+
+/// The first `len` bytes of `key` as a number that orders as they do. `None` where there are more
+/// than a number holds, or fewer in the key.
+#[inline]
+fn front(key: &[u8], len: usize) -> Option<u128> {
+    if len > FRONT_BYTES_MAX || len > key.len() {
+        return None;
+    }
+    // A shift by all bits is none.
+    Some(u128::of(key, 0).checked_shr(8 * missing::<FRONT_BYTES_MAX>(len)).unwrap_or(0))
+}
+
+/// How many of `BYTES` bytes are missing where there are `len`.
+fn missing<const BYTES: usize>(len: usize) -> u32 {
+    BYTES.saturating_sub(len).try_into().unwrap_or(0)
 }
 
 /// How many bytes two keys share at their front.

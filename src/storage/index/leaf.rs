@@ -8,7 +8,7 @@ use super::heads::{Heads, shared_bytes};
 /// Rows in key order, at most `FANOUT`; none only in an empty index.
 #[derive(Debug)]
 pub(super) struct Leaf<V> {
-    heads: Heads,
+    heads: Heads<u64>,
     rows: Vec<(Bytes, V)>,
 }
 
@@ -49,8 +49,14 @@ impl<V> Leaf<V> {
         &self.rows
     }
 
-    pub(super) fn get(&self, key: &[u8]) -> Option<&V> {
-        let at = self.heads.find(key, |at| key_at(&self.rows, at))?;
+    pub(super) fn get(&self, key: &[u8], ask: impl Fn(&V)) -> Option<&V> {
+        let ask_and_get_key = |at| {
+            if let Some((_, value)) = self.rows.get(at) {
+                ask(value);
+            }
+            key_at(&self.rows, at)
+        };
+        let at = self.heads.find(key, ask_and_get_key)?;
         self.rows.get(at).map(|(_, value)| value)
     }
 

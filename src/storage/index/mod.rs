@@ -6,8 +6,8 @@
 //! to itself changes it in place.
 //!
 //! Not `std::collections::BTreeMap`: its clone is O(n). Not a hash map: ranges and prefixes are
-//! read in key order. Within a node, keys are told apart by eight of their bytes kept inline, so
-//! that a look-up follows about one pointer for each level and one for the row.
+//! read in key order. Within a node, keys are told apart by eight or sixteen of their bytes kept
+//! inline, so that a look-up follows about one pointer for each level and one for the row.
 
 mod heads;
 mod leaf;
@@ -92,11 +92,20 @@ impl<V> Index<V> {
     #[must_use]
     #[inline]
     pub fn get(&self, key: &[u8]) -> Option<&V> {
+        self.get_asking(key, |_| ())
+    }
+
+    /// As [`Self::get`]; `ask` is shown what the key has before the key itself is compared, and
+    /// perhaps what another key has. So it can look at memory that will be needed, and the
+    /// processor waits for that and for the key at the same time.
+    #[must_use]
+    #[inline]
+    pub fn get_asking(&self, key: &[u8], ask: impl Fn(&V)) -> Option<&V> {
         // Often so of a tail that was just written to tables: then it is not even looked at.
         if self.len == 0 {
             return None;
         }
-        self.root.get(key)
+        self.root.get(key, ask)
     }
 
     /// The rows within the bounds, in key order, from either end. None when the bounds are the

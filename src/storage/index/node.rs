@@ -15,9 +15,14 @@ const SPARSE: usize = FANOUT / 4;
 const ITEMS_MIN: usize = FANOUT / 8;
 
 #[derive(Clone, Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "nearly all nodes are leaves, which are found with one step less in one piece"
+)]
 pub(super) enum Node<V> {
     Leaf(Leaf<V>),
-    Inner(Inner<V>),
+    /// Apart, so that leaves do not take the room of it.
+    Inner(Box<Inner<V>>),
 }
 
 /// Children in key order, and between each two a key that separates them.
@@ -26,8 +31,10 @@ pub(super) enum Node<V> {
 /// below the separator behind it and at or above the one before it.
 #[derive(Clone, Debug)]
 pub(super) struct Inner<V> {
-    /// Heads of the separators.
-    heads: Heads,
+    /// Heads of the separators. Sixteen bytes: keys of one shape often have many bytes that are the
+    /// same between those that tell them apart, and a separator that must itself be looked at is
+    /// waited for. In a leaf keys are so close to each other that they share all of that.
+    heads: Heads<u128>,
     separators: Vec<Bytes>,
     children: Vec<Arc<Node<V>>>,
 }
@@ -39,11 +46,11 @@ pub(super) struct Split<V> {
 }
 
 impl<V> Node<V> {
-    pub(super) fn get(&self, key: &[u8]) -> Option<&V> {
+    pub(super) fn get(&self, key: &[u8], ask: impl Fn(&V)) -> Option<&V> {
         let mut node = self;
         loop {
             match node {
-                Self::Leaf(leaf) => return leaf.get(key),
+                Self::Leaf(leaf) => return leaf.get(key, ask),
                 Self::Inner(inner) => node = inner.child(inner.position(key))?,
             }
         }
@@ -102,7 +109,7 @@ impl<V: Clone> Node<V> {
     /// The only child of an inner node that has lost all others.
     pub(super) fn only_child(&self) -> Option<Arc<Self>> {
         match self {
-            Self::Inner(Inner { children, .. }) => match children.as_slice() {
+            Self::Inner(inner) => match inner.children.as_slice() {
                 [only] => Some(Arc::clone(only)),
                 _ => None,
             },
@@ -113,7 +120,7 @@ impl<V: Clone> Node<V> {
     /// The node above `left` and what was split off from it.
     pub(super) fn above(left: Arc<Self>, split: Split<V>) -> Arc<Self> {
         let children = vec![left, split.right];
-        Arc::new(Self::Inner(Inner::new(vec![split.separator], children)))
+        Arc::new(Self::Inner(Box::new(Inner::new(vec![split.separator], children))))
     }
 
     /// Takes over all items of the node that follows, on the same level, behind `separator`; or
@@ -125,7 +132,7 @@ impl<V: Clone> Node<V> {
                 let right = Arc::new(Self::Leaf(right));
                 Some(Split { separator, right })
             }
-            (Self::Inner(left), Self::Inner(right)) => left.append(separator, right),
+            (Self::Inner(left), Self::Inner(right)) => left.append(separator, *right),
             _ => unreachable!("neighbours are on the same level"),
         }
     }
@@ -186,7 +193,7 @@ impl<V: Clone> Inner<V> {
         }
         self.sharpen();
         right.sharpen();
-        let right = Arc::new(Node::Inner(right));
+        let right = Arc::new(Node::Inner(Box::new(right)));
         Some(Split { separator, right })
     }
 
@@ -230,7 +237,7 @@ impl<V: Clone> Inner<V> {
         let between = upper.is_some().then(|| self.separators.pop()).flatten();
         self.heads = Heads::of(keys_of(&self.separators));
         let (separators, children) = upper?;
-        let right = Arc::new(Node::Inner(Self::new(separators, children)));
+        let right = Arc::new(Node::Inner(Box::new(Self::new(separators, children))));
         Some(Split { separator: between?, right })
     }
 }

@@ -149,7 +149,7 @@ impl<'a, V> Cursor<'a, V> {
                     let Some(child) = inner.child(at) else {
                         unreachable!("there is a child on each side of each separator")
                     };
-                    path.push((inner, at));
+                    path.push((&**inner, at));
                     node = child;
                 }
                 Node::Leaf(leaf) => {
@@ -178,7 +178,7 @@ impl<'a, V> Cursor<'a, V> {
             match node {
                 Node::Inner(inner) => {
                     let at = of(inner.children().len());
-                    path.push((inner, at));
+                    path.push((&**inner, at));
                     node = inner.child(at)?;
                 }
                 Node::Leaf(leaf) => {

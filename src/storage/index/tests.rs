@@ -1,15 +1,20 @@
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::ops::Bound;
 
 use bytes::Bytes;
 use proptest::prelude::*;
 
+use super::heads::Head;
 use super::*;
 
 type Model = BTreeMap<Bytes, u64>;
 
 /// Numbers that are the same in each run; a test does not need better ones.
 struct Numbers(u64);
+
+/// Shapes of keys that [`Numbers::key_of`] knows.
+const SHAPES: u64 = 7;
 
 impl Numbers {
     fn next(&mut self) -> u64 {
@@ -22,18 +27,29 @@ impl Numbers {
         self.next() % bound
     }
 
-    /// Keys of several shapes, so that heads are sharp, blunt, padded and equal.
+    /// A key of any shape.
     fn key(&mut self) -> Bytes {
+        let shape = self.below(SHAPES);
+        self.key_of(shape)
+    }
+
+    /// Keys of several shapes, so that heads are sharp, blunt, padded and equal, and fronts are
+    /// none, short and long.
+    fn key_of(&mut self, shape: u64) -> Bytes {
         let number = self.below(2000);
-        match self.below(5) {
+        match shape {
             0 => Bytes::from(number.to_le_bytes().to_vec()),
             1 => Bytes::from(format!("user:{number:012}")),
             2 => Bytes::from(format!("a-very-long-prefix-that-all-share/{}", number % 300)),
             3 => Bytes::from(vec![0; usize::try_from(number % 40).unwrap()]),
-            _ => Bytes::from(vec![
+            4 => Bytes::from(vec![
                 u8::try_from(number % 7).unwrap();
                 1 + usize::try_from(number % 30).unwrap()
             ]),
+            // What tells them apart is in two places, both in the heads of inner nodes.
+            5 => Bytes::from(format!("{:07x}:{number:08x}", number % 7)),
+            // ... and the second one is not.
+            _ => Bytes::from(format!("{}/the-same-in-all-of-them/{number}", number % 7)),
         }
     }
 }
@@ -47,12 +63,17 @@ fn assert_same(index: &Index<u64>, model: &Model) {
 
 #[test]
 fn random_changes_equal_the_standard_map() {
-    for seed in 0..8 {
+    // Of one shape, so that all of them share something, and of all shapes.
+    for seed in 0..2 * SHAPES {
         let mut numbers = Numbers(seed);
         let (mut index, mut model) = (Index::new(), Model::new());
         for step in 0..6000 {
-            let key = numbers.key();
+            let key = if seed < SHAPES { numbers.key_of(seed) } else { numbers.key() };
             assert_eq!(index.get(&key), model.get(&key));
+            // It may be shown other values before it, and must be shown this one.
+            let shown = Cell::new(None);
+            assert_eq!(index.get_asking(&key, |&value| shown.set(Some(value))), model.get(&key));
+            assert!(model.get(&key).is_none_or(|&value| shown.get() == Some(value)));
             // Grow, then shrink, so that nodes split and merge.
             if numbers.below(10) < if step < 3000 { 7 } else { 3 } {
                 assert_eq!(index.insert(key.clone(), step), model.insert(key, step));
@@ -276,7 +297,22 @@ fn pieces_from_both_ends(mut rows: Range<'_, u64>, numbers: &mut Numbers) -> Vec
     front
 }
 
+/// Bytes as a number that orders as they do, a digit after the other.
+fn naive_head(key: &[u8], skip: usize, bytes: usize) -> u128 {
+    let digits = key.iter().skip(skip).chain(std::iter::repeat(&0)).take(bytes);
+    digits.fold(0, |number, &digit| (number << 8) | u128::from(digit))
+}
+
 proptest! {
+    #[test]
+    fn a_head_is_the_bytes_behind_the_front_as_a_number(
+        key in proptest::collection::vec(any::<u8>(), 0..40),
+        skip in 0..45_usize,
+    ) {
+        prop_assert_eq!(u128::from(u64::of(&key, skip)), naive_head(&key, skip, 8));
+        prop_assert_eq!(u128::of(&key, skip), naive_head(&key, skip, 16));
+    }
+
     #[test]
     fn short_keys_over_a_small_alphabet_equal_the_standard_map(
         changes in proptest::collection::vec(
