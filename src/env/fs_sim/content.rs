@@ -32,6 +32,10 @@ impl Sector {
         }
     }
 
+    fn takes_room(&self) -> bool {
+        !matches!(self, Self::Hole)
+    }
+
     fn bytes_mut(&mut self) -> &mut [u8; SECTOR_BYTES] {
         if !matches!(self, Self::Data(_)) {
             *self = Self::Data(Arc::new(ZEROS));
@@ -91,6 +95,8 @@ pub(super) struct Content {
     len: u64,
     /// Sectors after the last one here are holes.
     sectors: Vec<Sector>,
+    /// How many of them are not.
+    taken: usize,
 }
 
 impl Content {
@@ -102,18 +108,21 @@ impl Content {
         self.sectors.get(index).unwrap_or(&HOLE)
     }
 
-    fn sector_mut(&mut self, index: usize) -> Option<&mut Sector> {
+    /// Changes a sector, which is made a hole where there is none yet.
+    fn change(&mut self, index: usize, change: impl FnOnce(&mut Sector)) {
         if self.sectors.len() <= index {
             self.sectors.resize(index + 1, Sector::Hole);
         }
-        self.sectors.get_mut(index)
+        if let Some(sector) = self.sectors.get_mut(index) {
+            self.taken -= usize::from(sector.takes_room());
+            change(sector);
+            self.taken += usize::from(sector.takes_room());
+        }
     }
 
     /// Replaces a whole sector; the length stays.
     pub(super) fn put(&mut self, index: usize, sector: Sector) {
-        if let Some(place) = self.sector_mut(index) {
-            *place = sector;
-        }
+        self.change(index, |place| *place = sector);
     }
 
     /// Reads what there is of `buf` at `offset`.
@@ -132,9 +141,9 @@ impl Content {
     #[expect(clippy::indexing_slicing, reason = "spans lie in the sector and in the range")]
     pub(super) fn write(&mut self, data: &[u8], offset: u64) {
         for span in spans(offset, data.len()) {
-            if let Some(sector) = self.sector_mut(span.sector) {
+            self.change(span.sector, |sector| {
                 sector.bytes_mut()[span.within].copy_from_slice(&data[span.part]);
-            }
+            });
         }
         if !data.is_empty() {
             self.len = self.len.max(offset + data.len() as u64);
@@ -144,6 +153,8 @@ impl Content {
     /// Sets the length; what lay after it is gone.
     pub(super) fn set_len(&mut self, len: u64) {
         self.len = len;
+        let gone = self.sectors.get(sectors_for(len)..).unwrap_or_default();
+        self.taken -= gone.iter().filter(|sector| sector.takes_room()).count();
         self.sectors.truncate(sectors_for(len));
         let kept = within_sector(len);
         if kept > 0
@@ -157,9 +168,11 @@ impl Content {
     /// Takes room for the holes in `offset..end`, growing the file where needed.
     pub(super) fn reserve(&mut self, offset: u64, end: u64) {
         for index in sector_of(offset)..sectors_for(end) {
-            if let Some(place @ Sector::Hole) = self.sector_mut(index) {
-                *place = Sector::Reserved;
-            }
+            self.change(index, |sector| {
+                if !sector.takes_room() {
+                    *sector = Sector::Reserved;
+                }
+            });
         }
         self.len = self.len.max(end);
     }
@@ -180,8 +193,7 @@ impl Content {
 
     /// Room taken, in bytes.
     pub(super) fn used_bytes(&self) -> u64 {
-        let used = self.sectors.iter().filter(|sector| **sector != Sector::Hole);
-        used.count() as u64 * SECTOR_BYTES as u64
+        self.taken as u64 * SECTOR_BYTES as u64
     }
 
     pub(super) fn to_vec(&self) -> Vec<u8> {

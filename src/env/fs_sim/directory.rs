@@ -94,10 +94,14 @@ impl SimDir {
         names
     }
 
-    /// The sync worked: the medium has all changes since the last one.
-    pub(super) fn sync(&mut self) {
+    /// The sync worked: the medium has all changes since the last one. Whether a node may have lost
+    /// its last name by one of them.
+    pub(super) fn sync(&mut self) -> bool {
         self.durable = self.surviving(|_| true);
+        let adds = |pending: &PendingName| matches!(pending.change, NameChange::Add { .. });
+        let only_adds = self.pending.iter().all(adds);
         self.pending.clear();
+        !only_adds
     }
 
     /// Everything that the directory names, named, or would name after a power cut.

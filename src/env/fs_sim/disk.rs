@@ -216,37 +216,38 @@ impl Disk {
         Ok(())
     }
 
-    /// The nodes that have a name as things are shown.
-    pub(super) fn named(&self) -> BTreeSet<NodeId> {
-        self.reach(|dir| dir.cache.values().copied().collect())
+    /// Whether a node has a name as things are shown.
+    pub(super) fn is_named(&self, node: NodeId) -> bool {
+        self.names().any(|named| named == node)
+    }
+
+    /// The nodes that have a name as things are shown, those with two names twice. Only empty
+    /// directories can be removed, so what any directory names has one.
+    fn names(&self) -> impl Iterator<Item = NodeId> {
+        let dirs = self.nodes.values().filter_map(|node| match node {
+            Node::Dir(dir) => Some(dir),
+            Node::File(_) | Node::Symlink => None,
+        });
+        dirs.flat_map(|dir| dir.cache.values().copied())
     }
 
     /// Drops what neither has a name, nor could get one back by a power cut, nor is in `open`.
-    pub(super) fn collect(&mut self, open: &BTreeSet<NodeId>) {
-        let reached = self.reach(|dir| dir.nodes().collect());
-        self.nodes.retain(|node, _| reached.contains(node) || open.contains(node));
-    }
-
-    fn reach(&self, children: impl Fn(&SimDir) -> Vec<NodeId>) -> BTreeSet<NodeId> {
+    pub(super) fn collect(&mut self, open: &[NodeId]) {
         let mut reached = BTreeSet::from([ROOT]);
         let mut todo = vec![ROOT];
         while let Some(node) = todo.pop() {
             let Ok(dir) = self.dir(node) else { continue };
-            for child in children(dir) {
-                if reached.insert(child) {
-                    todo.push(child);
-                }
-            }
+            todo.extend(dir.nodes().filter(|child| reached.insert(*child)));
         }
-        reached
+        self.nodes.retain(|node, _| reached.contains(node) || open.contains(node));
     }
 
     /// Room taken by files that have a name or are in `open`, in bytes.
-    pub(super) fn used_bytes(&self, open: &BTreeSet<NodeId>) -> u64 {
-        let named = self.named();
-        let counted = |node: &NodeId| named.contains(node) || open.contains(node);
-        let files = self.nodes.iter().filter(|(node, _)| counted(node));
-        files.map(|(_, node)| used_bytes_of(node)).sum()
+    pub(super) fn used_bytes(&self, open: &[NodeId]) -> u64 {
+        let mut counted: Vec<NodeId> = self.names().chain(open.iter().copied()).collect();
+        counted.sort_unstable();
+        counted.dedup();
+        counted.iter().filter_map(|node| self.nodes.get(node)).map(used_bytes_of).sum()
     }
 
     /// Calls `visit` for every file, in the order of their paths.

@@ -116,8 +116,9 @@ impl Fs for SimFs {
                 dir.pending.clear();
                 return Err(SimError::ReadOnly.into());
             }
-            dir.sync();
-            state.collect();
+            if dir.sync() {
+                state.collect();
+            }
             Ok(())
         })
     }
@@ -194,7 +195,7 @@ impl FsFile for SimFile {
     }
 
     fn write_at(&self, parts: &[IoSlice<'_>], offset: u64) -> io::Result<usize> {
-        let data: Vec<u8> = parts.iter().flat_map(|part| part.iter().copied()).collect();
+        let data = parts.iter().map(|part| &**part).collect::<Vec<_>>().concat();
         self.run(Operation::Write, offset, data.len() as u64, |state| {
             state.write(self.node, &data, offset)
         })

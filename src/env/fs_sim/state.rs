@@ -1,6 +1,6 @@
 //! A running simulated disk: the tree, who has what open, the faults, the counters.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
 use std::time::Duration;
@@ -134,7 +134,7 @@ impl State {
 
     pub(super) fn close(&mut self, id: u64) {
         let closed = self.handles.remove(&id);
-        if closed.is_some_and(|handle| !self.disk.named().contains(&handle.node)) {
+        if closed.is_some_and(|handle| !self.disk.is_named(handle.node)) {
             self.collect();
         }
     }
@@ -144,7 +144,7 @@ impl State {
         self.disk.collect(&self.opened());
     }
 
-    fn opened(&self) -> BTreeSet<NodeId> {
+    fn opened(&self) -> Vec<NodeId> {
         self.handles.values().map(|handle| handle.node).collect()
     }
 
