@@ -10,8 +10,10 @@ use super::hasher::SecretHasher;
 use super::key_cache::CheckedKey;
 use super::keyspace;
 use super::lookup::{Found, api_key_ids, find, user_by_id};
+use super::realm::Realm;
 use super::record_codec::{Reader, Writer};
 use super::records::ApiKeyRecord;
+use super::sealing::check_metadata;
 use super::service::AuthService;
 use super::stored_hash::StoredHash;
 use super::token::{self, ApiToken};
@@ -42,6 +44,11 @@ fn key_count(view: &StateView, owner: &str) -> Result<(u64, Guard)> {
 fn set_key_count(owner: &str, count: u64) -> Command {
     let record = Writer::new(COUNT_VERSION).number(count).finish();
     Command::set(keyspace::api_key_count(owner), record)
+}
+
+fn hash_of_secret(realm: &Realm, id: &str, secret: &[u8; 32]) -> Result<StoredHash<[u8; 32]>> {
+    let key = realm.token_key.as_ref();
+    derive(key, &[id.as_bytes(), secret]).map(|hash| StoredHash::new(*hash))
 }
 
 impl<E: KvEngine, H: SecretHasher, C: EnvelopeEncryptor> AuthService<E, H, C> {
@@ -89,9 +96,11 @@ impl<E: KvEngine, H: SecretHasher, C: EnvelopeEncryptor> AuthService<E, H, C> {
         options.check()?;
         let (id, key_id) = self.new_id()?;
         let secret = self.secret()?;
-        let secret_hash = self.hash_of_secret(&key_id, &secret)?;
-        let place = self.realm()?.metadata_place(KIND, &key_id, 1);
-        let metadata = self.seal(&place, options.metadata.as_ref().map(|it| it.as_slice()))?;
+        let metadata = options.metadata.as_ref().map(|it| it.as_slice());
+        check_metadata(metadata)?;
+        let realm = self.realm()?;
+        let secret_hash = hash_of_secret(&realm, &key_id, &secret)?;
+        let metadata = self.seal(&realm.metadata_place(KIND, &key_id, 1), metadata)?;
         let (created_at, owner_id) = (self.now()?, owner_id.to_owned());
         let record = ApiKeyRecord {
             key_id,
@@ -143,7 +152,9 @@ impl<E: KvEngine, H: SecretHasher, C: EnvelopeEncryptor> AuthService<E, H, C> {
     /// Those of a read.
     pub fn authenticate_api_key(&self, token: &str) -> Result<Option<ApiKeyRecord>> {
         let Some((id, secret)) = token::parse(token) else { return Ok(None) };
-        let computed = self.hash_of_secret(id, &secret)?;
+        // Without a realm there is no key, and looking for one writes none.
+        let Some(realm) = self.known_realm()? else { return Ok(None) };
+        let computed = hash_of_secret(&realm, id, &secret)?;
         let view = self.view()?;
         let Some(key) = self.current_key(&view, id)? else { return Ok(None) };
         if computed != key.record.secret_hash {
@@ -252,13 +263,8 @@ impl<E: KvEngine, H: SecretHasher, C: EnvelopeEncryptor> AuthService<E, H, C> {
     /// # Errors
     /// `UnknownKey`; `Crypto`: it was changed, or is another record's.
     pub fn decrypt_api_key_metadata(&self, key: &ApiKeyRecord) -> Result<Option<Vec<u8>>> {
-        let place = self.realm()?.metadata_place(KIND, &key.key_id, key.metadata_version);
-        self.open(&place, key.metadata.as_ref())
-    }
-
-    fn hash_of_secret(&self, id: &str, secret: &[u8; 32]) -> Result<StoredHash<[u8; 32]>> {
-        let key = self.realm()?.token_key;
-        derive(key.as_ref(), &[id.as_bytes(), secret]).map(|hash| StoredHash::new(*hash))
+        let of = |realm: &Realm| realm.metadata_place(KIND, &key.key_id, key.metadata_version);
+        self.open(of, key.metadata.as_ref())
     }
 
     /// Writes down that a key was used, unless any node did so within the last minute. Nothing is

@@ -100,9 +100,7 @@ impl AesGcmEncryptor {
     /// warning: it protects nothing.
     #[must_use]
     pub fn new(master_key: [u8; KEY_BYTES]) -> Self {
-        if master_key == [0; KEY_BYTES] {
-            tracing::warn!("the master key is all zeros: nothing is protected by it");
-        }
+        warn_of_zeros(&master_key);
         Self { current: 1, keys: BTreeMap::from([(1, Zeroizing::new(master_key))]) }
     }
 
@@ -114,8 +112,11 @@ impl AesGcmEncryptor {
         current: u32,
         keys: impl IntoIterator<Item = (u32, [u8; KEY_BYTES])>,
     ) -> Result<Self> {
-        let keys: BTreeMap<_, _> =
-            keys.into_iter().map(|(id, key)| (id, Zeroizing::new(key))).collect();
+        let keys: BTreeMap<_, _> = keys
+            .into_iter()
+            .inspect(|(_, key)| warn_of_zeros(key))
+            .map(|(id, key)| (id, Zeroizing::new(key)))
+            .collect();
         if keys.contains_key(&current) {
             Ok(Self { current, keys })
         } else {
@@ -188,6 +189,12 @@ pub(super) fn random<const N: usize>(rng: &dyn Rng) -> Result<[u8; N]> {
     let mut bytes = [0; N];
     rng.fill(&mut bytes).map_err(|error| Error::Crypto(format!("no random bytes: {error}")))?;
     Ok(bytes)
+}
+
+fn warn_of_zeros(master_key: &[u8; KEY_BYTES]) {
+    if *master_key == [0; KEY_BYTES] {
+        tracing::warn!("the master key is all zeros: nothing is protected by it");
+    }
 }
 
 fn refused() -> Error {

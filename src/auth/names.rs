@@ -19,10 +19,12 @@ pub(super) fn normalise(name: &str) -> Result<String> {
             "a name has a control, bidirectional or invisible character".to_owned(),
         ));
     }
-    // Upper and then lower case folds letters of which one case has two forms. Folding may undo
+    // Upper and then lower case folds letters of which one case has two forms; lower case before
+    // that folds the one capital (sharp s) whose small letter has another capital. Folding may undo
     // composition, so that is done again.
+    let lower = name.nfkc().flat_map(char::to_lowercase);
     let folded: String =
-        name.nfkc().flat_map(char::to_uppercase).flat_map(char::to_lowercase).nfkc().collect();
+        lower.flat_map(char::to_uppercase).flat_map(char::to_lowercase).nfkc().collect();
     let folded = folded.trim().to_owned();
     at_most(&folded)?;
     if folded.is_empty() {
@@ -79,6 +81,7 @@ mod tests {
             ("  captain\u{a0}", "captain"),
             ("\u{ff23}\u{ff21}ptain", "captain"),
             ("Stra\u{df}e", "strasse"),
+            ("STRA\u{1e9e}E", "strasse"),
             ("E\u{301}lan", "\u{e9}lan"),
             ("\u{3a3}\u{3af}\u{3c2}", "\u{3c3}\u{3af}\u{3c3}"),
             ("\u{fb01}n", "fin"),

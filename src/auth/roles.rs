@@ -105,6 +105,9 @@ impl<E: KvEngine, H: SecretHasher, C: EnvelopeEncryptor> AuthService<E, H, C> {
 
     /// Removes a role: what it permitted is refused from now on. False when there is none.
     ///
+    /// Its name stays with the users that have it: a role that is put under that name later is
+    /// theirs, too.
+    ///
     /// # Errors
     /// Those of a write.
     pub fn delete_role(&self, name: &str) -> Result<bool> {

@@ -2,6 +2,7 @@
 
 use zeroize::Zeroizing;
 
+use super::audit::check_actor;
 use super::envelope::{Envelope, EnvelopeEncryptor, random};
 use super::hasher::SecretHasher;
 use super::lookup::find;
@@ -17,14 +18,28 @@ const METADATA_BYTES_MAX: usize = 64 << 10;
 /// How often the realm is looked for again because another node was faster.
 const ATTEMPTS_MAX: usize = 100;
 
+/// Whether a record may have this metadata.
+///
+/// # Errors
+/// `TooLarge`.
+pub(super) fn check_metadata(plain: Option<&[u8]>) -> Result<()> {
+    let (limit, got) = (METADATA_BYTES_MAX as u64, plain.map_or(0, <[u8]>::len) as u64);
+    if got > limit {
+        return Err(Error::TooLarge { what: "bytes of metadata".to_owned(), limit, got });
+    }
+    Ok(())
+}
+
 impl<E: KvEngine, H: SecretHasher, C: EnvelopeEncryptor> AuthService<E, H, C> {
-    /// The realm, which the first call of all creates.
+    /// The realm for a change, which the first call of all creates.
+    ///
+    /// # Errors
+    /// `Validation`, `TooLarge` for an actor that can make no change; `UnknownKey`, `Crypto`: the
+    /// master key is another one; those of a write.
     pub(super) fn realm(&self) -> Result<Realm> {
-        if let Some(realm) = &*self.shared.realm.lock() {
-            return Ok(realm.clone());
-        }
+        check_actor(&self.actor)?;
         for _ in 0..ATTEMPTS_MAX {
-            if let Some(realm) = self.realm_of(&self.view()?)? {
+            if let Some(realm) = self.known_realm()? {
                 return Ok(realm);
             }
             let (id, root) = (random::<16>(&*self.shared.env.rng)?, self.secret()?);
@@ -38,6 +53,14 @@ impl<E: KvEngine, H: SecretHasher, C: EnvelopeEncryptor> AuthService<E, H, C> {
             self.shared.engine.submit(Command::reserved([guard], [set, count]))?;
         }
         Err(Error::Conflict("the realm could not be created".to_owned()))
+    }
+
+    /// The realm for whoever only reads; `None` before the first change, when there is no record.
+    pub(super) fn known_realm(&self) -> Result<Option<Realm>> {
+        if let Some(realm) = &*self.shared.realm.lock() {
+            return Ok(Some(realm.clone()));
+        }
+        self.realm_of(&self.view()?)
     }
 
     /// The realm of a state; `None` before the first change.
@@ -58,22 +81,25 @@ impl<E: KvEngine, H: SecretHasher, C: EnvelopeEncryptor> AuthService<E, H, C> {
     /// # Errors
     /// `TooLarge`, `Crypto`.
     pub(super) fn seal(&self, place: &[u8], plain: Option<&[u8]>) -> Result<Option<Envelope>> {
+        check_metadata(plain)?;
         let Some(plain) = plain else { return Ok(None) };
-        let (limit, got) = (METADATA_BYTES_MAX as u64, plain.len() as u64);
-        if got > limit {
-            return Err(Error::TooLarge { what: "bytes of metadata".to_owned(), limit, got });
-        }
         self.shared.encryptor.seal(place, plain, &*self.shared.env.rng).map(Some)
     }
 
-    /// Decrypts what was encrypted for this place.
+    /// Decrypts what was encrypted for the place that `place_in` names in a realm.
+    ///
+    /// # Errors
+    /// `UnknownKey`, `Crypto`.
     pub(super) fn open(
         &self,
-        place: &[u8],
+        place_in: impl FnOnce(&Realm) -> Vec<u8>,
         envelope: Option<&Envelope>,
     ) -> Result<Option<Vec<u8>>> {
         let Some(envelope) = envelope else { return Ok(None) };
-        let plain = self.shared.encryptor.open(place, envelope)?;
+        let Some(realm) = self.known_realm()? else {
+            return Err(Error::Crypto("the record is another store's: here is none".to_owned()));
+        };
+        let plain = self.shared.encryptor.open(&place_in(&realm), envelope)?;
         Ok(Some(plain.to_vec()))
     }
 

@@ -196,9 +196,10 @@ impl<E: KvEngine, H: SecretHasher, C: EnvelopeEncryptor> AuthService<E, H, C> {
         if !self.shared.hasher.is_outdated(user.password_hash.expose()) {
             return Ok(Some(user));
         }
-        // It can wait for the next login: the password is right whatever becomes of this.
+        // It can wait for the next login: the password is right whatever becomes of this, also
+        // where the disk is full or the master key is not there.
         let Ok(password_hash) = self.hash(password) else { return Ok(Some(user)) };
-        self.change(|view| {
+        let rehashed = self.change(|view| {
             let Some(mut found) = user_by_id(view, &user.user_id)?.filter(|it| is_same(&it.record))
             else {
                 return Ok((None, None));
@@ -206,7 +207,8 @@ impl<E: KvEngine, H: SecretHasher, C: EnvelopeEncryptor> AuthService<E, H, C> {
             found.record.password_hash.clone_from(&password_hash);
             let change = rewrite(&found, "user.rehash");
             Ok((Some(change), Some(found.record)))
-        })
+        });
+        rehashed.or(Ok(Some(user)))
     }
 
     /// Adds failures to those that all nodes know. A lock is a change, and leaves an audit row.

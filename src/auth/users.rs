@@ -6,7 +6,9 @@ use super::hasher::SecretHasher;
 use super::keyspace;
 use super::lookup::{api_key_ids, find, user_by_id, user_by_name};
 use super::names::normalise;
+use super::realm::Realm;
 use super::records::UserRecord;
+use super::sealing::check_metadata;
 use super::service::AuthService;
 use super::stored_hash::StoredHash;
 use crate::command::{Command, Guard};
@@ -56,6 +58,7 @@ impl<E: KvEngine, H: SecretHasher, C: EnvelopeEncryptor> AuthService<E, H, C> {
     ) -> Result<UserRecord> {
         let username = normalise(username)?;
         self.policy.check(&username, password)?;
+        check_metadata(metadata)?;
         let password_hash = self.hash(password)?;
         let (_, user_id) = self.new_id()?;
         let place = self.realm()?.metadata_place(KIND, &user_id, 1);
@@ -197,6 +200,7 @@ impl<E: KvEngine, H: SecretHasher, C: EnvelopeEncryptor> AuthService<E, H, C> {
     /// # Errors
     /// `NotFound`; `TooLarge`; `Crypto`; those of a write.
     pub fn set_user_metadata(&self, user_id: &str, metadata: Option<&[u8]>) -> Result<UserRecord> {
+        check_metadata(metadata)?;
         let realm = self.realm()?;
         let mut wraps = 0;
         self.change(|view| {
@@ -270,8 +274,8 @@ impl<E: KvEngine, H: SecretHasher, C: EnvelopeEncryptor> AuthService<E, H, C> {
     /// # Errors
     /// `UnknownKey`; `Crypto`: it was changed, or is another record's.
     pub fn decrypt_user_metadata(&self, user: &UserRecord) -> Result<Option<Vec<u8>>> {
-        let place = self.realm()?.metadata_place(KIND, &user.user_id, user.metadata_version);
-        self.open(&place, user.metadata.as_ref())
+        let of = |realm: &Realm| realm.metadata_place(KIND, &user.user_id, user.metadata_version);
+        self.open(of, user.metadata.as_ref())
     }
 
     pub(super) fn hash(&self, password: &str) -> Result<StoredHash<String>> {

@@ -47,9 +47,12 @@ pub trait KvEngine: Send + Sync {
     /// As [`Self::submit_async`]; `callback` gets the answer, on the thread that committed it. A
     /// synchronous write in it, and waiting for what was handed in there, is refused with
     /// `Validation`: it would wait for itself. So what it hands in where the queue is full is
-    /// answered `Overloaded` at once. Callbacks are called in the order of their commands; a thread
-    /// whose command came later may have its answer before. A panic in it is logged and goes no
-    /// further.
+    /// answered `Overloaded` at once. That holds of writes to any store: it is the thread that may
+    /// not wait.
+    ///
+    /// Callbacks of commands that were written are called in the order of these; what is refused
+    /// may be told before, and a thread whose command came later may have its answer before. A
+    /// panic in a callback is logged and goes no further.
     fn submit_with(&self, command: Command, callback: Callback);
 
     /// One consistent state that never changes, at the price of a few pointers. For as long

@@ -67,6 +67,8 @@ impl Drop for Answer {
     fn drop(&mut self) {
         if let Some(reply) = self.0.take() {
             let cause = "the thread that committed it panicked".into();
+            // It unwinds, and leads until it has: a callback that waited would wait for it.
+            let _answering = Answering::begin();
             tell(reply, Err(Error::OutcomeUnknown { cause }));
         }
     }
@@ -145,12 +147,13 @@ pub(crate) fn purpose_of(command: &Command) -> Purpose {
     match command {
         Command::Set { .. }
         | Command::SetExpiring { .. }
+        // It is two rows that stay for as long as the key does.
+        | Command::Attach { .. }
         | Command::OpenSession { .. }
         | Command::GrantLease { .. } => Purpose::Grow,
         Command::Delete { .. }
         | Command::DeletePrefix { .. }
         | Command::CloseSession { .. }
-        | Command::Attach { .. }
         | Command::KeepAlive { .. }
         | Command::RevokeLease { .. }
         | Command::Expire { .. }

@@ -206,22 +206,38 @@ impl Maintenance {
 
     /// Called after each write: does what is due, or tells who does.
     pub(crate) fn after_write(&self) {
-        let is_due = self.is_due();
         if self.has_threads.load(Ordering::Acquire) {
-            if is_due && !self.asked.swap(true, Ordering::AcqRel) {
-                // On a busy machine it may be a while before the thread gets to run.
-                self.committer.machine.throttle.expect();
-                // Under the lock, so that a thread about to wait does not miss it.
-                let _stop = self.stop.lock();
-                self.wake_compact.notify_all();
-            }
+            self.wake_if_due();
             return;
         }
+        let is_due = self.is_due();
         self.expire_if_due();
         self.sync_if_due();
         if is_due || self.is_time_over() {
             self.compact_if_due();
         }
+    }
+
+    /// Wakes the thread that compacts where anything is due.
+    fn wake_if_due(&self) {
+        if self.is_due() && !self.asked.swap(true, Ordering::AcqRel) {
+            // On a busy machine it may be a while before the thread gets to run.
+            self.committer.machine.throttle.expect();
+            // Under the lock, so that a thread about to wait does not miss it.
+            let _stop = self.stop.lock();
+            self.wake_compact.notify_all();
+        }
+    }
+
+    /// Called after each entry of many that remove what is due: these are writes like others, and
+    /// what they leave has to be compacted before it is too much.
+    fn after_expiry(&self) {
+        if self.has_threads.load(Ordering::Acquire) {
+            self.wake_if_due();
+        } else if self.is_due() {
+            self.compact_if_due();
+        }
+        self.before_write();
     }
 
     /// Bytes of stale data from which compaction runs.
@@ -417,7 +433,7 @@ impl Maintenance {
         if !left.is_zero() {
             return Ok(Some(left.max(LOOK_AGAIN_MIN)));
         }
-        match expire(&self.committer) {
+        match expire(&self.committer, || self.after_expiry()) {
             Err(Error::Corrupt(error)) => {
                 let now = machine.env.clock.elapsed();
                 let mut expiry = self.expiry.lock();
@@ -491,7 +507,8 @@ impl Maintenance {
                 }
             }
             let failed = !back_off.is_zero();
-            let time = if failed { back_off } else { self.until_merges().unwrap_or(interval) };
+            let until_merges = self.until_merges().unwrap_or(interval);
+            let time = if failed { back_off } else { until_merges.min(interval) };
             if !self.pause(&self.wake_compact, time, || self.is_due_after_all(failed))
                 || self.committer.machine.store.log().check().is_err()
             {

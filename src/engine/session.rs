@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
+use super::answering::Answering;
 use super::api::KvEngine;
 use super::draw::draw_id;
 use crate::command::{Command, SessionId};
@@ -94,6 +95,8 @@ impl<E: KvEngine> Session<E> {
     /// `OutcomeUnknown` when no attempt was answered in time. Those that say that nothing was
     /// written.
     pub fn submit(&self, command: &Command) -> Result<ApplyOutcome> {
+        // Before the lock: whoever holds it may wait for an answer of this very thread.
+        Answering::refuse()?;
         let mut last = self.last.lock();
         let request = *last + 1;
         let started = self.env.clock.elapsed();

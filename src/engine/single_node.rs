@@ -352,8 +352,9 @@ impl KvEngine for SingleNodeEngine {
 
     fn view(&self, context: ReadContext) -> Result<StateView> {
         let committer = &self.inner.committer;
-        committer.machine.check_readable()?;
         let view = committer.machine.replica.view();
+        // Behind that: whoever waited for the lock may have waited for a panic.
+        committer.machine.check_readable()?;
         match context {
             // Everything acknowledged is applied, so the state is both.
             ReadContext::Linearizable | ReadContext::Lease | ReadContext::Local => Ok(view),
@@ -366,9 +367,10 @@ impl KvEngine for SingleNodeEngine {
     fn get(&self, key: &[u8]) -> Result<Option<Value>> {
         refuse_reserved(key)?;
         let machine = &self.inner.committer.machine;
+        let resident = machine.get_resident(key);
         machine.check_readable()?;
         // The disk is read without a lock.
-        match machine.get_resident(key) {
+        match resident {
             Resident::Known(value) => Ok(value),
             Resident::InTables(tables) => {
                 Ok(tables.get(key)?.and_then(|record| record.value).map(Value::from))

@@ -7,7 +7,8 @@ use crate::storage::table_set::TableSet;
 use crate::storage::table_store::TableStore;
 use crate::types::{TableId, Term, Timestamp, Version};
 
-/// Counts and sizes of an open store, all of one moment.
+/// Counts and sizes of an open store. Those of its rows are of one moment; those of log, tail and
+/// tables are read one after the other, and beside a compaction may be of before and after it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct EngineStats {

@@ -78,10 +78,12 @@ impl ClusterConfig {
             Err(Error::Validation(text))
         };
         let (min, max) = self.election_timeout;
-        if min >= max {
-            return refuse("election_timeout", format!("{min:?} to {max:?}"), "a range");
+        // openraft counts in milliseconds.
+        if min.as_millis() >= max.as_millis() {
+            let expected = "a range of at least a millisecond";
+            return refuse("election_timeout", format!("{min:?} to {max:?}"), expected);
         }
-        if self.heartbeat < Duration::from_millis(1) || self.heartbeat * 3 > min {
+        if self.heartbeat < Duration::from_millis(1) || self.heartbeat.saturating_mul(3) > min {
             let expected = "at least 1 ms and at most a third of the election timeout";
             return refuse("heartbeat", format!("{:?}", self.heartbeat), expected);
         }
@@ -131,9 +133,14 @@ mod tests {
     #[test]
     fn what_does_not_fit_together_is_refused_with_its_name() {
         assert!(ClusterConfig::default().validate().is_ok());
-        let changes: [(&str, Change); 4] = [
+        let changes: [(&str, Change); 6] = [
             ("election_timeout", |c| c.election_timeout = (millis(300), millis(300))),
+            ("election_timeout", |c| {
+                c.election_timeout =
+                    (Duration::from_micros(150_200), Duration::from_micros(150_800));
+            }),
             ("heartbeat", |c| c.heartbeat = millis(60)),
+            ("heartbeat", |c| c.heartbeat = Duration::MAX),
             ("deadline", |c| c.deadline = millis(299)),
             ("runtime_threads", |c| c.runtime_threads = 0),
         ];

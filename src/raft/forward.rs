@@ -60,7 +60,9 @@ impl Forwarding {
             for (proposal, waiting) in self.batch.drain(..) {
                 node.propose(proposal, &waiting, Hop::Any);
             }
-            return node.raft.is_leader();
+            // Also of a leader whom nobody hears any more, who gets it back at once: what moves is
+            // gone from here, and what came back is for after a pause.
+            return false;
         }
         let count = batch_of(self.batch.iter().map(|(proposal, _)| proposal.bytes()));
         let commands: Vec<Proposal> =

@@ -56,6 +56,8 @@ pub(super) fn open(
         .enable_all()
         .build()
         .map_err(|source| failed("start a runtime for", source))?;
+    let starting = Starting(Some(runtime));
+    let runtime = starting.runtime();
     let this: Arc<OnceLock<Weak<Node>>> = Arc::default();
     let on_pressure = ask_for_snapshots(Arc::clone(&this), runtime.handle().clone());
     let limits = LogStoreLimits {
@@ -73,7 +75,7 @@ pub(super) fn open(
     let applied = state.applied();
     let raft_config = Arc::new(config.raft(identity.cluster));
     let building = HtkvRaft::build(identity.node.0, raft_config, network, log.clone(), state);
-    let built = on_runtime(&runtime, building);
+    let built = on_runtime(runtime, building);
     let raft = built.map_err(|fatal| match machine.store.log().check() {
         Err(error) => Error::from(error),
         Ok(()) => Error::Validation(format!("openraft cannot start: {fatal}")),
@@ -90,9 +92,38 @@ pub(super) fn open(
         let _entered = runtime.enter();
         node.raft.run();
     }
-    start_tasks(&runtime, &node, Forwarding::new(queue), Rounds::new(asking));
+    start_tasks(runtime, &node, Forwarding::new(queue), Rounds::new(asking));
     let handler = Arc::new(Server::new(Arc::clone(&node) as Arc<_>));
+    let runtime = starting.started();
     Ok(Opened { node, handler, runtime, log })
+}
+
+/// The runtime of a node that may not come to be. Dropping one waits for what runs there, which a
+/// caller that is on another runtime must not: tokio panics then.
+struct Starting(Option<Runtime>);
+
+impl Starting {
+    fn runtime(&self) -> &Runtime {
+        match &self.0 {
+            Some(runtime) => runtime,
+            None => unreachable!("taken only by started, which takes all of it"),
+        }
+    }
+
+    fn started(mut self) -> Runtime {
+        match self.0.take() {
+            Some(runtime) => runtime,
+            None => unreachable!("taken only here"),
+        }
+    }
+}
+
+impl Drop for Starting {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.0.take() {
+            std::thread::scope(|scope| drop(scope.spawn(move || drop(runtime))));
+        }
+    }
 }
 
 /// What the state machine calls when its tail should become a table.
@@ -100,14 +131,15 @@ fn ask_for_snapshots(
     this: Arc<OnceLock<Weak<Node>>>,
     runtime: tokio::runtime::Handle,
 ) -> OnPressure {
-    Arc::new(move || {
-        if let Some(node) = this.get().and_then(Weak::upgrade) {
-            runtime.spawn(async move {
-                if let Err(error) = node.raft.trigger().snapshot().await {
-                    tracing::debug!(%error, "no snapshot is taken any more");
-                }
-            });
-        }
+    Arc::new(move |arrived| {
+        let Some(node) = this.get().and_then(Weak::upgrade) else { return false };
+        runtime.spawn(async move {
+            if let Err(error) = node.raft.trigger().snapshot().await {
+                tracing::debug!(%error, "no snapshot is taken any more");
+            }
+            arrived();
+        });
+        true
     })
 }
 

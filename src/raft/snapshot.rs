@@ -126,6 +126,9 @@ impl Snapshots {
             // All of it was applied, and more: it was overtaken on its way.
             return Ok(());
         }
+        // What openraft took off the log before this must be gone first: with the manifest and with
+        // entries of another leader behind it no node can be started.
+        machine.store.log().sync()?;
         let (set, head) = machine.store.install(snapshot)?;
         let mut replica = checkpoint(Some(&head), set)?;
         replica.kv.track_digest()?;

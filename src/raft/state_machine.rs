@@ -29,7 +29,13 @@ use crate::state::Looked;
 const BATCH_MAX: usize = 512;
 
 /// Called when a snapshot is due.
-pub(crate) type OnPressure = Arc<dyn Fn() + Send + Sync>;
+///
+/// `false`: nobody could be asked. Otherwise what it is given is called when the question has
+/// arrived, whatever becomes of it.
+pub(crate) type OnPressure = Arc<dyn Fn(Arrived) -> bool + Send + Sync>;
+
+/// See [`OnPressure`].
+pub(crate) type Arrived = Box<dyn FnOnce() + Send>;
 
 /// The state of one node, as openraft drives it.
 ///
@@ -86,7 +92,14 @@ impl StateMachine {
             && self.snapshots.may_build()
             && !self.asked.swap(true, Ordering::AcqRel)
         {
-            (self.on_pressure)();
+            let asked = Arc::clone(&self.asked);
+            // openraft may drop what it is asked, while it has not noticed the end of the snapshot
+            // before; then the next batch asks again.
+            let arrived = Box::new(move || asked.store(false, Ordering::Release));
+            if !(self.on_pressure)(arrived) {
+                // So while a log is replayed before the node is there.
+                self.asked.store(false, Ordering::Release);
+            }
         }
     }
 }

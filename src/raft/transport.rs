@@ -36,8 +36,11 @@
 //!         Box::pin(async move {
 //!             match tokio::time::timeout(deadline, answer).await {
 //!                 Ok(Ok(body)) => Ok(body),
-//!                 Ok(Err(error)) => Err(TransportError::Unreachable(error.to_string())),
-//!                 Err(_) => Err(TransportError::Timeout),
+//!                 // Only what surely did not arrive: a write that did would be done twice.
+//!                 Ok(Err(error)) if error.kind() == std::io::ErrorKind::ConnectionRefused => {
+//!                     Err(TransportError::Unreachable(error.to_string()))
+//!                 }
+//!                 Ok(Err(_)) | Err(_) => Err(TransportError::Timeout),
 //!             }
 //!         })
 //!     }
@@ -106,7 +109,8 @@ pub enum TransportError {
 /// What a node does with a request that another one sent.
 pub trait RequestHandler: Send + Sync + 'static {
     /// Takes a request, whatever its bytes, and gives the answer to send back. It has no deadline
-    /// of its own: the sender's holds. Dropping the future abandons at most the answer.
+    /// of its own: the sender's holds. Dropping the future abandons the answer, and what was not
+    /// begun; of a snapshot that has just arrived as a whole, its installation: it is sent again.
     ///
     /// Poll it on a runtime of tokio that has timers.
     fn handle(&self, request: Bytes) -> BoxFuture<'static, Bytes>;

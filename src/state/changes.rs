@@ -396,6 +396,11 @@ impl<'a> Changes<'a> {
         self.now.has_times = true;
     }
 
+    /// Notes that nothing that is due before a moment is left.
+    pub(super) const fn raise_due_floor(&mut self, to: Timestamp) {
+        self.now.due_floor = to;
+    }
+
     /// Sets the key that the command names, of whichever keyspace. As [`Self::set`].
     pub(super) fn set_named(
         &mut self,

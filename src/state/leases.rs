@@ -250,6 +250,9 @@ impl Times<'_> {
             if looked_at >= limit {
                 break;
             }
+            if let Some((deadline, _)) = row.due {
+                self.changes.raise_due_floor(deadline);
+            }
             let ended = match row.due {
                 Some((_, Due::Key(key))) => match self.view().attachment(&key)? {
                     Some(it) => Ended { removed: self.end_key(&key, &it)?, looked_at: 1 },

@@ -37,6 +37,8 @@ impl PastState {
     #[must_use]
     pub fn new(mut earlier: StateView) -> Self {
         earlier.sessions = Sessions::default();
+        // What changes bring was not made by applying commands here.
+        earlier.due_floor = Timestamp::default();
         Self { view: earlier }
     }
 

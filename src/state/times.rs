@@ -62,11 +62,15 @@ pub(super) enum Due {
     Lease(LeaseId),
 }
 
+/// A deadline as the due index has it, so that rows are ordered as deadlines are.
+const fn most_significant_first(deadline: Timestamp) -> [u8; 8] {
+    deadline.0.swap_bytes().to_le_bytes()
+}
+
 impl Due {
-    /// Its row in the due index. The most significant byte of the deadline comes first, so that
-    /// rows are ordered as deadlines are.
+    /// Its row in the due index.
     pub(super) fn row(&self, deadline: Timestamp) -> Bytes {
-        let deadline = deadline.0.swap_bytes().to_le_bytes();
+        let deadline = most_significant_first(deadline);
         match self {
             Self::Key(key) => row(&[DUE, &deadline, &[DUE_KEY], key]),
             Self::Lease(lease) => row(&[DUE, &deadline, &[DUE_LEASE], &lease.0]),
@@ -245,8 +249,12 @@ impl StateView {
         if self.reserved_keys == 0 {
             return Ok(found);
         }
-        let (from, to) = prefix_range(&row(&[DUE]));
-        let bounds = (as_slice(&from), as_slice(&to));
+        let (_, to) = prefix_range(&row(&[DUE]));
+        let from = match self.due_floor {
+            Timestamp(0) => row(&[DUE]),
+            floor => row(&[DUE, &most_significant_first(floor)]),
+        };
+        let bounds = (Bound::Included(&*from), as_slice(&to));
         let mut rows = self.cursor_of_all(bounds, Direction::Forward)?;
         while (found.len() as u64) < limit
             && let Some(row) = rows.next()?
@@ -317,6 +325,9 @@ impl StateView {
                 assert_eq!(end, Some(End::With(lease)), "a key that is not the lease's");
             } else {
                 match Due::parse(found.key) {
+                    Some((deadline, _)) if deadline < self.due_floor => {
+                        unreachable!("due before what was removed: {name:?}")
+                    }
                     Some((deadline, Due::Key(key))) => {
                         let end = self.attachment(&key)?.map(|attachment| attachment.end);
                         assert_eq!(end, Some(End::At(deadline)), "a key due without a time");

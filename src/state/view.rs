@@ -53,6 +53,10 @@ pub struct StateView {
     pub(super) sessions: Sessions,
     /// Whether any key may have a time, so that sets have to look. Not part of the state.
     pub(super) has_times: bool,
+    /// Nothing is due before it: what was has been removed by entries that this replica applied,
+    /// and later ones name later moments. Whoever looks for what is due begins here, and not at the
+    /// tombstones of all that went since they were last merged. Not part of the state.
+    pub(super) due_floor: Timestamp,
 }
 
 /// What can be told of a key without reading from disk.
@@ -91,6 +95,7 @@ impl Default for StateView {
             live_bytes: 0,
             sessions: Sessions::default(),
             has_times: false,
+            due_floor: Timestamp::default(),
         }
     }
 }

@@ -14,6 +14,7 @@
 //!
 //! There are no threads here. Who wants syncs in the background calls [`Log::sync`] from a thread.
 
+use std::io;
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -384,7 +385,7 @@ impl Log {
         for id in purged {
             let path = self.context.segment_path(id);
             match self.context.env.fs.remove(&path) {
-                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
                     tracing::warn!(%error, segment = %segment_name(id), "a purged segment stays");
                     break;
                 }
@@ -438,7 +439,7 @@ impl Log {
     /// recovery less sure.
     fn note_watermark(&self, syncer: &MutexGuard<'_, Arc<dyn FsFile>>, upto: LogPosition) {
         let bytes = watermark::encode(upto, &self.context.identity);
-        if let Err(error) = write_all_at(&***syncer, &mut [std::io::IoSlice::new(&bytes)], 0) {
+        if let Err(error) = write_all_at(&***syncer, &mut [io::IoSlice::new(&bytes)], 0) {
             tracing::warn!(%error, "the watermark could not be written");
         }
     }
@@ -593,9 +594,17 @@ impl Log {
             }
             Err(error) => {
                 let cut_unsynced = writer.active.cut_unsynced;
+                let path = writer.active.path.clone();
                 drop(writer);
-                let error =
-                    if cut_unsynced { self.sync_cut().err().unwrap_or(error) } else { error };
+                let error = match cut_unsynced.then(|| self.sync_cut()) {
+                    // A power cut could bring back what was cut off.
+                    Some(Err(failed)) => StorageError::Io {
+                        operation: "sync what was cut off in",
+                        path,
+                        source: Arc::new(io::Error::other(failed)),
+                    },
+                    _ => error,
+                };
                 self.tell_if_poisoned(Err::<(), _>(error.clone())).ok();
                 Err((NotAppended::Failed(error), completion))
             }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::atomic_file;
 use super::context::Context;
-use super::error::StorageError;
+use super::error::{StorageError, is_disk_full};
 use super::format::{HEADER_BYTES, PROLOGUE_BYTES, SEGMENT_MAGIC, STATE_BYTES, segment_name};
 use super::frame::{Chain, Flag, FrameHeader, FrameKind, Salt, frame_len_max};
 use super::frame_buffer::{Draft, FrameBuffer};
@@ -181,15 +181,18 @@ impl LogSegment {
         buffer: &FrameBuffer<'_>,
     ) -> Result<(), StorageError> {
         if let Err(source) = buffer.write(&*self.file, self.end) {
-            let error = StorageError::io("write", &self.path, source);
+            let is_full = is_disk_full(&source);
             // Cutting the file takes back what was written of the frames, so that room that was not
             // written is zero again. If even that fails nobody can tell what is there.
-            if error.is_disk_full() && self.file.set_len(self.end).is_ok() {
+            if is_full && self.file.set_len(self.end).is_ok() {
                 self.room = self.end;
                 self.cut_unsynced = true;
-            } else {
-                context.gate.poison(&error);
+                return Err(StorageError::io("write", &self.path, source));
             }
+            // Not `DiskFull`, whatever it was: that would say that nothing is there.
+            let (path, source) = (self.path.clone(), Arc::new(source));
+            let error = StorageError::Io { operation: "write", path, source };
+            context.gate.poison(&error);
             return Err(error);
         }
         (self.end, self.chain) = buffer.end();

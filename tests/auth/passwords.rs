@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use hightower_kv::env::Env;
-use hightower_kv::{AesGcmEncryptor, AuthService, BcryptSecretHasher, Error, KvEngine};
+use hightower_kv::{AesGcmEncryptor, AuthService, BcryptSecretHasher, Error, KvEngine, StateView};
 
 use crate::support::{
     MASTER, PASSWORD, engine_on, fast_on, fast_with, row_key, simulated, simulated_fast, value_of,
@@ -128,6 +128,20 @@ fn a_hash_with_weaker_parameters_is_made_anew_with_the_next_login() {
     assert_eq!((calls.work(), calls.hashes()), (5, 1));
     let row = value_of(&engine, &row_key(&["auth/user/", &user.user_id])).unwrap();
     assert!(String::from_utf8_lossy(&row).contains("$fast$3$"));
+}
+
+#[test]
+fn a_right_password_is_right_where_its_hash_cannot_be_made_anew() {
+    let machine = Env::simulated(1);
+    let engine = Arc::new(engine_on(machine.env.clone()));
+    fast_on(&engine, machine.env.clone()).create_user("captain", PASSWORD).unwrap();
+    let before = engine.read_with(StateView::version);
+    // No change can be made with another master key.
+    let auth = fast_with(&engine, machine.env.clone(), AesGcmEncryptor::new([9; 32]), 3);
+    assert!(auth.verify_password("captain", PASSWORD).unwrap());
+    assert_eq!(auth.calls.hashes(), 1, "it was tried");
+    assert!(!auth.verify_password("captain", WRONG).unwrap());
+    assert!(engine.read_with(StateView::version) > before, "logins are written down");
 }
 
 /// With `HTKV_AUTH_LONG=1`, and by itself, a thousand of each; then the medians must be within 2 %

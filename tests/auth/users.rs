@@ -13,6 +13,7 @@ use hightower_kv::{
 use crate::support::{
     FastAuth, FastHasher, MASTER, PASSWORD, engine_on, fast_on, simulated, simulated_fast,
 };
+use crate::tokens;
 
 #[test]
 fn the_seeds_flow_does_what_it_says() {
@@ -29,6 +30,23 @@ fn the_seeds_flow_does_what_it_says() {
     assert!(auth.authenticate_api_key(&token).unwrap().is_none());
     assert!(!auth.revoke_api_key(&record.key_id).unwrap());
     assert_eq!(engine.len().unwrap(), 0);
+}
+
+#[test]
+fn what_is_refused_or_only_looks_binds_a_new_store_to_no_master_key() {
+    let (engine, auth, _) = simulated_fast();
+    let before = engine.read_with(StateView::version);
+    let long = vec![b'x'; (64 << 10) + 1];
+    let refused = auth.create_user_with_metadata("captain", PASSWORD, Some(&long));
+    assert!(matches!(refused, Err(Error::TooLarge { .. })), "{refused:?}");
+    assert!(matches!(auth.create_user("captain", "short"), Err(Error::Validation(_))));
+    let forger = auth.acting_as("ops\n2");
+    assert!(matches!(forger.create_user("captain", PASSWORD), Err(Error::Validation(_))));
+    assert_eq!(engine.read_with(StateView::version), before, "what was refused was written");
+    assert!(auth.authenticate_api_key(&tokens::make(&"0".repeat(22), [7; 32])).unwrap().is_none());
+    assert_eq!(engine.read_with(StateView::version), before, "looking for a key writes");
+    auth.create_user("captain", PASSWORD).unwrap();
+    assert!(engine.read_with(StateView::version) > before);
 }
 
 #[test]

@@ -70,5 +70,10 @@ fn a_directory_of_another_cluster_or_node_is_not_opened() {
         let opened = of(id, other);
         assert!(matches!(opened, Err(Error::IdentityMismatch(_))), "{opened:?}");
     }
-    assert!(of(1, false).is_ok());
+    let opened = of(1, false).unwrap();
+    // Also to who is on a runtime, which must not be waited on there.
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let again = runtime.block_on(async { of(1, false) });
+    assert!(matches!(again, Err(Error::Locked(_))), "{again:?}");
+    drop(opened);
 }

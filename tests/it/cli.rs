@@ -406,6 +406,8 @@ fn damage_is_named_exits_with_2_and_is_left_as_it_is() {
     assert!(named[1].contains("0000000001.seg at offset "), "{ran:?}");
     let json: Json = serde_json::from_str(&ctl.run(&["verify", "--json"]).out).unwrap();
     assert_eq!(json["damages"].as_array().unwrap().len(), 2, "{json}");
+    let unread = unread(&mut ctl.command(&["verify"]));
+    assert!(unread.code == 2 && unread.err.contains("2 damages"), "{unread:?}");
     for args in [["get", "a"].as_slice(), &["stats"], &["set", "a", "x"], &["rm", "a"]] {
         let ran = ctl.run(args);
         assert_eq!(ran.code, 2, "{args:?}: {ran:?}");
@@ -451,11 +453,15 @@ fn a_reader_that_goes_away_is_no_error() {
         engine.submit_batch(commands.to_vec()).unwrap();
     }
     engine.close().unwrap();
-    let mut child =
-        ctl.command(&["scan"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    drop(child.stdout.take());
-    let ran: Ran = child.wait_with_output().unwrap().into();
+    let ran = unread(&mut ctl.command(&["scan"]));
     assert_eq!((ran.code, ran.err.as_str()), (0, ""));
+}
+
+/// Runs a command whose reader has gone away.
+pub(crate) fn unread(command: &mut Command) -> Ran {
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    drop(child.stdout.take());
+    child.wait_with_output().unwrap().into()
 }
 
 #[test]

@@ -13,7 +13,7 @@ use hightower_kv::{
 };
 use serde_json::Value as Json;
 
-use crate::cli::{Ctl, Ran};
+use crate::cli::{Ctl, Ran, unread};
 
 pub(crate) const KEY: [u8; 32] = [0xab; 32];
 pub(crate) const PASSWORD: &str = "canary-password";
@@ -210,9 +210,26 @@ fn a_token_is_alone_on_standard_output_is_accepted_and_is_revoked() {
     // A token where an id is expected is not repeated.
     let confused = ran(&mut armed(&ctl, &["key", "revoke", token]));
     assert!(confused.code == 64 && !confused.err.contains(token), "{confused:?}");
+    ok(&ctl, &["user", "disable", "captain"]);
+    assert!(ok(&ctl, &["key", "list", "captain"]).starts_with(&format!("{id}\tdisabled\t")));
+    ok(&ctl, &["user", "enable", "captain"]);
     assert_eq!(ok(&ctl, &["key", "revoke", id]), "");
     assert!(library(&ctl, &[(1, KEY)]).authenticate_api_key(token).unwrap().is_none());
     assert_eq!(ok(&ctl, &["key", "list", "captain"]), "");
+}
+
+#[test]
+fn a_token_that_nobody_reads_is_told_with_the_key_to_revoke() {
+    let ctl = Ctl::new();
+    ok(&ctl, &["user", "add", "captain"]);
+    for args in [&["key", "issue", "captain"][..], &["--json", "key", "issue", "captain"]] {
+        let unread = unread(&mut armed(&ctl, args));
+        let listed = ok(&ctl, &["key", "list", "captain"]);
+        let id = listed.split('\t').next().unwrap();
+        assert!(unread.code == 1 && unread.err.contains("revoke that key"), "{unread:?}");
+        assert!(unread.err.contains(id) && !unread.err.contains("htk_"), "{unread:?}");
+        ok(&ctl, &["key", "revoke", id]);
+    }
 }
 
 #[test]
@@ -391,12 +408,17 @@ fn the_master_key_is_rotated_and_an_interrupted_rotation_goes_on() {
         let mut command = bare(&ctl, &["rotate-master-key"]);
         ran(command.env("HTKV_OLD_MASTER_KEY", hex(old)).env("HTKV_MASTER_KEY", hex(new)))
     };
+    let before = ctl.bytes();
+    let swapped = rotate([2; 32], KEY);
+    assert!(swapped.code == 1 && swapped.err.contains("the wrong way round"), "{swapped:?}");
+    assert!(ctl.bytes() == before);
     let done = rotate(KEY, [2; 32]);
     assert!(done.code == 0 && done.out.starts_with("rewrapped  2\n"), "{done:?}");
     assert!(done.out.contains("in force   master key 2;"), "{done:?}");
     // Again: nothing is left to do, and that is no error.
     let again = rotate(KEY, [2; 32]);
     assert!(again.code == 0 && again.out.starts_with("rewrapped  0\n"), "{again:?}");
+    assert!(again.out.contains("as before; the old key was not looked at"), "{again:?}");
     let shown =
         ran(bare(&ctl, &["user", "show", "captain", "--metadata"])
             .env("HTKV_MASTER_KEY", hex([2; 32])));

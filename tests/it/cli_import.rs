@@ -53,6 +53,18 @@ fn the_last_line_for_a_key_counts() {
 }
 
 #[test]
+fn an_imported_row_stays_though_the_same_one_was_to_go() {
+    let ctl = Ctl::new();
+    ctl.ok(&["set", "k", "v", "--ttl", "1h"]);
+    let line = "{\"key\":\"k\",\"value\":\"v\"}\n";
+    let ran = ctl.run_with(&["import", "-"], line.as_bytes());
+    assert_eq!(told(&ran), "imported 1 rows, 0 unchanged");
+    let engine = ReadOnlyEngine::open(ctl.directory()).unwrap();
+    assert_eq!(engine.view().get(b"k").unwrap().unwrap(), "v");
+    assert_eq!(engine.view().expires_at(b"k").unwrap(), None);
+}
+
+#[test]
 fn a_bad_line_is_named_and_what_stands_before_it_is_there() {
     let good = "{\"key\":\"good\",\"value\":\"1\"}\n\n";
     let long = format!("{{\"key\":\"{}\",\"value\":\"\"}}", "k".repeat(65_537));
@@ -61,6 +73,7 @@ fn a_bad_line_is_named_and_what_stands_before_it_is_there() {
         ("[1]", "expected {\"key\""),
         ("{\"key\":\"x\"}", "expected \"value\" or \"value_hex\", found neither"),
         ("{\"key\":1,\"value\":\"\"}", "invalid type: integer `1`"),
+        ("{\"\\u001b]0;x\":1}", "unknown field `\\x1b]0;x`"),
         ("{\"key_hex\":\"0\",\"value\":\"\"}", "expected pairs of hexadecimal digits"),
         ("{\"key\":\"\",\"value\":\"\"}", "a key is empty"),
         (long.as_str(), "65537"),

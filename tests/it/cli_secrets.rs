@@ -47,10 +47,16 @@ fn a_password_is_taken_from_each_place_without_the_end_of_its_line() {
         let of_variable = format!("{name}-variable");
         let mut command = keyed(&ctl, &["user", "add", &of_variable]);
         assert_eq!(ran(command.env("HTKV_PASSWORD_FILE", path)).code, 0, "{name}");
-        for user in [name, &of_file, &of_variable] {
+        let of_value = format!("{name}-value");
+        let mut command = keyed(&ctl, &["user", "add", &of_value]);
+        assert_eq!(ran(command.env("HTKV_PASSWORD", line)).code, 0, "{name}");
+        for user in [name, &of_file, &of_variable, &of_value] {
             assert!(is_password(&ctl, user, "canary one "), "{user}");
         }
     }
+    let mut two = keyed(&ctl, &["user", "add", "two"]);
+    let refused = ran(two.env("HTKV_PASSWORD", "canary one\ncanary two"));
+    assert!(refused.code == 1 && refused.err.contains("found more than one line"), "{refused:?}");
     let mut dash = keyed(&ctl, &["user", "add", "dash", "--password-file", "-"]);
     assert_eq!(fed(&mut dash, b"canary one\n").code, 0);
     assert!(is_password(&ctl, "dash", "canary one"));

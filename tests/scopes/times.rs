@@ -4,9 +4,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use hightower_kv::engine::Lease;
+use hightower_kv::env::Env;
 use hightower_kv::{Error, KvEngine, Outcome, Scope, SingleNodeEngine, Timestamp};
 
-use crate::support::{SECOND, Store, bytes, named, opened};
+use crate::support::{SECOND, Store, bytes, named, opened, sim_config};
 
 const MILLISECOND: Duration = Duration::from_millis(1);
 
@@ -39,6 +40,25 @@ fn any_write_removes_what_is_due_where_there_are_no_threads() {
     store.sim.clock.advance(SECOND * 2);
     store.engine.put(bytes("other"), bytes("v")).unwrap();
     assert!(!has(&store, "k"));
+}
+
+#[test]
+fn what_keys_leave_that_go_together_is_written_to_tables_meanwhile() {
+    const KEYS: u64 = 5_000;
+    let sim = Env::simulated(61);
+    let mut config = sim_config();
+    // A quarter of it is for the tail; three tombstones a key are some 3 MB.
+    config.memory_budget = 1 << 20;
+    let engine = SingleNodeEngine::with_env(&config, sim.env.clone()).unwrap();
+    for key in 0..KEYS {
+        engine.put_with_ttl(key.to_le_bytes().to_vec(), bytes("v"), SECOND * 3600).unwrap();
+    }
+    engine.run_compaction_now().unwrap();
+    sim.clock.advance(SECOND * 7200);
+    engine.flush().unwrap();
+    let stats = engine.stats();
+    assert_eq!(stats.keys, 0);
+    assert!(stats.tail_bytes < 1 << 20, "{} bytes in memory", stats.tail_bytes);
 }
 
 #[test]

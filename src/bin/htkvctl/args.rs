@@ -27,11 +27,11 @@ pub(crate) struct Args {
     #[arg(long, global = true, value_name = "DIR", default_value = ".hightower")]
     pub(crate) data_dir: PathBuf,
 
-    /// Print JSON instead of text.
+    /// Print JSON instead of text, where a command prints anything but a new master key.
     #[arg(long, global = true)]
     pub(crate) json: bool,
 
-    /// Take and print keys and values as hexadecimal digits.
+    /// Take and print keys and values as hexadecimal digits; `log` prints text all the same.
     #[arg(long, global = true)]
     pub(crate) hex: bool,
 

@@ -163,7 +163,8 @@ pub(crate) enum RoleCommand {
     },
     /// List the roles and what they permit. Needs no master key.
     List,
-    /// Remove a role: what it permitted is refused.
+    /// Remove a role: what it permitted is refused. Its users keep the name: a role that is put
+    /// under it later is theirs, too.
     Delete {
         /// The name of the role.
         role: String,

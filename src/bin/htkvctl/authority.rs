@@ -17,7 +17,7 @@ use crate::secrets::{MasterKey, Unnamed, Wanted};
 pub(crate) type Auth<E> = AuthService<Arc<E>, Argon2SecretHasher, AesGcmEncryptor>;
 
 /// The master key of a store that has none yet.
-const FIRST_KEY_ID: u32 = 1;
+pub(crate) const FIRST_KEY_ID: u32 = 1;
 
 /// Whether a directory that is missing is created.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
 
-use crate::text::{Hex, parse_hex};
+use crate::text::{Escaped, Hex, parse_hex};
 
 /// A row. Of key and value each is there once: as text where it is UTF-8, otherwise in hexadecimal.
 #[derive(Debug, Deserialize, Serialize)]
@@ -50,7 +50,8 @@ impl<'a> JsonRow<'a> {
             let what = error.to_string();
             // The line is known better than the parser knows it.
             let what = what.replace(" at line 1 column ", " at column ");
-            format!("expected {SHAPE}, found {what}")
+            // It repeats what stands there, which may be anything.
+            format!("expected {SHAPE}, found {}", Escaped(what.as_bytes()))
         })?;
         let key = bytes("key", row.key, row.key_hex)?;
         let value = bytes("value", row.value, row.value_hex)?;

@@ -54,8 +54,13 @@ impl Wanted {
                 self.what, self.variable, self.variable_file
             ))),
             (Some(value), None) => {
+                // Whoever fills variables from files often leaves the end of the line.
                 let bytes = Zeroizing::new(value.into_encoded_bytes());
-                self.check(Ok(Some(bytes)), self.variable)
+                let mut rest = bytes.as_slice();
+                let line = line_of(&mut rest, self.bytes_max);
+                let line =
+                    if rest.is_empty() { line } else { line.and(Err("more than one line".into())) };
+                self.check(line, self.variable)
             }
             (None, Some(path)) => self.of_file(&PathBuf::from(path), self.variable_file),
             (None, None) if unnamed == Unnamed::Refuse => Err(Failure::Usage(format!(

@@ -245,7 +245,7 @@ fn on_a_full_disk_what_openraft_appends_goes_into_the_reserve() {
         let config = StoreConfig { disk_reserve: 64 << 10, ..config() };
         let env = Env::simulated_on(fs.clone(), 5).env;
         let limits = LogStoreLimits::default();
-        let storage = RaftStorage::open(&config, None, env, limits, Arc::new(|| ())).unwrap();
+        let storage = RaftStorage::open(&config, None, env, limits, Arc::new(|_| true)).unwrap();
         let mut log = storage.log.clone();
         fs.set_space(Some(fs.used_bytes()));
         for index in 0..100 {
@@ -264,7 +264,7 @@ fn no_thread_of_the_runtime_waits_for_the_device() {
     let fs = Arc::new(WatchedFs { under: simulated.env.fs, waits: Arc::clone(&waits) });
     let env = Env { fs, ..simulated.env };
     let limits = LogStoreLimits { cache_bytes_max: 1, ..LogStoreLimits::default() };
-    let storage = RaftStorage::open(&config(), None, env, limits, Arc::new(|| ())).unwrap();
+    let storage = RaftStorage::open(&config(), None, env, limits, Arc::new(|_| true)).unwrap();
     let mut log = storage.log.clone();
     waits.lock().clear();
     run(async {

@@ -39,7 +39,7 @@ fn config() -> StoreConfig {
 
 fn open_with(fs: &SimFs, limits: LogStoreLimits) -> RaftStorage {
     let env = Env::simulated_on(fs.clone(), 5).env;
-    RaftStorage::open(&config(), None, env, limits, Arc::new(|| ())).unwrap()
+    RaftStorage::open(&config(), None, env, limits, Arc::new(|_| true)).unwrap()
 }
 
 fn open(fs: &SimFs) -> RaftStorage {

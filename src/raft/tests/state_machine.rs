@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use bytes::Bytes;
 use futures_util::future::FutureExt;
 use futures_util::stream::iter;
 use openraft::EntryPayload;
@@ -18,10 +19,13 @@ use crate::env::Env;
 use crate::env::fs_sim::{SimError, SimFs};
 use crate::raft::log_store::LogStoreLimits;
 use crate::raft::snapshot::NamedSnapshot;
+use crate::raft::state_machine::Arrived;
 use crate::raft::storage::RaftStorage;
 use crate::raft::type_config::{TypeConfig, raft_log_id_of, raft_membership_of};
 use crate::state::StateDigest;
-use crate::types::{LogIndex, NodeId};
+use crate::storage::log_entry::{EntryKind, NewEntry, Payload};
+use crate::storage::log_writer::Purpose;
+use crate::types::{LogId, LogIndex, NodeId, Term, Timestamp};
 
 type Item = std::io::Result<EntryResponder<TypeConfig>>;
 
@@ -171,7 +175,19 @@ fn installing_a_snapshot_replaces_the_state_exactly_also_after_a_power_cut() {
         let mut follower = open(&fs);
         apply(&mut follower, vec![membership(0, &[1]), set(1, "gone"), set(2, "a")]).await;
         build(&mut follower).await;
+        // What is taken off the log before it must not come back behind it.
+        let log = follower.machine.store.log();
+        let payload = Payload { head: b"of another leader".to_vec(), body: Bytes::new() };
+        let (id_there, clock, kind) = (
+            LogId { term: Term(9), leader: NodeId(3), index: LogIndex(3) },
+            Timestamp(0),
+            EntryKind::Normal,
+        );
+        let entry = NewEntry { id: id_there, clock, kind, payload };
+        log.append_one(&entry.as_ref(), Purpose::Relieve).unwrap();
+        assert!(log.stats().unsynced_bytes > 0);
         follower.state.install_snapshot(&built.meta, built.snapshot).await.unwrap();
+        assert_eq!(follower.machine.store.log().stats().unsynced_bytes, 0, "it was synced before");
         let check = async |mut storage: RaftStorage| {
             assert_eq!(digest(&storage), digest(&leader));
             assert_eq!(keys(&storage), ["a", "b", "c"]);
@@ -229,8 +245,9 @@ fn a_snapshot_is_asked_for_once_when_it_is_due() {
         let asked = Arc::new(AtomicUsize::new(0));
         let on_pressure = {
             let asked = Arc::clone(&asked);
-            Arc::new(move || {
+            Arc::new(move |_| {
                 asked.fetch_add(1, Ordering::Relaxed);
+                true
             })
         };
         let env = Env::simulated(4).env;
@@ -247,6 +264,33 @@ fn a_snapshot_is_asked_for_once_when_it_is_due() {
         expect(0..1, 0).await;
         expect(1..40, 1).await;
         expect(40..80, 2).await;
+    });
+}
+
+#[test]
+fn a_snapshot_that_nobody_could_be_asked_for_or_that_was_not_begun_is_asked_for_again() {
+    run(async {
+        // Nobody is there; the question arrives and nothing comes of it; it is on its way.
+        let asked = Arc::new(AtomicUsize::new(0));
+        let on_pressure = {
+            let asked = Arc::clone(&asked);
+            Arc::new(move |arrived: Arrived| match asked.fetch_add(1, Ordering::Relaxed) {
+                0 => false,
+                1 => {
+                    arrived();
+                    true
+                }
+                _ => true,
+            })
+        };
+        let env = Env::simulated(4).env;
+        let config = StoreConfig { compaction_threshold: 100, ..config() };
+        let limits = LogStoreLimits::default();
+        let mut storage = RaftStorage::open(&config, None, env, limits, on_pressure).unwrap();
+        for index in 0..40 {
+            apply(&mut storage, vec![set(index, "a")]).await;
+        }
+        assert_eq!(asked.load(Ordering::Relaxed), 3);
     });
 }
 

@@ -42,7 +42,7 @@
 //!
 //! | response | tag | fields, in order |
 //! |---|---|---|
-//! | `Refused` | 0 | 0..=10 in the order of [`Refusal`](response::Refusal), its fields |
+//! | `Refused` | 0 | 0..=11 in the order of [`Refusal`](response::Refusal), its fields |
 //! | `Hello` | 1 | pristine: yes/no, last |
 //! | `AppendEntries` | 2 | 0 success; 1 partial, maybe log id; 2 conflict; 3 higher vote, vote |
 //! | `Vote`, `PreVote` | 3, 4 | vote, granted: yes/no, last |
@@ -65,7 +65,8 @@
 //! | failure | 0..=6 in the order of [`WriteFailure`](written::WriteFailure), its fields |
 //!
 //! The tags of an outcome are 0 applied, 1 unchanged, 2 removed, 3 not found, 4 guard failed,
-//! 5 session opened, 6 session closed, 7 session expired, 8 request too old, 9 checked.
+//! 5 session opened, 6 session closed, 7 session expired, 8 request too old, 9 checked,
+//! 10 reserved key.
 //!
 //! Nothing follows the last field: a message with bytes left over is refused. Each message has one
 //! encoding.

@@ -378,8 +378,14 @@ fn what_is_due_first_goes_first_and_no_more_than_the_limit() {
     at.put(100, "b", 10);
     assert_eq!(at.expire(500, 2), Outcome::Removed { keys: 2 });
     assert!(at.has("c") && !at.has("a") && !at.has("b"));
+    // What is gone is not gone through again.
+    assert_eq!(at.state.as_view().due_floor, Timestamp(120));
     assert_eq!(at.expire(500, 2), Outcome::Removed { keys: 1 });
+    assert_eq!(at.state.as_view().due_floor, Timestamp(130));
     assert_eq!(at.expire(500, 0), Outcome::NotFound);
+    at.put(500, "d", 1);
+    assert_eq!(at.state.as_view().first_deadline().unwrap(), Some(Timestamp(501)));
+    assert_eq!(at.expire(501, 2), Outcome::Removed { keys: 1 });
 }
 
 #[test]

@@ -150,7 +150,8 @@ fn a_write_that_cannot_be_taken_back_stops_the_store() {
     for operation in 1..=2 {
         fs.fail_operation(fs.operations() + operation, SimError::NoSpace);
     }
-    assert!(store.log().append_one(&entry(2, 10).as_ref(), Purpose::Grow).is_err());
+    let refused = store.log().append_one(&entry(2, 10).as_ref(), Purpose::Grow).unwrap_err();
+    assert!(matches!(refused, StorageError::Io { .. }), "nobody knows what is there: {refused}");
     assert!(matches!(store.log().check(), Err(StorageError::Poisoned { .. })));
     drop(store);
     assert_eq!(indexes(open(&fs).log()), [0, 1]);

@@ -63,6 +63,21 @@ fn issue(
         let user = named(auth, name)?;
         Ok(auth.create_api_key_with(&user.user_id, &options)?)
     })?;
+    let given = give(args, &record, token.expose());
+    // Nobody has the token now, and nothing shows it again.
+    given.map_err(|failure| {
+        let (id, why) = (
+            &record.key_id,
+            match failure {
+                Failure::ReaderLeft => "who was to read it has gone".to_owned(),
+                other => other.to_string(),
+            },
+        );
+        Failure::Other(format!("the token of key {id} was not given out: {why}; revoke that key"))
+    })
+}
+
+fn give(args: &Args, record: &ApiKeyRecord, token: &str) -> Result<()> {
     let mut out = output();
     if args.json {
         let line = json!({
@@ -71,13 +86,13 @@ fn issue(
             "label": record.label,
             "grants": record.grants.as_deref().map(grants_as_json),
             "expires_at_micros": record.expires_at.map(|end| end.0),
-            "token": token.expose(),
+            "token": token,
         });
         writeln!(out, "{line}")?;
         return Ok(out.flush()?);
     }
     // The token and nothing else, so that it can be piped to where it is kept.
-    writeln!(out, "{}", token.expose())?;
+    writeln!(out, "{token}")?;
     out.flush()?;
     let line = format!("issued key {}; its token is not shown again", record.key_id);
     drop(writeln!(io::stderr().lock(), "{line}"));
@@ -116,7 +131,11 @@ fn list(args: &Args, name: &str) -> Result<()> {
     for key in auth.list_api_keys(&owner.user_id)? {
         let used = auth.api_key_last_used(&key.key_id)?;
         let is_over = key.expires_at.is_some_and(|end| end <= now);
-        let state = if is_over { "expired" } else { "valid" };
+        let state = match () {
+            () if is_over => "expired",
+            () if owner.disabled => "disabled",
+            () => "valid",
+        };
         if args.json {
             writeln!(out, "{}", as_json(&key, state, used))?;
             continue;

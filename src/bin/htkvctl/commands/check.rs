@@ -1,6 +1,7 @@
 //! `verify` and `repair`.
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
@@ -16,6 +17,7 @@ use crate::args::Args;
 use crate::console::output;
 use crate::failure::{Failure, Result};
 use crate::progress;
+use crate::text::Escaped;
 
 pub(crate) fn verify(args: &Args) -> Result<()> {
     let env = Env::system();
@@ -24,25 +26,29 @@ pub(crate) fn verify(args: &Args) -> Result<()> {
     bar.finish_and_clear();
     let report = report?;
     let mut out = output();
-    if args.json {
-        writeln!(out, "{}", as_json(&report))?;
-    } else {
-        print(&report, &mut out)?;
-    }
-    out.flush()?;
+    let mut print_all = || {
+        if args.json {
+            writeln!(out, "{}", as_json(&report))?;
+        } else {
+            print(&report, &mut out)?;
+        }
+        Ok(out.flush()?)
+    };
+    let printed = print_all();
     match report.damages.len() {
-        0 => Ok(()),
+        0 => printed,
+        // Also where nobody reads on.
         count => Err(Failure::Damaged(count)),
     }
 }
 
 fn print(report: &VerifyReport, out: &mut impl Write) -> Result<()> {
     for damage in &report.damages {
-        let (file, offset, found) = (damage.file.display(), damage.offset, &damage.found);
+        let (file, offset, found) = (shown(&damage.file), damage.offset, &damage.found);
         writeln!(out, "damaged: {file} at offset {offset}: {found}")?;
     }
     for leftover in &report.leftovers {
-        writeln!(out, "leftover: {}: {}", leftover.file.display(), leftover.what)?;
+        writeln!(out, "leftover: {}: {}", shown(&leftover.file), leftover.what)?;
     }
     let VerifyReport { files, bytes, frames, checksums, .. } = report;
     writeln!(out, "{files} files, {bytes} bytes, {frames} frames, {checksums} checksums")?;
@@ -50,6 +56,11 @@ fn print(report: &VerifyReport, out: &mut impl Write) -> Result<()> {
         writeln!(out, "no damage")?;
     }
     Ok(())
+}
+
+/// The path of a file, which may have any name: nothing in it ends a line or talks to a terminal.
+fn shown(path: &Path) -> impl fmt::Display {
+    Escaped(path.as_os_str().as_encoded_bytes())
 }
 
 fn as_json(report: &VerifyReport) -> serde_json::Value {

@@ -42,8 +42,9 @@ pub(crate) fn import(args: &Args, config: StoreConfig, file: &Path) -> Result<()
     bar.finish_and_clear();
     let (imported, unchanged) = (import.imported, import.unchanged);
     engine.close()?;
-    tell(args, imported, unchanged, clock.elapsed().saturating_sub(started))?;
-    done
+    // Whether anybody reads it or not, a line that was refused is what counts.
+    let told = tell(args, imported, unchanged, clock.elapsed().saturating_sub(started));
+    done.and(told)
 }
 
 /// The file and its length, where it has one.
@@ -118,14 +119,15 @@ impl Import<'_> {
         Ok(command)
     }
 
-    /// Puts a row into the batch, unless the store has it already.
+    /// Puts a row into the batch, unless the store has it already, and for good.
     fn push(&mut self, command: Command) -> Result<()> {
         let Command::Set { key, value } = &command else {
             return Ok(());
         };
         // Behind a row for the same key that still waits, what the store has does not count.
         let waits = self.batch.keys.contains(key);
-        if !waits && self.engine.get(key)?.is_some_and(|has| has == value[..]) {
+        let has_it = || Ok::<_, Failure>(self.engine.get(key)?.is_some_and(|it| it == value[..]));
+        if !waits && has_it()? && self.engine.expires_at(key)?.is_none() {
             self.unchanged += 1;
             return Ok(());
         }

@@ -6,13 +6,13 @@ use std::sync::Arc;
 
 use hightower_kv::AesGcmEncryptor;
 use hightower_kv::env::Env;
-use hightower_kv::env::fs::OpenHow;
+use hightower_kv::env::fs::{FsFile, OpenHow};
 use serde_json::json;
 use zeroize::Zeroizing;
 
 use crate::args::Args;
 use crate::auth_args::Authority;
-use crate::authority::{change_with, id_in_force, no_records, old_key, opens};
+use crate::authority::{FIRST_KEY_ID, change_with, id_in_force, no_records, old_key, opens};
 use crate::console::output;
 use crate::failure::{Failure, Result};
 use crate::secrets::MasterKey;
@@ -29,13 +29,17 @@ pub(crate) fn new(file: &Path) -> Result<()> {
         out.write_all(line.as_bytes())?;
         return Ok(out.flush()?);
     }
-    write_new(&env, file, line.as_bytes())
-        .map_err(|error| Failure::Other(format!("cannot create {}: {error}", file.display())))
+    let failed =
+        |what: &str, error| Failure::Other(format!("cannot {what} {}: {error}", file.display()));
+    let made = env.fs.open(file, OpenHow::CreateNew).map_err(|error| failed("create", error))?;
+    // It was made here, so nobody else's is removed, and the same command can be given again.
+    fill(&env, &*made, file, line.as_bytes())
+        .inspect_err(|_| drop(env.fs.remove(file)))
+        .map_err(|error| failed("write", error))
 }
 
-/// A file of mode 0600 that was not there, and that is there after a power cut.
-fn write_new(env: &Env, path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let file = env.fs.open(path, OpenHow::CreateNew)?;
+/// Writes a new file, which nobody else can read, so that it is there after a power cut.
+fn fill(env: &Env, file: &dyn FsFile, path: &Path, bytes: &[u8]) -> io::Result<()> {
     let written = file.write_at(&[IoSlice::new(bytes)], 0)?;
     if written != bytes.len() {
         return Err(io::ErrorKind::WriteZero.into());
@@ -59,6 +63,13 @@ pub(crate) fn rotate(args: &Args, authority: &Authority, old_file: Option<&Path>
     let ids = if opens(&engine, in_force, &old)? {
         in_force.checked_add(1).map(|next| (in_force, next))
     } else if opens(&engine, in_force, &new)? {
+        if in_force == FIRST_KEY_ID {
+            return Err(Failure::Other(format!(
+                "the key given as the new one is master key {in_force}, the only one that this \
+                 store ever had, and the other one is none of its keys: were they given the wrong \
+                 way round? Nothing was changed"
+            )));
+        }
         in_force.checked_sub(1).map(|before| (before, in_force))
     } else {
         return Err(Failure::Other(format!(
@@ -75,7 +86,16 @@ pub(crate) fn rotate(args: &Args, authority: &Authority, old_file: Option<&Path>
         writeln!(out, "{}", json!({"rewrapped": rewrapped, "master_key_id": next}))?;
     } else {
         writeln!(out, "rewrapped  {rewrapped}")?;
-        writeln!(out, "in force   master key {next}; {before} is needed no more")?;
+        // Where the new key was in force before and nothing was left of the old one, that was not
+        // needed, and may be any key.
+        if rewrapped > 0 || in_force == before {
+            writeln!(out, "in force   master key {next}; {before} is needed no more")?;
+        } else {
+            writeln!(
+                out,
+                "in force   master key {next}, as before; the old key was not looked at"
+            )?;
+        }
     }
     Ok(out.flush()?)
 }

@@ -28,7 +28,8 @@ impl Source {
         };
         let env = Env::simulated_on(fs.clone(), 5).env;
         let limits = LogStoreLimits::default();
-        let mut storage = RaftStorage::open(&config, None, env, limits, Arc::new(|| ())).unwrap();
+        let mut storage =
+            RaftStorage::open(&config, None, env, limits, Arc::new(|_| true)).unwrap();
         let items = (0..30_u8).map(|index| {
             let (key, value) = (vec![index].into(), vec![index; 500].into());
             let proposal = Proposal::new(Timestamp(5), Command::Set { key, value });
