@@ -173,6 +173,7 @@ fn purpose_of_all(commands: &[Command]) -> Purpose {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::command::{LeaseId, SessionId, Until};
 
     #[test]
     fn threads_are_answered_before_anything_of_a_caller_is_called() {
@@ -186,5 +187,39 @@ mod tests {
         answer_all(replies.map(|it| (Answer::new(it), Err(Error::Closed("closed")))).into());
         assert!(told.recv().unwrap());
         Answering::refuse().unwrap();
+    }
+
+    #[test]
+    fn a_callback_of_what_a_panic_left_behind_may_not_wait_either() {
+        let (tell, told) = std::sync::mpsc::channel();
+        let callback =
+            Reply::Callback(Box::new(move |_| tell.send(Answering::refuse().is_err()).unwrap()));
+        drop(Answer::new(callback));
+        assert!(told.recv().unwrap());
+        Answering::refuse().unwrap();
+    }
+
+    #[test]
+    fn only_what_leaves_less_than_there_was_makes_room() {
+        let lease = LeaseId([1; 16]);
+        let attach = || Command::Attach { key: "k".into(), until: Until::After(1) };
+        for command in [
+            Command::set("k", "v"),
+            attach(),
+            Command::in_session(SessionId([1; 16]), 1, attach()),
+            Command::batch([Command::delete("k"), Command::set("k", "v")]),
+            Command::GrantLease { lease, ttl: 1 },
+        ] {
+            assert_eq!(purpose_of(&command), Purpose::Grow, "{command:?}");
+        }
+        for command in [
+            Command::delete("k"),
+            Command::KeepAlive { lease },
+            Command::RevokeLease { lease },
+            Command::Expire { limit: 1 },
+            Command::batch([Command::delete("k")]),
+        ] {
+            assert_eq!(purpose_of(&command), Purpose::Relieve, "{command:?}");
+        }
     }
 }

@@ -169,3 +169,46 @@ impl<E> fmt::Debug for Session<E> {
         f.debug_struct("Session").field("id", &self.id).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::channel;
+    use std::thread::{self, Builder};
+
+    use super::*;
+    use crate::config::StoreConfig;
+    use crate::engine::single_node::SingleNodeEngine;
+
+    /// Far longer than anything here takes.
+    const HANGS_AFTER: Duration = Duration::from_mins(1);
+
+    #[test]
+    fn a_callback_does_not_wait_for_a_session_whose_call_waits_for_it() {
+        let sim = Env::simulated(1);
+        let config = StoreConfig { data_dir: "/data".into(), ..StoreConfig::default() };
+        let engine = Arc::new(SingleNodeEngine::with_env(&config, sim.env).unwrap());
+        let session = Arc::new(engine.session().unwrap());
+        let (entered, is_inside) = channel();
+        let (tell, told) = channel();
+        let (here, shared) = (Arc::clone(&engine), Arc::clone(&session));
+        let start = |name: &str| Builder::new().name(name.to_owned());
+        let commits = start("commits").spawn(move || {
+            let callback = move |_| {
+                entered.send(()).unwrap();
+                while !shared.last.is_locked() {
+                    thread::yield_now();
+                }
+                tell.send(shared.submit(&Command::set("b", "1"))).unwrap();
+            };
+            here.submit_with(Command::set("a", "1"), Box::new(callback));
+        });
+        is_inside.recv().unwrap();
+        // Holds the session, and waits behind the round whose callback runs.
+        let waits = start("waits").spawn(move || session.submit(&Command::set("c", "1")));
+        let refused = told.recv_timeout(HANGS_AFTER).expect("the store stands still");
+        assert!(matches!(refused, Err(Error::Validation(_))), "{refused:?}");
+        commits.unwrap().join().unwrap();
+        waits.unwrap().join().unwrap().unwrap();
+        drop(engine);
+    }
+}
