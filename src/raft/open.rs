@@ -45,19 +45,36 @@ pub(super) fn open(
     config: ClusterConfig,
     transport: Arc<dyn Transport>,
 ) -> Result<Opened> {
-    let failed = |operation: &'static str, source: std::io::Error| Error::Io {
-        operation,
-        path: config.store.data_dir.clone(),
-        source: Arc::new(source),
-    };
     let runtime = Builder::new_multi_thread()
         .worker_threads(config.runtime_threads)
         .thread_name("htkv-raft")
         .enable_all()
         .build()
-        .map_err(|source| failed("start a runtime for", source))?;
-    let starting = Starting(Some(runtime));
-    let runtime = starting.runtime();
+        .map_err(|source| failed(&config, "start a runtime for", source))?;
+    match start(&runtime, env, config, transport) {
+        Ok((node, handler, log)) => Ok(Opened { node, handler, runtime, log }),
+        Err(error) => {
+            // Waits for what runs there, which a caller that is on another runtime must not: tokio
+            // panics then.
+            std::thread::scope(|scope| drop(scope.spawn(move || drop(runtime))));
+            Err(error)
+        }
+    }
+}
+
+fn failed(config: &ClusterConfig, operation: &'static str, source: std::io::Error) -> Error {
+    Error::Io { operation, path: config.store.data_dir.clone(), source: Arc::new(source) }
+}
+
+/// A node that runs, and what belongs to it.
+type Started = (Arc<Node>, Arc<dyn RequestHandler>, LogStore);
+
+fn start(
+    runtime: &Runtime,
+    env: Env,
+    config: ClusterConfig,
+    transport: Arc<dyn Transport>,
+) -> Result<Started> {
     let this: Arc<OnceLock<Weak<Node>>> = Arc::default();
     let on_pressure = ask_for_snapshots(Arc::clone(&this), runtime.handle().clone());
     let limits = LogStoreLimits {
@@ -70,7 +87,7 @@ pub(super) fn open(
     let identity = *machine.store.identity();
     let owner = Owner { node: identity.node, start: draw_id(&env, "an opening of the store")? };
     let network = NetworkFactory::new(identity, transport, NetworkLimits::default(), env)
-        .map_err(|source| failed("draw random bytes for", source))?;
+        .map_err(|source| failed(&config, "draw random bytes for", source))?;
     let peers = Arc::new(Peers::new(identity, network.clone()));
     let applied = state.applied();
     let raft_config = Arc::new(config.raft(identity.cluster));
@@ -94,36 +111,7 @@ pub(super) fn open(
     }
     start_tasks(runtime, &node, Forwarding::new(queue), Rounds::new(asking));
     let handler = Arc::new(Server::new(Arc::clone(&node) as Arc<_>));
-    let runtime = starting.started();
-    Ok(Opened { node, handler, runtime, log })
-}
-
-/// The runtime of a node that may not come to be. Dropping one waits for what runs there, which a
-/// caller that is on another runtime must not: tokio panics then.
-struct Starting(Option<Runtime>);
-
-impl Starting {
-    fn runtime(&self) -> &Runtime {
-        match &self.0 {
-            Some(runtime) => runtime,
-            None => unreachable!("taken only by started, which takes all of it"),
-        }
-    }
-
-    fn started(mut self) -> Runtime {
-        match self.0.take() {
-            Some(runtime) => runtime,
-            None => unreachable!("taken only here"),
-        }
-    }
-}
-
-impl Drop for Starting {
-    fn drop(&mut self) {
-        if let Some(runtime) = self.0.take() {
-            std::thread::scope(|scope| drop(scope.spawn(move || drop(runtime))));
-        }
-    }
+    Ok((node, handler, log))
 }
 
 /// What the state machine calls when its tail should become a table.

@@ -222,7 +222,8 @@ impl StateView {
         })
     }
 
-    /// The first stamp at which something is due, if there is anything with a time. O(log n).
+    /// The first stamp at which something is due, if there is anything with a time. O(log n), but
+    /// before the first removal after an opening, which goes through what went and is not merged.
     ///
     /// # Errors
     /// `Corrupt`, `Io` when a table cannot be read.

@@ -19,7 +19,7 @@ use crate::env::Env;
 use crate::env::fs_sim::{SimError, SimFs};
 use crate::raft::log_store::LogStoreLimits;
 use crate::raft::snapshot::NamedSnapshot;
-use crate::raft::state_machine::Arrived;
+use crate::raft::state_machine::{Arrived, OnPressure};
 use crate::raft::storage::RaftStorage;
 use crate::raft::type_config::{TypeConfig, raft_log_id_of, raft_membership_of};
 use crate::state::StateDigest;
@@ -239,6 +239,13 @@ fn a_snapshot_that_cannot_be_written_is_no_fault_of_the_node() {
     });
 }
 
+/// A store of which a snapshot is due after a few entries.
+fn open_with_little_room(on_pressure: OnPressure) -> RaftStorage {
+    let env = Env::simulated(4).env;
+    let config = StoreConfig { compaction_threshold: 100, ..config() };
+    RaftStorage::open(&config, None, env, LogStoreLimits::default(), on_pressure).unwrap()
+}
+
 #[test]
 fn a_snapshot_is_asked_for_once_when_it_is_due() {
     run(async {
@@ -250,10 +257,7 @@ fn a_snapshot_is_asked_for_once_when_it_is_due() {
                 true
             })
         };
-        let env = Env::simulated(4).env;
-        let config = StoreConfig { compaction_threshold: 100, ..config() };
-        let limits = LogStoreLimits::default();
-        let mut storage = RaftStorage::open(&config, None, env, limits, on_pressure).unwrap();
+        let mut storage = open_with_little_room(on_pressure);
         let mut expect = async |range: std::ops::Range<u64>, times: usize| {
             for index in range {
                 apply(&mut storage, vec![set(index, "a")]).await;
@@ -283,10 +287,7 @@ fn a_snapshot_that_nobody_could_be_asked_for_or_that_was_not_begun_is_asked_for_
                 _ => true,
             })
         };
-        let env = Env::simulated(4).env;
-        let config = StoreConfig { compaction_threshold: 100, ..config() };
-        let limits = LogStoreLimits::default();
-        let mut storage = RaftStorage::open(&config, None, env, limits, on_pressure).unwrap();
+        let mut storage = open_with_little_room(on_pressure);
         for index in 0..40 {
             apply(&mut storage, vec![set(index, "a")]).await;
         }
