@@ -287,7 +287,9 @@ impl From<StorageError> for Error {
             | StorageError::UnfinishedCopy { .. }
             | StorageError::ArchiveAhead { .. } => Self::UnusableDirectory(error),
             StorageError::DiskFull { .. } => Self::DiskFull(error),
-            StorageError::Overloaded { .. } => Self::Overloaded(error.to_string()),
+            StorageError::Overloaded { .. } | StorageError::SnapshotWaits => {
+                Self::Overloaded(error.to_string())
+            }
             StorageError::Poisoned { cause } => Self::Poisoned { cause },
             StorageError::SyncFailed { .. } => Self::Poisoned { cause: error.to_string().into() },
             StorageError::Io { operation, path, source } => Self::Io { operation, path, source },

@@ -59,6 +59,7 @@ pub use self::envelope::{AesGcmEncryptor, Envelope, EnvelopeEncryptor};
 pub use self::hasher::{Argon2SecretHasher, BcryptSecretHasher, SecretHasher};
 pub use self::password_policy::PasswordPolicy;
 pub use self::records::{ApiKeyRecord, Grant, RoleRecord, UserRecord};
-pub use self::roles::{Action, Principal};
+pub use self::roles::{Action, Principal, check_role};
 pub use self::service::AuthService;
 pub use self::token::ApiToken;
+pub use self::users::check_new_user;

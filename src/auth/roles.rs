@@ -50,6 +50,21 @@ impl Action {
     }
 }
 
+/// What [`AuthService::put_role`] refuses whatever the store holds: for who wants to know before a
+/// store is opened, or before there is one.
+///
+/// # Errors
+/// `Validation`, `TooLarge`, `ReservedKey`.
+pub fn check_role(name: &str, grants: &[Grant]) -> Result<()> {
+    known_as(name, grants).map(drop)
+}
+
+/// As [`check_role`]. Gives the name that it is known by.
+fn known_as(name: &str, grants: &[Grant]) -> Result<String> {
+    check_grants(grants)?;
+    normalise(name)
+}
+
 impl<E: KvEngine, H: SecretHasher, C: EnvelopeEncryptor> AuthService<E, H, C> {
     /// Creates a role, or gives it other grants: at most 256, with prefixes of at most 1 KiB.
     ///
@@ -57,8 +72,7 @@ impl<E: KvEngine, H: SecretHasher, C: EnvelopeEncryptor> AuthService<E, H, C> {
     /// `Validation`, `TooLarge` for a name or for grants that cannot be; `ReservedKey` for a
     /// prefix; those of a write.
     pub fn put_role(&self, name: &str, grants: Vec<Grant>) -> Result<RoleRecord> {
-        check_grants(&grants)?;
-        let record = RoleRecord { name: normalise(name)?, grants };
+        let record = RoleRecord { name: known_as(name, &grants)?, grants };
         self.change(|_| {
             let change = Change {
                 guards: Vec::new(),

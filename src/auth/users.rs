@@ -6,6 +6,7 @@ use super::hasher::SecretHasher;
 use super::keyspace;
 use super::lookup::{api_key_ids, find, user_by_id, user_by_name};
 use super::names::normalise;
+use super::password_policy::PasswordPolicy;
 use super::realm::Realm;
 use super::records::UserRecord;
 use super::sealing::check_metadata;
@@ -22,6 +23,33 @@ const USERS_AT_ONCE: usize = 256;
 
 pub(super) fn no_such_user() -> Error {
     Error::NotFound("no such user".to_owned())
+}
+
+/// What [`AuthService::create_user_with_metadata`] refuses whatever the store holds: for who wants to
+/// know before a store is opened, or before there is one.
+///
+/// # Errors
+/// `Validation`, `TooLarge`.
+pub fn check_new_user(
+    policy: PasswordPolicy,
+    username: &str,
+    password: &str,
+    metadata: Option<&[u8]>,
+) -> Result<()> {
+    known_as(policy, username, password, metadata).map(drop)
+}
+
+/// As [`check_new_user`]. Gives the name that it is known by.
+fn known_as(
+    policy: PasswordPolicy,
+    username: &str,
+    password: &str,
+    metadata: Option<&[u8]>,
+) -> Result<String> {
+    let username = normalise(username)?;
+    policy.check(&username, password)?;
+    check_metadata(metadata)?;
+    Ok(username)
 }
 
 /// A page of users, by name. A name and its user are written and removed together.
@@ -56,9 +84,7 @@ impl<E: KvEngine, H: SecretHasher, C: EnvelopeEncryptor> AuthService<E, H, C> {
         password: &str,
         metadata: Option<&[u8]>,
     ) -> Result<UserRecord> {
-        let username = normalise(username)?;
-        self.policy.check(&username, password)?;
-        check_metadata(metadata)?;
+        let username = known_as(self.policy, username, password, metadata)?;
         let password_hash = self.hash(password)?;
         let (_, user_id) = self.new_id()?;
         let place = self.realm()?.metadata_place(KIND, &user_id, 1);

@@ -298,7 +298,7 @@ fn merge(
                 return Ok(());
             }
             (is_earlier, wrote_tail) = (false, false);
-        } else if is_background && machine.is_ending.load(Ordering::Acquire) {
+        } else if is_background && machine.should_merges_rest() {
             return Ok(());
         } else if runs < RUNS_WHILE_MERGING_MAX
             && is_due(machine.load.pressure(), rules.marks)

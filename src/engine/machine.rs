@@ -2,7 +2,7 @@
 //! decides what is committed.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use arc_swap::ArcSwap;
 
@@ -74,8 +74,9 @@ pub(crate) struct Machine {
     pub(crate) keeping: Keeping,
     /// Who compresses it.
     pub(crate) archiver: Bell,
-    /// Set when the store is being closed: a merge in the background goes on at the next opening.
-    pub(crate) is_ending: AtomicBool,
+    /// How many want merges in the background to rest: they go on later, at the next opening if
+    /// the store is being closed.
+    rest: AtomicUsize,
     /// Set when a panic may have left a command half applied.
     torn: AtomicBool,
     /// A planted fault: the next command does nothing.
@@ -116,11 +117,28 @@ impl Machine {
             deadlines: Deadlines::new(),
             keeping,
             archiver: Bell::default(),
-            is_ending: AtomicBool::new(false),
+            rest: AtomicUsize::new(0),
             torn: AtomicBool::new(false),
             #[cfg(any(test, feature = "testing"))]
             skip_next: AtomicBool::new(false),
         }
+    }
+
+    /// Has merges in the background rest from now on.
+    pub(crate) fn rest_merges(&self) {
+        self.rest.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// Has merges in the background rest while something waits for them to.
+    pub(crate) fn while_merges_rest<T>(&self, waits: impl FnOnce() -> T) -> T {
+        self.rest_merges();
+        let done = waits();
+        self.rest.fetch_sub(1, Ordering::AcqRel);
+        done
+    }
+
+    pub(crate) fn should_merges_rest(&self) -> bool {
+        self.rest.load(Ordering::Acquire) > 0
     }
 
     /// Whether the state may be read.

@@ -186,7 +186,7 @@ impl Maintenance {
     /// Tells all threads to end.
     pub(crate) fn stop(&self) {
         *self.stop.lock() = true;
-        self.committer.machine.is_ending.store(true, Ordering::Release);
+        self.committer.machine.rest_merges();
         self.committer.machine.archiver.stop();
         self.committer.machine.store.tables().image_bell().stop();
         self.wake_sync.notify_all();

@@ -320,6 +320,30 @@ mod tests {
         assert!(written < ROWS, "it went on for as long as there were writes");
     }
 
+    // So that a store is closed, and a snapshot installed, without waiting for minutes.
+    #[test]
+    fn a_merge_in_the_background_rests_where_something_waits_for_it_and_goes_on_later() {
+        let mut node = Node::with_segments_of(64 << 10);
+        let marks = Marks { behind: 1, tail: 1, stale: 1 << 30, stale_max: 1 << 30 };
+        let rules = Rules { keep_log: KeepLog::Purge, marks, merges: Merges::Do };
+        let effort = Effort::Due { threshold: 1 << 30 };
+        let is_under_way = |machine: &Machine| {
+            machine.store.tables().set().runs().iter().any(|run| run.is_being_merged())
+        };
+        for run in 0..7 {
+            for n in 0..2_000 {
+                node.apply(Command::set(format!("{n:06}-{run}"), vec![b'v'; 100]));
+            }
+            let Node { machine, frozen, .. } = &mut node;
+            let rests = || compact(machine, frozen, rules, effort).unwrap();
+            machine.while_merges_rest(rests);
+        }
+        assert!(is_under_way(&node.machine));
+        compact(&node.machine, &mut node.frozen, rules, effort).unwrap();
+        assert!(!is_under_way(&node.machine));
+        node.validate();
+    }
+
     #[test]
     fn a_manifest_with_a_digest_spares_the_scan() {
         let mut node = Node::new();

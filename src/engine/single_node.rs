@@ -131,6 +131,8 @@ impl SingleNodeEngine {
         let committer = Committer::new(machine, term, rules);
         let inner = Maintenance::new(committer, schedule_of(config), marks_of(config));
         ephemeral::remove_all(&inner)?;
+        // A voter by itself is sent no snapshots any more.
+        inner.committer.machine.store.tables().discard_incoming();
         metrics::histogram!(crate::metrics::OPEN_SECONDS).record(elapsed);
         metrics::gauge!(crate::metrics::REPLAYED_ENTRIES).set(entries as f64);
         tracing::info!(

@@ -67,7 +67,11 @@ impl Forwarding {
         let count = batch_of(self.batch.iter().map(|(proposal, _)| proposal.bytes()));
         let commands: Vec<Proposal> =
             self.batch.iter().take(count).map(|(proposal, _)| proposal.clone()).collect();
-        match node.peers.write(leader, &commands, node.config.deadline).await {
+        let written = node.peers.write(leader, &commands, node.config.deadline);
+        // What was on its way to a leader that is none any more is not tried again, so that nothing
+        // that comes later overtakes it.
+        let overtaken = || Forwarded::Unknown("another node leads by now".to_owned());
+        match node.while_leading(leader, written).await.unwrap_or_else(overtaken) {
             Forwarded::NotAppended => false,
             Forwarded::Unknown(cause) => {
                 for (_, waiting) in self.batch.drain(..count) {

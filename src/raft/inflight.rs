@@ -1,7 +1,7 @@
 //! Writes that wait for their answer: how many there may be, and for how long.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -23,11 +23,13 @@ pub(crate) struct Inflight {
     waiting: Mutex<VecDeque<(Duration, Weak<Waiting>)>>,
 }
 
-/// Somebody who gets one answer, whatever happens.
+/// Somebody who gets one answer, whatever happens. Counts until its command is out of the way:
+/// whoever is told at the deadline that nobody knows has left it behind in the log.
 #[derive(Debug)]
 pub(crate) struct Waiting {
     reply: Mutex<Option<Reply>>,
     bytes: usize,
+    counts: AtomicBool,
     among: Arc<Inflight>,
 }
 
@@ -52,8 +54,8 @@ impl Inflight {
     ) -> Option<Arc<Waiting>> {
         let before = self.commands.fetch_add(1, Ordering::AcqRel);
         let bytes_before = self.bytes.fetch_add(bytes, Ordering::AcqRel);
-        let waiting =
-            Arc::new(Waiting { reply: Mutex::new(Some(reply)), bytes, among: Arc::clone(self) });
+        let (reply, counts) = (Mutex::new(Some(reply)), AtomicBool::new(true));
+        let waiting = Arc::new(Waiting { reply, bytes, counts, among: Arc::clone(self) });
         let full = before >= self.commands_max
             || (before > 0 && bytes_before.saturating_add(bytes) > self.bytes_max);
         if full {
@@ -81,7 +83,7 @@ impl Inflight {
         }
         for waiting in overdue {
             let cause = "no answer before the deadline".into();
-            waiting.answer(Err(Error::OutcomeUnknown { cause }));
+            waiting.tell(Err(Error::OutcomeUnknown { cause }));
         }
     }
 
@@ -93,12 +95,20 @@ impl Inflight {
 }
 
 impl Waiting {
-    /// Gives the answer. The first one counts.
+    /// Gives the answer, of which the first one counts: the command is out of the way.
     pub(crate) fn answer(&self, result: Result<ApplyOutcome>) {
-        let reply = self.reply.lock().take();
-        if let Some(reply) = reply {
+        // First, so that there is room for whoever has the answer and goes on.
+        if self.counts.swap(false, Ordering::AcqRel) {
             self.among.commands.fetch_sub(1, Ordering::AcqRel);
             self.among.bytes.fetch_sub(self.bytes, Ordering::AcqRel);
+        }
+        self.tell(result);
+    }
+
+    /// Gives the answer. The command may still be under way.
+    fn tell(&self, result: Result<ApplyOutcome>) {
+        let reply = self.reply.lock().take();
+        if let Some(reply) = reply {
             // A callback that waited here would keep others from being answered, itself included.
             let _answering = Answering::begin();
             reply.answer(result);
@@ -160,11 +170,13 @@ mod tests {
     #[test]
     fn who_is_overdue_is_answered_and_nobody_else() {
         let inflight = Inflight::new(9, 100);
-        let (_early, one) = admit(&inflight, 1, 1);
+        let (early, one) = admit(&inflight, 1, 1);
         let (late, _two) = admit(&inflight, 1, 3);
         inflight.expire(Duration::from_secs(2));
         assert!(matches!(one.wait(), Err(Error::OutcomeUnknown { .. })));
         assert!(!late.unwrap().is_answered());
+        assert_eq!(inflight.commands(), 1, "what was given up is still under way");
+        drop(early);
         assert_eq!(inflight.commands(), 0);
     }
 

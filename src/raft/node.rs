@@ -120,6 +120,37 @@ impl Node {
         self.raft.metrics().borrow_watched().current_leader.map(NodeId)
     }
 
+    /// What a question to the leader gives. `None` when it gave nothing and another node leads by
+    /// now: one that is cut off would keep everybody waiting who asked it until their deadline.
+    pub(super) async fn while_leading<T>(
+        &self,
+        leader: NodeId,
+        asked: impl Future<Output = T>,
+    ) -> Option<T> {
+        let overtaken = async {
+            self.led_by_other(leader).await;
+            // A leader that has handed over answers what it was given before.
+            tokio::time::sleep(self.config.election_timeout.0).await;
+        };
+        tokio::select! {
+            biased;
+            answer = asked => Some(answer),
+            () = overtaken => None,
+        }
+    }
+
+    /// Returns when another node than this one leads, as far as this node knows.
+    async fn led_by_other(&self, leader: NodeId) {
+        let mut metrics = self.raft.server_metrics();
+        let is_other = |id: u64| id != leader.0;
+        while !metrics.borrow_watched().current_leader.is_some_and(is_other) {
+            if metrics.changed().await.is_err() {
+                // openraft has stopped: nobody will ever be known to lead.
+                return std::future::pending().await;
+            }
+        }
+    }
+
     /// The last entry applied.
     pub(super) fn applied(&self) -> Option<LogIndex> {
         self.applied.last().map(|last| last.index)
@@ -209,6 +240,7 @@ impl Node {
     /// Answers nothing any more.
     pub(super) fn close(&self) {
         self.closed.store(true, Ordering::Release);
+        self.machine.rest_merges();
         self.machine.end_watching();
     }
 
@@ -257,7 +289,8 @@ impl Node {
         match leader {
             None => Ok(None),
             Some(leader) => {
-                Ok(self.peers.read_index(leader, freshness, self.config.deadline).await)
+                let asked = self.peers.read_index(leader, freshness, self.config.deadline);
+                Ok(self.while_leading(leader, asked).await.flatten())
             }
         }
     }

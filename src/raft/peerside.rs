@@ -98,11 +98,9 @@ impl Peerside for Node {
                 return Ok(OfferAnswer::HigherVote(vote_of(&known)));
             }
             let (machine, receiving) = (Arc::clone(&self.machine), self.receiving.clone());
-            blocking(move || {
-                receiving.begin(machine.store.tables(), offer.transfer, &offer.manifest)
-            })
-            .await
-            .map(OfferAnswer::Has)
+            blocking(move || receiving.begin(&machine.store, offer.transfer, &offer.manifest))
+                .await
+                .map(OfferAnswer::Has)
         })
     }
 
@@ -211,5 +209,8 @@ async fn blocking<T: Send + 'static>(
     let failed = |reason: String| Refusal::Failed { reason };
     let done =
         tokio::task::spawn_blocking(work).await.map_err(|error| failed(error.to_string()))?;
-    done.map_err(|error| failed(error.to_string()))
+    done.map_err(|error| match error {
+        StorageError::SnapshotWaits => Refusal::Overloaded,
+        error => failed(error.to_string()),
+    })
 }

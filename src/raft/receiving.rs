@@ -7,7 +7,7 @@ use parking_lot::Mutex;
 
 use crate::storage::error::StorageError;
 use crate::storage::snapshot_incoming::{IncomingSnapshot, Need, ReceivedSnapshot};
-use crate::storage::table_store::TableStore;
+use crate::storage::store::Store;
 use crate::types::RandomId;
 
 /// Most bytes of a snapshot that is accepted: no device has room for more.
@@ -30,15 +30,20 @@ pub(crate) enum Finished {
 
 impl Receiving {
     /// Begins a transfer. Returns of each table how many bytes are here already.
+    ///
+    /// # Errors
+    /// `SnapshotWaits` while one that came whole is being installed: an offer that is repeated, by
+    /// the network or because the leader lost its connection, must not take the files away from
+    /// it. Those of [`IncomingSnapshot::begin`].
     pub(crate) fn begin(
         &self,
-        tables: &TableStore,
+        store: &Store,
         transfer: RandomId,
         manifest: &Bytes,
     ) -> Result<Vec<u64>, StorageError> {
         let mut under_way = self.0.lock();
         *under_way = None;
-        let (begun, needs) = IncomingSnapshot::begin(tables, manifest, SNAPSHOT_BYTES_MAX)?;
+        let (begun, needs) = store.begin_incoming(manifest, SNAPSHOT_BYTES_MAX)?;
         let has = begun.parts().iter().zip(needs).map(|(part, need)| match need {
             Need::Have => part.bytes,
             Need::From(offset) => offset,

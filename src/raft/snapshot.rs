@@ -108,6 +108,8 @@ impl Snapshots {
         } else {
             compaction.back_off = BACK_OFF_MIN;
             compaction.not_before = Duration::ZERO;
+            // A transfer that was broken off may never be gone on with.
+            self.machine.store.tables().discard_incoming();
         }
         self.current()?.map_or_else(|| named(None), Ok)
     }
@@ -119,7 +121,8 @@ impl Snapshots {
     /// # Errors
     /// Those of the installation; then the state is as before.
     pub(crate) fn install(&self, snapshot: &Snapshot) -> Result<()> {
-        let mut compaction = self.compaction.lock();
+        // One may take minutes, and what it merges is given up.
+        let mut compaction = self.machine.while_merges_rest(|| self.compaction.lock());
         let machine = &self.machine;
         let applied = machine.replica.read().last.map(|last| last.index);
         if Some(snapshot.head().last.index) < applied {

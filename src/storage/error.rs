@@ -269,6 +269,11 @@ pub enum StorageError {
         found: String,
     },
 
+    /// A snapshot was received as a whole and is not installed yet. Nothing was changed; begin
+    /// another one when it is.
+    #[error("a snapshot that was received is being installed: try again when it is")]
+    SnapshotWaits,
+
     /// The tables hold a newer state than the one that was to be put there: somebody installed a
     /// snapshot meanwhile. Nothing was changed; the newer state is the one to go on with.
     #[error("the tables hold the state after entry {last}, which is newer than entry {asked}")]

@@ -4,7 +4,8 @@
 //! and costs that it is sent again, no more.
 
 use std::io::ErrorKind;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
 
 use parking_lot::{Mutex, MutexGuard};
 
@@ -13,45 +14,101 @@ use super::context::Context;
 use super::error::StorageError;
 use super::format::{INCOMING_NAME, is_incoming_name};
 use crate::env::fs::FileKind;
+use crate::types::LogIndex;
 
 /// Which of those that receive a snapshot may touch the folder: the one that began last.
 #[derive(Debug, Default)]
-pub(crate) struct Turns(Mutex<u64>);
+pub(crate) struct Turns(Mutex<Newest>);
+
+/// The one that began last.
+#[derive(Debug, Default)]
+struct Newest {
+    number: u64,
+    /// The last entry in what it receives.
+    last: Option<LogIndex>,
+    /// While it is there: whether it has everything, and waits to be installed.
+    is_whole: Weak<AtomicBool>,
+}
 
 /// One of those that receive a snapshot.
 #[derive(Debug)]
 pub(crate) struct Turn {
     turns: Arc<Turns>,
     number: u64,
+    is_whole: Arc<AtomicBool>,
 }
 
 /// The folder is this one's until the guard is dropped.
 #[must_use]
 pub(crate) struct Held<'a> {
-    _guard: MutexGuard<'a, u64>,
+    _guard: MutexGuard<'a, Newest>,
 }
 
 impl Turns {
     /// Begins: whoever began before may not touch the folder any more. Waits for what they are
-    /// doing at this moment; `work` is done before anybody else may.
-    pub(crate) fn begin<T>(self: &Arc<Self>, work: impl FnOnce() -> T) -> (Turn, T) {
-        let mut number = self.0.lock();
-        *number += 1;
-        let turn = Turn { turns: Arc::clone(self), number: *number };
-        let done = work();
-        (turn, done)
+    /// doing at this moment; `work` is done before anybody else may. `last` is the last entry in
+    /// what is received.
+    ///
+    /// # Errors
+    /// `SnapshotWaits`: the one before has everything, and is not installed yet. `work` was not
+    /// begun, and the one before may go on. Those of `work`.
+    pub(crate) fn begin<T>(
+        self: &Arc<Self>,
+        last: LogIndex,
+        work: impl FnOnce() -> Result<T, StorageError>,
+    ) -> Result<(Turn, T), StorageError> {
+        let mut newest = self.0.lock();
+        if newest.waits() {
+            return Err(StorageError::SnapshotWaits);
+        }
+        let is_whole = Arc::default();
+        *newest = Newest {
+            number: newest.number + 1,
+            last: Some(last),
+            is_whole: Arc::downgrade(&is_whole),
+        };
+        let turn = Turn { turns: Arc::clone(self), number: newest.number, is_whole };
+        let done = work()?;
+        Ok((turn, done))
+    }
+
+    /// Does `work` where nobody receives anything that goes further than `has`: then nobody needs
+    /// what is in the folder, and whoever still had a turn has it no more.
+    pub(crate) fn end_before(&self, has: Option<LogIndex>, work: impl FnOnce()) {
+        let mut newest = self.0.lock();
+        let is_there = newest.is_whole.strong_count() > 0;
+        if newest.waits() || (is_there && newest.last > has) {
+            return;
+        }
+        newest.number += 1;
+        work();
+    }
+}
+
+impl Newest {
+    /// Whether it has everything, and is to be installed.
+    fn waits(&self) -> bool {
+        self.is_whole.upgrade().is_some_and(|is_whole| is_whole.load(Ordering::Acquire))
     }
 }
 
 impl Turn {
+    /// Everything is there: until this is dropped nobody else may begin, who would take away what
+    /// is to be installed.
+    pub(crate) fn set_whole(&self) {
+        self.is_whole.store(true, Ordering::Release);
+    }
+
     /// Takes the folder for as long as the guard is there.
     ///
     /// # Errors
     /// `BadSnapshot` when another one began since.
     pub(crate) fn take(&self) -> Result<Held<'_>, StorageError> {
         let guard = self.turns.0.lock();
-        if *guard != self.number {
-            return Err(StorageError::bad_snapshot("another one is being received by now"));
+        if guard.number != self.number {
+            return Err(StorageError::bad_snapshot(
+                "another one is being received by now, or none",
+            ));
         }
         Ok(Held { _guard: guard })
     }

@@ -61,7 +61,8 @@ pub struct IncomingSnapshot {
     parts: Vec<Part>,
 }
 
-/// A snapshot of which every byte is there and was checked. Dropping it leaves what was received.
+/// A snapshot of which every byte is there and was checked. While it is there no other one can be
+/// begun. Dropping it leaves what was received.
 #[derive(Debug)]
 pub struct ReceivedSnapshot {
     turn: Turn,
@@ -110,7 +111,8 @@ impl IncomingSnapshot {
     ///
     /// # Errors
     /// `BadSnapshot`, `UnsupportedFormat`: the manifest is none, or asks for too much; nothing was
-    /// written. `Outdated`: this store has a newer state. `DiskFull`, `Io`, `SyncFailed`,
+    /// written. `Outdated`: this store has a newer state. `SnapshotWaits`: another one was received
+    /// as a whole, and is neither installed nor dropped. `DiskFull`, `Io`, `SyncFailed`,
     /// `Poisoned`.
     pub fn begin(
         store: &TableStore,
@@ -124,8 +126,8 @@ impl IncomingSnapshot {
         store.check_not_older(&manifest.head)?;
         let infos: Vec<PartInfo> = manifest.tables().map(PartInfo::of).collect();
         let set = store.set();
-        let (turn, parts) = store.incoming().begin(|| prepare(context, &infos, &set));
-        let parts = parts?;
+        let last = manifest.head.last.index;
+        let (turn, parts) = store.incoming().begin(last, || prepare(context, &infos, &set))?;
         let need = |part: &Part| match part {
             Part::Ready(_) => Need::Have,
             Part::Partial(file) => Need::From(file.written()),
@@ -219,6 +221,7 @@ impl IncomingSnapshot {
             let found = format!("the hashes of its tables {bad:?} differ; they were removed");
             return Err(StorageError::bad_snapshot(found));
         }
+        self.turn.set_whole();
         drop(folder);
         Ok(ReceivedSnapshot { turn: self.turn, manifest: self.manifest, sources })
     }

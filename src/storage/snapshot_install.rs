@@ -43,10 +43,10 @@ impl TableStore {
     /// store in this process.
     ///
     /// # Errors
-    /// `Outdated`: the tables hold a newer state. `BadSnapshot`: another snapshot is being received
-    /// by now, or a table of the other store is damaged. `DiskFull`, `Io`, `Corrupt`: the state is
-    /// as before, and what was received is still there. `SyncFailed`, `Poisoned`: the store stops,
-    /// and opening it again tells which state it is.
+    /// `Outdated`: the tables hold a newer state. `BadSnapshot`: a table of the other store is
+    /// damaged. `DiskFull`, `Io`, `Corrupt`: the state is as before, and what was received is still
+    /// there. `SyncFailed`, `Poisoned`: the store stops, and opening it again tells which state it
+    /// is.
     pub fn install(
         &self,
         snapshot: &Snapshot,
@@ -72,22 +72,22 @@ impl TableStore {
         let set = installed.inspect_err(|error| {
             self.give_up_tables(&mut names, placed.iter().copied(), error);
         })?;
+        names.forget_merge();
         drop(names);
-        if folder.is_some()
-            && let Err(error) = incoming_dir::remove_unless(self.context(), |_| false)
-        {
-            tracing::warn!(%error, "what was received stays for now");
+        if folder.is_some() {
+            warn_of(incoming_dir::remove_unless(self.context(), |_| false));
         }
         Ok((set, manifest.head.clone()))
     }
 
-    /// Removes what was received of a snapshot that nobody will go on with, and refuses whatever
-    /// comes of it. For a node that is not sent snapshots any more.
-    ///
-    /// # Errors
-    /// `Corrupt` when the folder is none; `Io`.
-    pub fn discard_incoming(&self) -> Result<(), StorageError> {
-        self.incoming().begin(|| incoming_dir::remove_unless(self.context(), |_| false)).1
+    /// Removes what was received of a snapshot that nobody goes on with: not while one is being
+    /// received that goes further than the tables do, or one waits to be installed. What cannot be
+    /// removed stays for the next time, and a warning says so.
+    pub fn discard_incoming(&self) {
+        let has = self.manifest_head().map(|head| head.last.index);
+        self.incoming().end_before(has, || {
+            warn_of(incoming_dir::remove_unless(self.context(), |_| false));
+        });
     }
 
     /// Gives every table of the manifest a name and opens it. `placed` are those that are new.
@@ -136,6 +136,12 @@ impl TableStore {
             runs.push(run.into_iter().map(open).collect::<Result<_, StorageError>>()?);
         }
         Ok(runs.into_iter().map(|tables| Arc::new(Run::new(tables))).collect())
+    }
+}
+
+fn warn_of(removed: Result<(), StorageError>) {
+    if let Err(error) = removed {
+        tracing::warn!(%error, "what was received stays for now");
     }
 }
 

@@ -139,6 +139,11 @@ impl Names {
         self.next_table = id.next().ok_or(StorageError::TablesExhausted)?;
         Ok(id)
     }
+
+    /// What is known of the merge under way is of runs that are no more.
+    pub(super) const fn forget_merge(&mut self) {
+        self.merge = None;
+    }
 }
 
 /// The tables that a change has written.

@@ -2,10 +2,16 @@
 
 use std::time::Instant;
 
+use futures_util::future::join_all;
+use hightower_kv::command::Command;
+use hightower_kv::raft::ClusterConfig;
 use hightower_kv::{Error, KvEngine, ReadContext};
+use tokio::time::timeout;
 
 use crate::load::{Load, in_time};
-use crate::support::{cluster, followers, leader_besides, wait_until};
+use crate::support::{
+    PATIENCE, block_on, cluster, cluster_with, config, followers, leader_besides, wait_until,
+};
 
 #[test]
 fn a_follower_that_is_cut_off_from_the_leader_changes_nothing_for_the_others() {
@@ -53,6 +59,30 @@ fn an_isolated_leader_acknowledges_nothing_and_the_others_go_on() {
         load.progress(60);
     });
     load.check(&cluster);
+}
+
+#[test]
+fn a_leader_that_is_cut_off_keeps_nobody_waiting_once_another_one_leads() {
+    let config = ClusterConfig { deadline: 2 * PATIENCE, ..config() };
+    let cluster = cluster_with(3, 104, config);
+    let old = cluster.leader().unwrap();
+    cluster.router().isolate(old);
+    // Both are asked while they believe that the old one leads.
+    let others = followers(&cluster, old).into_iter().map(|id| cluster.node(id));
+    let others: Vec<_> = others.collect();
+    let written = others.iter().map(|node| node.submit_async(Command::set("key", "value")));
+    let written: Vec<_> = written.collect();
+    let read = others.iter().map(|node| node.view_at(ReadContext::Linearizable));
+    for read in block_on(async { timeout(PATIENCE, join_all(read)).await }).unwrap() {
+        assert!(read.is_ok(), "whom a read asks makes no difference: {read:?}");
+    }
+    for submission in written {
+        let answer = block_on(async { timeout(PATIENCE, submission).await }).unwrap();
+        assert!(matches!(answer, Ok(_) | Err(Error::OutcomeUnknown { .. })), "{answer:?}");
+    }
+    for node in others {
+        node.put(b"after".to_vec(), b"value".to_vec()).unwrap();
+    }
 }
 
 #[test]

@@ -316,6 +316,25 @@ fn an_actor_that_could_forge_a_row_is_refused_before_anything_is_opened() {
 }
 
 #[test]
+fn no_store_is_created_for_a_user_or_a_role_that_cannot_be() {
+    let ctl = Ctl::new();
+    let metadata = ctl.file("metadata");
+    write(&metadata, &[b'x'; 65_537]);
+    let metadata = metadata.to_str().unwrap();
+    let long = "p".repeat(1025);
+    for (args, expected) in [
+        (&["user", "add", ""][..], "a name is empty"),
+        (&["user", "add", PASSWORD], "the password is the name"),
+        (&["user", "add", "captain", "--metadata-file", metadata], "bytes of metadata"),
+        (&["role", "put", "", "--read", "a"], "a name is empty"),
+        (&["role", "put", "crew", "--read", &long], "1024"),
+    ] {
+        refused(&ctl, args, expected);
+        assert!(!ctl.directory().exists(), "{args:?}");
+    }
+}
+
+#[test]
 fn roles_are_put_listed_given_and_removed() {
     let ctl = Ctl::new();
     ok(&ctl, &["user", "add", "captain"]);

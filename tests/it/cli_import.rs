@@ -103,6 +103,17 @@ fn a_file_that_cannot_be_read_is_named_and_no_store_created() {
 }
 
 #[test]
+fn where_no_line_is_a_row_no_store_is_created() {
+    let ctl = Ctl::new();
+    for (lines, code) in [("", 0), ("\n\n", 0), ("[1]\n{\"key\":\"behind\",\"value\":\"1\"}\n", 1)]
+    {
+        let ran = ctl.run_with(&["import", "-"], lines.as_bytes());
+        assert_eq!((ran.code, told(&ran).is_empty()), (code, false), "{ran:?}");
+        assert!(!ctl.directory().exists(), "{lines:?}");
+    }
+}
+
+#[test]
 fn an_import_that_was_killed_is_a_beginning_of_it_and_done_again_is_all_of_it() {
     let ctl = Ctl::new();
     let mut lines = String::new();

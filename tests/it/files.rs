@@ -3,6 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
+use hightower_kv::env::fs::Fs as _;
 use hightower_kv::env::fs_sim::SimFs;
 use hightower_kv::{Error, KvEngine, ReadOnlyEngine, SnapshotEngine};
 
@@ -199,6 +200,21 @@ fn foreign_files_are_left_alone() {
         assert_eq!(check(&fs, &state, name), Outcome::Harmless, "{name}");
         assert_eq!(fs.read_file(&path).unwrap(), b"mine", "{name}");
     }
+}
+
+#[test]
+fn what_a_voter_was_once_sent_goes_when_it_is_opened_by_itself() {
+    let (fs, state) = closed_store();
+    let folder = Path::new("/data/incoming");
+    fs.create_dir(folder).unwrap();
+    let ours = folder.join(format!("{}.part", "ab".repeat(32)));
+    let foreign = folder.join("notes.txt");
+    for path in [&ours, &foreign] {
+        fs.write_file(path, b"a piece").unwrap();
+    }
+    assert_eq!(check(&fs, &state, "pieces"), Outcome::Harmless);
+    assert!(fs.read_file(&ours).is_err());
+    assert_eq!(fs.read_file(&foreign).unwrap(), b"a piece");
 }
 
 #[test]

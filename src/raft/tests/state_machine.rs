@@ -8,7 +8,7 @@ use bytes::Bytes;
 use futures_util::future::FutureExt;
 use futures_util::stream::iter;
 use openraft::EntryPayload;
-use openraft::storage::{EntryResponder, RaftSnapshotBuilder, RaftStateMachine};
+use openraft::storage::{EntryResponder, RaftLogStorage, RaftSnapshotBuilder, RaftStateMachine};
 use proptest::prelude::*;
 
 use super::{Entry, blank, config, cut, entry, id, normal, open, run};
@@ -18,14 +18,17 @@ use crate::config::StoreConfig;
 use crate::env::Env;
 use crate::env::fs_sim::{SimError, SimFs};
 use crate::raft::log_store::LogStoreLimits;
-use crate::raft::snapshot::NamedSnapshot;
+use crate::raft::receiving::{Finished, Receiving};
+use crate::raft::snapshot::{NamedSnapshot, named};
 use crate::raft::state_machine::{Arrived, OnPressure};
 use crate::raft::storage::RaftStorage;
 use crate::raft::type_config::{TypeConfig, raft_log_id_of, raft_membership_of};
 use crate::state::StateDigest;
+use crate::storage::error::StorageError;
 use crate::storage::log_entry::{EntryKind, NewEntry, Payload};
 use crate::storage::log_writer::Purpose;
-use crate::types::{LogId, LogIndex, NodeId, Term, Timestamp};
+use crate::storage::snapshot_incoming::Snapshot;
+use crate::types::{LogId, LogIndex, NodeId, RandomId, Term, Timestamp};
 
 type Item = std::io::Result<EntryResponder<TypeConfig>>;
 
@@ -176,15 +179,8 @@ fn installing_a_snapshot_replaces_the_state_exactly_also_after_a_power_cut() {
         apply(&mut follower, vec![membership(0, &[1]), set(1, "gone"), set(2, "a")]).await;
         build(&mut follower).await;
         // What is taken off the log before it must not come back behind it.
+        append_of_another_leader(&follower, 3);
         let log = follower.machine.store.log();
-        let payload = Payload { head: b"of another leader".to_vec(), body: Bytes::new() };
-        let (id_there, clock, kind) = (
-            LogId { term: Term(9), leader: NodeId(3), index: LogIndex(3) },
-            Timestamp(0),
-            EntryKind::Normal,
-        );
-        let entry = NewEntry { id: id_there, clock, kind, payload };
-        log.append_one(&entry.as_ref(), Purpose::Relieve).unwrap();
         assert!(log.stats().unsynced_bytes > 0);
         follower.state.install_snapshot(&built.meta, built.snapshot).await.unwrap();
         assert_eq!(follower.machine.store.log().stats().unsynced_bytes, 0, "it was synced before");
@@ -202,6 +198,75 @@ fn installing_a_snapshot_replaces_the_state_exactly_also_after_a_power_cut() {
         assert_eq!(follower.state.applied().last(), Some(id(1, 3)));
         check(open(&cut(&fs))).await;
         check(follower).await;
+    });
+}
+
+/// Appends an entry that was never committed, of a later term than all others.
+fn append_of_another_leader(storage: &RaftStorage, index: u64) {
+    let id = LogId { term: Term(9), leader: NodeId(3), index: LogIndex(index) };
+    let payload = Payload { head: b"of another leader".to_vec(), body: Bytes::new() };
+    let entry = NewEntry { id, clock: Timestamp(0), kind: EntryKind::Normal, payload };
+    storage.machine.store.log().append_one(&entry.as_ref(), Purpose::Relieve).unwrap();
+}
+
+#[test]
+fn what_the_log_has_behind_an_installed_snapshot_is_gone_whoever_led_then() {
+    run(async {
+        let mut leader = open(&SimFs::new(1));
+        apply(&mut leader, (0..6).map(|index| set(index, "a")).collect()).await;
+        let built = build(&mut leader).await;
+        for last in [2, 5] {
+            let fs = SimFs::new(2);
+            let mut follower = open(&fs);
+            append_of_another_leader(&follower, last);
+            let snapshot = build(&mut leader).await.snapshot;
+            follower.state.install_snapshot(&built.meta, snapshot).await.unwrap();
+            // The process ends before openraft purges.
+            let mut after = open(&cut(&fs));
+            let state = after.log.get_log_state().await.unwrap();
+            assert_eq!(state.last_log_id, built.meta.last_log_id);
+            assert_eq!(state.last_purged_log_id, built.meta.last_log_id);
+            assert_eq!(keys(&after), ["a"]);
+        }
+        // What only a snapshot was built of stays in the log.
+        let fs = SimFs::new(3);
+        let mut node = open(&fs);
+        apply(&mut node, vec![set(0, "a")]).await;
+        append_of_another_leader(&node, 1);
+        build(&mut node).await;
+        let state = open(&cut(&fs)).log.get_log_state().await.unwrap();
+        assert_eq!(state.last_log_id.map(|id| id.index), Some(1));
+        assert_eq!(state.last_purged_log_id, None);
+    });
+}
+
+#[test]
+fn a_snapshot_that_is_offered_again_while_it_is_installed_is_installed_all_the_same() {
+    run(async {
+        let mut leader = open(&SimFs::new(1));
+        apply(&mut leader, vec![set(0, "a"), set(1, "b")]).await;
+        build(&mut leader).await;
+        let held = leader.machine.store.tables().hold().unwrap();
+        let mut follower = open(&SimFs::new(2));
+        let (store, receiving) = (&follower.machine.store, Receiving::default());
+        let (transfer, manifest) = (RandomId([1; 16]), held.manifest_bytes());
+        let begin = |transfer| receiving.begin(store, transfer, &manifest);
+        assert_eq!(begin(transfer).unwrap(), vec![0; held.parts().len()]);
+        for part in 0..held.parts().len() {
+            let bytes = held.read(part, 0, usize::MAX).unwrap();
+            let part = u32::try_from(part).unwrap();
+            assert!(receiving.store(transfer, part, 0, &bytes).unwrap());
+        }
+        let Finished::Whole(received) = receiving.finish(transfer).unwrap() else {
+            panic!("everything was sent");
+        };
+        for again in [transfer, RandomId([2; 16])] {
+            let refused = begin(again).unwrap_err();
+            assert!(matches!(refused, StorageError::SnapshotWaits), "{refused}");
+        }
+        let NamedSnapshot { meta, snapshot } = named(Some(Snapshot::Received(received))).unwrap();
+        follower.state.install_snapshot(&meta, snapshot).await.unwrap();
+        assert_eq!(keys(&follower), ["a", "b"]);
     });
 }
 

@@ -31,17 +31,16 @@ pub(crate) fn import(args: &Args, config: StoreConfig, file: &Path) -> Result<()
     let clock = Env::system().clock;
     let started = clock.elapsed();
     let (reader, len) = open(file)?;
-    let engine = SingleNodeEngine::with_config(config)?;
     let mut import =
-        Import { engine: &engine, limits, batch: Batch::default(), imported: 0, unchanged: 0 };
+        Import { config, engine: None, limits, batch: Batch::default(), imported: 0, unchanged: 0 };
     let bar = progress::bytes("importing", len);
     let mut lines = Lines::new(reader, line_bytes_max);
     let done = import.all(&mut lines, file, &bar);
     // What stands before a line that is refused is committed.
     let done = import.commit().and(done);
     bar.finish_and_clear();
-    let (imported, unchanged) = (import.imported, import.unchanged);
-    engine.close()?;
+    let Import { engine, imported, unchanged, .. } = import;
+    engine.map_or(Ok(()), SingleNodeEngine::close)?;
     // Whether anybody reads it or not, a line that was refused is what counts.
     let told = tell(args, imported, unchanged, clock.elapsed().saturating_sub(started));
     done.and(told)
@@ -75,15 +74,17 @@ struct Batch {
     bytes: usize,
 }
 
-struct Import<'a> {
-    engine: &'a SingleNodeEngine,
+struct Import {
+    config: StoreConfig,
+    /// Opened for the first row: no store is created for lines of which none is one.
+    engine: Option<SingleNodeEngine>,
     limits: Limits,
     batch: Batch,
     imported: u64,
     unchanged: u64,
 }
 
-impl Import<'_> {
+impl Import {
     fn all(
         &mut self,
         lines: &mut Lines<impl BufRead>,
@@ -126,8 +127,9 @@ impl Import<'_> {
         };
         // Behind a row for the same key that still waits, what the store has does not count.
         let waits = self.batch.keys.contains(key);
-        let has_it = || Ok::<_, Failure>(self.engine.get(key)?.is_some_and(|it| it == value[..]));
-        if !waits && has_it()? && self.engine.expires_at(key)?.is_none() {
+        let engine = opened(&mut self.engine, &self.config)?;
+        let has_it = || Ok::<_, Failure>(engine.get(key)?.is_some_and(|it| it == value[..]));
+        if !waits && has_it()? && engine.expires_at(key)?.is_none() {
             self.unchanged += 1;
             return Ok(());
         }
@@ -147,10 +149,21 @@ impl Import<'_> {
             return Ok(());
         }
         let rows = batch.commands.len() as u64;
-        self.engine.submit_batch(batch.commands)?;
+        opened(&mut self.engine, &self.config)?.submit_batch(batch.commands)?;
         self.imported += rows;
         Ok(())
     }
+}
+
+fn opened<'a>(
+    engine: &'a mut Option<SingleNodeEngine>,
+    config: &StoreConfig,
+) -> Result<&'a SingleNodeEngine> {
+    let open = match engine.take() {
+        Some(open) => open,
+        None => SingleNodeEngine::with_config(config.clone())?,
+    };
+    Ok(engine.insert(open))
 }
 
 fn tell(args: &Args, imported: u64, unchanged: u64, took: Duration) -> Result<()> {

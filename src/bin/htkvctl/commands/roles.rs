@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use hightower_kv::auth::RoleRecord;
+use hightower_kv::auth::{RoleRecord, check_role};
 use serde_json::json;
 
 use super::grants::{grants_as_json, grants_of, permits};
@@ -24,6 +24,8 @@ pub(crate) fn role(args: &Args, authority: &Authority, command: &RoleCommand) ->
 
 fn put(args: &Args, authority: &Authority, role: &str, prefixes: &Prefixes) -> Result<()> {
     let grants = grants_of(args, prefixes)?;
+    // No store is created for a role that cannot be.
+    check_role(role, &grants)?;
     let key = authority.key.get()?;
     let record =
         change(args, authority, &key, Missing::Create, |auth| Ok(auth.put_role(role, grants)?))?;

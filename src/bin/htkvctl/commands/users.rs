@@ -3,6 +3,7 @@
 use std::io::Write;
 use std::path::Path;
 
+use hightower_kv::auth::{PasswordPolicy, check_new_user};
 use hightower_kv::{KvEngine, UserRecord};
 use serde_json::json;
 use zeroize::Zeroizing;
@@ -99,6 +100,8 @@ fn add(
     let (key, password) = (authority.key.get()?, password.get()?);
     let metadata = read_metadata(metadata_file)?;
     let metadata = metadata.as_deref().map(Vec::as_slice);
+    // No store is created for a user who cannot be.
+    check_new_user(PasswordPolicy::default(), name, &password, metadata)?;
     let user = change(args, authority, &key, Missing::Create, |auth| {
         Ok(auth.create_user_with_metadata(name, &password, metadata)?)
     })?;

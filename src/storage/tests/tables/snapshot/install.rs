@@ -128,12 +128,54 @@ fn of_two_transfers_the_one_that_began_last_goes_on() {
     let refused = send(&mut first, &held, &needs, 1).unwrap_err();
     assert!(matches!(refused, StorageError::BadSnapshot { .. }), "{refused}");
     assert!(matches!(first.finish(), Err(StorageError::BadSnapshot { .. })));
-    to.discard_incoming().unwrap();
-    assert!(incoming_names(&fs).is_empty());
-    let refused = to.install(&received.into()).unwrap_err();
-    assert!(matches!(refused, StorageError::BadSnapshot { .. }), "{refused}");
-    transfer(&to, &held).unwrap();
+    to.install(&received.into()).unwrap();
     check_installed(&fs, &to, &from, "installed");
+}
+
+#[test]
+fn nobody_takes_the_files_away_from_a_snapshot_that_waits_to_be_installed() {
+    let from = sender(1, 3);
+    let fs = SimFs::new(2);
+    let to = tables(&fs);
+    let held = from.tables.hold().unwrap();
+    let (received, _) = receive(&to, &held).unwrap();
+    let refused = begin(&to, &held).unwrap_err();
+    assert!(matches!(refused, StorageError::SnapshotWaits), "{refused}");
+    to.discard_incoming();
+    assert!(!incoming_names(&fs).is_empty());
+    // Given up instead of installed: another one may begin, and nothing is sent twice.
+    drop(received);
+    let (received, sent) = receive(&to, &held).unwrap();
+    assert_eq!(sent, 0);
+    to.install(&received.into()).unwrap();
+    check_installed(&fs, &to, &from, "installed");
+    assert!(matches!(begin(&to, &held), Ok(_)), "what was installed keeps nobody up");
+}
+
+#[test]
+fn what_was_received_of_a_state_that_is_here_by_now_is_removed() {
+    let from = sender(1, 3);
+    let held = from.tables.hold().unwrap();
+    let fs = SimFs::new(2);
+    let mut to = Modelled::new(&fs);
+    let (mut broken_off, needs) = begin(&to.tables, &held).unwrap();
+    send(&mut broken_off, &held, &needs, 4).unwrap();
+    to.tables.discard_incoming();
+    assert!(!incoming_names(&fs).is_empty(), "it goes further than the tables");
+    to.index = held.head().last.index.0;
+    to.add(&rows([("a", put(to.index + 1, "1"))]));
+    to.tables.discard_incoming();
+    assert!(incoming_names(&fs).is_empty());
+    let refused = send(&mut broken_off, &held, &needs, 9).unwrap_err();
+    assert!(matches!(refused, StorageError::BadSnapshot { .. }), "{refused}");
+    // Where nobody is at it, it is removed whatever it is.
+    let fs = SimFs::new(3);
+    let to = tables(&fs);
+    let (mut broken_off, needs) = begin(&to, &held).unwrap();
+    send(&mut broken_off, &held, &needs, 4).unwrap();
+    drop(broken_off);
+    to.discard_incoming();
+    assert!(incoming_names(&fs).is_empty());
 }
 
 #[test]

@@ -96,6 +96,27 @@ fn a_snapshot_amid_a_merge_is_one_and_the_receiver_goes_on_with_the_merge() {
 }
 
 #[test]
+fn what_is_known_of_a_merge_is_forgotten_with_the_runs_that_it_was_of() {
+    let from = sender(1, 6);
+    from.tables.merge_step(MergeGoal::Everything).unwrap().unwrap();
+    let held = from.tables.hold().unwrap();
+    let kept = [false, true].map(|has_merged| {
+        let mut to = Modelled::new(&SimFs::new(2));
+        for version in 1..=6 {
+            let row = |n: u64| (format!("k{n:03}").into_bytes(), put(version, &"x".repeat(90)));
+            to.add(&(0..60).map(row).collect());
+        }
+        if has_merged {
+            let step = to.tables.merge_step(MergeGoal::Everything).unwrap().unwrap();
+            assert_eq!(step.progress, MergeProgress::UnderWay);
+        }
+        transfer(&to.tables, &held).unwrap();
+        to.tables.room_to_keep()
+    });
+    assert_eq!(kept[0], kept[1]);
+}
+
+#[test]
 fn what_is_held_does_not_change_whatever_the_store_does() {
     let mut from = sender(1, 5);
     let held = from.tables.hold().unwrap();
