@@ -1,6 +1,6 @@
 //! The quick start: put, get, update, delete, prefix query.
 //!
-//! `cargo run --release --example basic_kv [DIRECTORY]`. Without a directory it works in a
+//! `cargo run --example basic_kv [DIRECTORY]`. Without a directory it works in a
 //! temporary one, which is removed at the end.
 #![expect(clippy::print_stdout, reason = "an example shows what it does")]
 

@@ -9,6 +9,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -103,7 +104,10 @@ impl Agent {
         let rows = self.settings.iter().map(|(key, value)| format!("{key}={value}\n"));
         let text = [format!("{position}\n")].into_iter().chain(rows).collect::<String>();
         let beside = self.file.with_extension("new");
-        fs::write(&beside, text)?;
+        let mut file = fs::File::create(&beside)?;
+        file.write_all(text.as_bytes())?;
+        // Before it takes the place of the old one, or a power cut may leave it empty.
+        file.sync_all()?;
         Ok(fs::rename(beside, &self.file)?)
     }
 }

@@ -25,8 +25,8 @@ pub(super) fn no_such_user() -> Error {
     Error::NotFound("no such user".to_owned())
 }
 
-/// What [`AuthService::create_user_with_metadata`] refuses whatever the store holds: for who wants to
-/// know before a store is opened, or before there is one.
+/// What [`AuthService::create_user_with_metadata`] refuses whatever the store holds: for who wants
+/// to know before a store is opened, or before there is one.
 ///
 /// # Errors
 /// `Validation`, `TooLarge`.

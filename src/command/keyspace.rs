@@ -40,9 +40,19 @@ pub fn reserved_key(name: &[u8]) -> Bytes {
 /// when keys are to go.
 #[must_use]
 pub fn is_within_reserved(batch: &ReservedBatch) -> bool {
-    let is_fit = |key: &[u8]| is_reserved(key) && !key.starts_with(LEASES_PREFIX);
-    batch.guards.iter().all(|guard| is_reserved(&guard.key))
-        && batch.commands.iter().all(|command| key_of(command).is_some_and(is_fit))
+    let is_fit = |command: &Command| match command {
+        // Nor may what goes with a prefix be among them.
+        Command::DeletePrefix { prefix } => {
+            is_reserved(prefix)
+                && !prefix.starts_with(LEASES_PREFIX)
+                && !LEASES_PREFIX.starts_with(prefix)
+        }
+        single => {
+            let key = key_of(single);
+            key.is_some_and(|key| is_reserved(key) && !key.starts_with(LEASES_PREFIX))
+        }
+    };
+    batch.guards.iter().all(|guard| is_reserved(&guard.key)) && batch.commands.iter().all(is_fit)
 }
 
 /// Whether a change that is not a [`ReservedBatch`] touches the reserved keyspace.

@@ -2,10 +2,12 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::task::Waker;
 use std::time::Duration;
 
 use super::answering::Answering;
 use super::submission::{Reply, Slot};
+use super::wake::wake_task;
 use crate::command::Command;
 use crate::command::codec;
 use crate::command::limits::Limits;
@@ -56,10 +58,16 @@ impl Answer {
         Self(Some(reply))
     }
 
-    pub(crate) fn give(mut self, result: Result<ApplyOutcome>) {
-        if let Some(reply) = self.0.take() {
-            tell(reply, result);
-        }
+    pub(crate) fn give(self, result: Result<ApplyOutcome>) {
+        self.put(result).into_iter().for_each(wake_task);
+    }
+
+    /// As [`Self::give`]; a task that waits for it is woken by the caller, where it can.
+    #[must_use = "the task waits to be woken"]
+    fn put(mut self, result: Result<ApplyOutcome>) -> Option<Waker> {
+        let reply = self.0.take()?;
+        count_refused(&result);
+        reply.put(result)
     }
 }
 
@@ -69,14 +77,11 @@ impl Drop for Answer {
             let cause = "the thread that committed it panicked".into();
             // It unwinds, and leads until it has: a callback that waited would wait for it.
             let _answering = Answering::begin();
-            tell(reply, Err(Error::OutcomeUnknown { cause }));
+            let result = Err(Error::OutcomeUnknown { cause });
+            count_refused(&result);
+            reply.answer(result);
         }
     }
-}
-
-fn tell(reply: Reply, result: Result<ApplyOutcome>) {
-    count_refused(&result);
-    reply.answer(result);
 }
 
 /// Counts a command that is refused, unless only what it asks for is the cause.
@@ -129,17 +134,17 @@ impl Queue {
     }
 }
 
-/// Gives answers, and runs callers' code with them. The caller leads, so nobody may wait for a
-/// command meanwhile.
+/// Gives answers, and runs callbacks with them. The caller leads, so nobody may wait for a command
+/// meanwhile. The tasks that are given back are to be woken when it leads no more: whoever they are
+/// woken by may have to wait for other threads, and these for the lead.
 ///
 /// Threads that wait come first: a callback may drop the last handle and so close the store, which
 /// waits for threads of the store that wait here.
-pub(crate) fn answer_all(mut answers: Vec<(Answer, Result<ApplyOutcome>)>) {
+#[must_use = "the tasks wait to be woken"]
+pub(crate) fn answer_all(mut answers: Vec<(Answer, Result<ApplyOutcome>)>) -> Vec<Waker> {
     let _answering = Answering::begin();
     answers.sort_by_key(|(answer, _)| !matches!(answer.0, Some(Reply::Thread(_))));
-    for (answer, result) in answers {
-        answer.give(result);
-    }
+    answers.into_iter().filter_map(|(answer, result)| answer.put(result)).collect()
 }
 
 /// Whether a command needs room or makes it.
@@ -184,7 +189,8 @@ mod tests {
             tell.send(slot.is_answered() && Answering::refuse().is_err()).unwrap();
         }));
         let replies = [callback, Reply::Thread(waiting)];
-        answer_all(replies.map(|it| (Answer::new(it), Err(Error::Closed("closed")))).into());
+        let answers = replies.map(|it| (Answer::new(it), Err(Error::Closed("closed"))));
+        assert!(answer_all(answers.into()).is_empty(), "no task waits");
         assert!(told.recv().unwrap());
         Answering::refuse().unwrap();
     }

@@ -17,7 +17,7 @@ use crate::types::{LogId, LogIndex, Version};
 
 /// Runs up to which the tail is written while tables are merged: each one makes reads a little
 /// slower until the merge has ended. Beyond it writers wait.
-const RUNS_WHILE_MERGING_MAX: usize = 40;
+const RUNS_WHILE_MERGING_MAX: usize = 256;
 
 /// Whether compaction deletes the log that the tables cover.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -300,13 +300,19 @@ fn merge(
             (is_earlier, wrote_tail) = (false, false);
         } else if is_background && machine.should_merges_rest() {
             return Ok(());
-        } else if runs < RUNS_WHILE_MERGING_MAX
+        } else if (runs < RUNS_WHILE_MERGING_MAX
+            || is_out_of_hand(machine.load.pressure(), rules.marks))
             && is_due(machine.load.pressure(), rules.marks)
             && may_tail_come(machine, rules.marks, began_with)
         {
             let due = Effort::Due { threshold: rules.marks.stale };
             write_tail(machine, frozen, rules.keep_log, due, report)?;
             wrote_tail = true;
+            // Who purges the log learns of what is in tables only when this returns; the merge goes
+            // on with the next compaction.
+            if rules.keep_log == KeepLog::Keep {
+                return Ok(());
+            }
         }
     }
     Ok(())

@@ -42,9 +42,14 @@ impl SingleNodeEngine {
     /// # Ok::<(), hightower_kv::Error>(())
     /// ```
     pub fn snapshot_at(&self, at: impl Into<At>) -> Result<StateView> {
-        let machine = &self.inner.committer.machine;
+        let (committer, at) = (&self.inner.committer, at.into());
+        let machine = &committer.machine;
+        if matches!(at, At::Time(time) if time >= machine.replica.view().timestamp()) {
+            // An entry may be on its way to the device that was stamped before that time.
+            committer.settle();
+        }
         machine.check_readable()?;
-        machine.state_at(at.into())
+        machine.state_at(at)
     }
 
     /// The versions of a key that there are, oldest first, with what it was each time.

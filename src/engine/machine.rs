@@ -103,7 +103,7 @@ impl Machine {
         };
         let watchers = Arc::<Registry>::default();
         let told = Arc::clone(&watchers);
-        store.log().on_poison(Box::new(move || told.stop()));
+        store.log().on_poison(Box::new(move || told.stop_under_locks()));
         let last = replica.kv.as_view().timestamp();
         Self {
             log_clock: LogClock::new(Arc::clone(&env.clock), last),
@@ -130,6 +130,7 @@ impl Machine {
     }
 
     /// Has merges in the background rest while something waits for them to.
+    #[cfg_attr(not(any(test, feature = "raft")), expect(dead_code, reason = "for clusters"))]
     pub(crate) fn while_merges_rest<T>(&self, waits: impl FnOnce() -> T) -> T {
         self.rest_merges();
         let done = waits();
@@ -159,8 +160,8 @@ impl Machine {
     /// interrupted in one. Where other tables come in between, they hold what was in memory at some
     /// moment of this call, and the answer is that of this moment.
     pub(crate) fn get_resident(&self, key: &[u8]) -> Resident {
-        if let Some(view) = &*self.replica.published() {
-            return view.get_resident(key);
+        if let Some(published) = &*self.replica.published() {
+            return published.get_resident(key);
         }
         if let Some(record) = self.replica.read_unpublished().kv.as_view().in_memory(key) {
             return Resident::Known(record.value.clone().map(Value::from));
@@ -192,7 +193,14 @@ impl Machine {
         if self.store.tables().is_empty() {
             return Ok(Looked::default());
         }
-        let looked = self.replica.read().kv.check(command)?;
+        let looked = if let Command::Set { .. } = command {
+            self.replica.read().kv.check(command)?
+        } else {
+            // It may read much from the disk. Whoever is to change the state meanwhile would wait
+            // for that, and all readers for him.
+            let kv = self.replica.read().kv.clone();
+            kv.check(command)?
+        };
         if looked.tombstone_bytes() > 0 {
             let bytes = tombstone_bytes + looked.tombstone_bytes();
             self.store.log().check_room_for_tombstones(bytes)?;

@@ -12,7 +12,7 @@ use parking_lot::{Condvar, Mutex, MutexGuard};
 use super::committer::Committer;
 use super::compaction::{Effort, Frozen, KeepLog, Merges, Rules, compact};
 use super::expiry::{LOOK_AGAIN_MIN, expire};
-use super::pressure::{Marks, is_due, is_far_behind};
+use super::pressure::{Marks, Pressure, is_due, is_far_behind};
 use super::recording::compress_in_background;
 use super::stats::CompactionReport;
 use crate::error::{Error, Result};
@@ -198,7 +198,22 @@ impl Maintenance {
     /// Called before each write that a thread waits for: where compaction cannot keep pace, waits
     /// for it, so that log and tail stay bounded. A compaction that fails holds nobody up.
     pub(crate) fn before_write(&self) {
-        let is_far_behind = || is_far_behind(self.committer.machine.load.pressure(), self.marks);
+        self.wait_for_compaction(|| 0);
+    }
+
+    /// As [`Self::before_write`], before each write that nobody waits for: what is in the queue
+    /// already comes to what has gathered.
+    pub(crate) fn before_handing_in(&self) {
+        self.wait_for_compaction(|| self.committer.queued_bytes());
+    }
+
+    fn wait_for_compaction(&self, queued: impl Fn() -> u64) {
+        let is_far_behind = || {
+            let Pressure { behind, tail, stale } = self.committer.machine.load.pressure();
+            let queued = queued();
+            let pressure = Pressure { behind: behind + queued, tail: tail + queued, stale };
+            is_far_behind(pressure, self.marks)
+        };
         if is_far_behind() {
             self.committer.machine.throttle.wait(self.schedule.wait_max, is_far_behind);
         }

@@ -11,6 +11,7 @@
 
 pub mod read_context;
 pub(crate) mod answering;
+pub(crate) mod wake;
 pub mod submission;
 pub mod api;
 pub(crate) mod draw;

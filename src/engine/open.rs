@@ -19,6 +19,7 @@ use crate::types::{NodeId, RandomId};
 /// Those of [`Store::open`] and of [`replay`].
 pub(crate) fn open_replayed(env: &Env, config: &StoreConfig) -> Result<(Store, Replayed)> {
     let store = open_store(env, config, config.unsynced_bytes_max, None)?;
+    purge_behind_tables(&store)?;
     let (log, tables) = (store.log(), store.tables());
     let read_ahead = if config.worker_threads > 0 { ReadAhead::Thread } else { ReadAhead::Inline };
     let (head, set, hard) = (tables.manifest_head(), tables.set(), log.hard_state());
@@ -88,6 +89,17 @@ fn open_store(
         tables: table_options(config),
     };
     Ok(Store::open(env.clone(), &config.data_dir, &options)?)
+}
+
+/// Where the log ends before the state in the tables, purges it up to there, so that it goes on
+/// behind it. So it is where the last entries of a log were damaged and cut that tables have.
+fn purge_behind_tables(store: &Store) -> Result<()> {
+    let (Some(head), log) = (store.tables().manifest_head(), store.log()) else { return Ok(()) };
+    if log.hard_state().last.is_some_and(|last| last.index < head.last.index) {
+        tracing::warn!(last = %head.last.index, "the log ends before the state in the tables");
+        log.purge(head.last)?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -466,7 +478,7 @@ mod tests {
         for (at, command) in [
             Command::delete("a"),
             Command::delete("b"),
-            Command::reserved([], [Command::delete_prefix(reserved_key(b""))]),
+            Command::reserved([], [b"x", b"y"].map(|it| Command::delete_prefix(reserved_key(it)))),
         ]
         .into_iter()
         .enumerate()

@@ -101,7 +101,15 @@ impl Machine {
     /// # Errors
     /// Those of [`Past::history`].
     pub(crate) fn history(&self, key: &[u8]) -> Result<KeyHistory> {
-        self.with_past(|past| past.history(key))
+        let mut attempts = 1;
+        loop {
+            match self.with_past(|past| past.history(key)) {
+                // Between two looks a compaction may have put into the archive, or into tables,
+                // what the log had: then it is looked for in a newer state.
+                Err(Error::Compacted { .. }) if attempts < ATTEMPTS => attempts += 1,
+                found => return found,
+            }
+        }
     }
 
     fn with_past<T>(&self, read: impl FnOnce(&Past<'_>) -> Result<T>) -> Result<T> {
@@ -345,18 +353,9 @@ impl Past<'_> {
     /// and the blocks that have the key; and reading what the log has.
     ///
     /// # Errors
-    /// `Corrupt`, `MissingSegment`, `Io` with the file when a part of the past is damaged or gone.
+    /// `Corrupt`, `MissingSegment`, `Io` with the file when a part of the past is damaged or gone;
+    /// `Compacted` when a compaction came in between: with a newer state it is there.
     pub(crate) fn history(&self, key: &[u8]) -> Result<KeyHistory> {
-        let mut attempts = 1;
-        loop {
-            match self.try_history(key) {
-                Err(Error::Compacted { .. }) if attempts < ATTEMPTS => attempts += 1,
-                found => return found,
-            }
-        }
-    }
-
-    fn try_history(&self, key: &[u8]) -> Result<KeyHistory> {
         let live = self.live.range();
         let (eras, first) = self.joined(&live);
         let mut versions = Vec::new();
@@ -395,6 +394,10 @@ impl Past<'_> {
             complete_from = live.start.previous().unwrap_or_default().into();
             let (set, head) = self.tables.set_and_head();
             let in_tables = head.map(|head| head.last.index);
+            if let Some(newer) = in_tables.filter(|&index| index > last) {
+                // What the key had is gone from them with what came since.
+                return Err(compacted(newer));
+            }
             match first_index {
                 // It stands in the tables as it was before all that the log tells.
                 None => versions.splice(before..before, row_in(&set, key)?).for_each(drop),

@@ -13,7 +13,7 @@ use super::read_context::ReadContext;
 use super::replay::{ReadAhead, Replayed, replay};
 use super::restore_at::restore_view;
 use super::stats::{EngineStats, TableStats};
-use super::submission::{Callback, Submission};
+use super::submission::{Callback, Reply, Submission};
 use crate::command::Command;
 use crate::command::membership::Membership;
 use crate::config::StoreConfig;
@@ -225,7 +225,7 @@ impl KvEngine for ReadOnlyEngine {
     }
 
     fn submit_with(&self, command: Command, callback: Callback) {
-        callback(self.submit(command));
+        Reply::Callback(callback).answer(self.submit(command));
     }
 
     fn view(&self, context: ReadContext) -> Result<StateView> {

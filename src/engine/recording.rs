@@ -33,6 +33,10 @@ pub(crate) fn record(machine: &Machine, head: &ManifestHead) -> Result<()> {
         return Ok(());
     }
     let store = &machine.store;
+    if store.archive().is_ahead() {
+        // Opening has warned of it. A compaction that failed for it would fail for ever.
+        return Ok(());
+    }
     let live = LiveChanges::of(machine);
     if !goes_on(machine, live) {
         store.archiving(|archive| archive.begin_era(store.tables()))?;
@@ -108,6 +112,11 @@ fn give_up(
 ) -> Result<CleanSummary> {
     let keeps = machine.keeping.registry.keeps();
     let count = surplus(eras, retention, &keeps, machine.env.clock.now());
+    if count == 0 {
+        // Asking would wait for the step of compressing that is under way, and writers for it.
+        let oldest = eras.first().map(|era| era.first);
+        return Ok(CleanSummary { oldest, ..CleanSummary::default() });
+    }
     let oldest = eras.get(count).map(|era| era.first);
     let stays = |era: &EraInfo| Some(era.first) >= oldest;
     Ok(machine.store.archiving(|archive| archive.clean(|era, _| stays(era)))?)
@@ -119,12 +128,13 @@ pub(crate) fn tidy_up(machine: &Machine) {
     if let Err(error) = clean(machine) {
         tracing::warn!(%error, "what nobody wants of the past stays for now");
     }
-    if !machine.archiver.ask() {
+    // Not while the store is closed, which is not to wait for it.
+    if !machine.archiver.ask() && !machine.archiver.is_stopped() {
         compress(machine, &mut |_| true);
     }
     let eras = machine.store.archive().eras();
     if !eras.is_empty() || machine.keeping.is_asked() {
-        let bytes: u64 = eras.iter().map(EraInfo::file_bytes).sum();
+        let bytes = eras.iter().fold(0, |sum: u64, era| sum.saturating_add(era.file_bytes()));
         metrics::gauge!(crate::metrics::PAST_ERAS).set(eras.len() as f64);
         metrics::gauge!(crate::metrics::PAST_BYTES).set(bytes as f64);
     }

@@ -17,6 +17,7 @@ use parking_lot::RwLock;
 
 use super::replay::Replica;
 use crate::state::StateView;
+use crate::state::published::Published;
 
 /// Reads between two writes of which the last publishes the state: it costs about as much as ten
 /// locks, and the write that takes it back as much again.
@@ -30,7 +31,7 @@ const READS_TO_PUBLISH: u32 = 16;
 pub(crate) struct ReplicaLock {
     replica: RwLock<Replica>,
     /// The replica's state, if nobody has locked it to write since. Set and taken under the lock.
-    published: ArcSwapOption<StateView>,
+    published: ArcSwapOption<Published>,
     /// Reads that found nothing published since the last write. From [`READS_TO_PUBLISH`] on there
     /// is something.
     reads: AtomicU32,
@@ -63,7 +64,7 @@ impl ReplicaLock {
 
     /// The state as it is now, if it is published. Readers do not wait for each other's memory, nor
     /// a writer for them.
-    pub(crate) fn published(&self) -> Guard<Option<Arc<StateView>>> {
+    pub(crate) fn published(&self) -> Guard<Option<Arc<Published>>> {
         self.published.load()
     }
 
@@ -72,7 +73,7 @@ impl ReplicaLock {
     pub(crate) fn read_unpublished(&self) -> impl Deref<Target = Replica> + '_ {
         let replica = self.replica.read();
         if self.reads.fetch_add(1, Ordering::Relaxed) + 1 == READS_TO_PUBLISH {
-            self.published.store(Some(Arc::new(replica.kv.view())));
+            self.published.store(Some(Arc::new(Published::new(replica.kv.view()))));
         }
         replica
     }
@@ -80,7 +81,7 @@ impl ReplicaLock {
     /// The state as it is now, to keep.
     pub(crate) fn view(&self) -> StateView {
         match &*self.published() {
-            Some(view) => StateView::clone(view),
+            Some(published) => published.view().clone(),
             None => self.read_unpublished().kv.view(),
         }
     }

@@ -340,14 +340,14 @@ impl KvEngine for SingleNodeEngine {
     }
 
     fn submit_async(&self, command: Command) -> Submission {
-        self.inner.before_write();
+        self.inner.before_handing_in();
         let submission = self.inner.committer.submit_async(command);
         self.inner.after_write();
         submission
     }
 
     fn submit_with(&self, command: Command, callback: Callback) {
-        self.inner.before_write();
+        self.inner.before_handing_in();
         self.inner.committer.submit_with(command, Reply::Callback(callback));
         self.inner.after_write();
     }

@@ -10,6 +10,7 @@ use std::task::{Context, Poll, Waker};
 use parking_lot::{Condvar, Mutex};
 
 use super::answering::Answering;
+use super::wake::wake_task;
 use crate::error::{Error, Result};
 use crate::state::ApplyOutcome;
 
@@ -47,17 +48,20 @@ impl Slot {
         Arc::new(Self { stage: Mutex::new(Stage::Waiting(None)), changed: Condvar::new() })
     }
 
-    /// Puts the answer in. The first one stays.
-    pub(crate) fn answer(&self, result: Result<ApplyOutcome>) {
+    /// Puts the answer in, of which the first one stays. A thread that waits is woken; the waker of
+    /// a task that does is given back.
+    #[must_use = "the task waits to be woken"]
+    fn put(&self, result: Result<ApplyOutcome>) -> Option<Waker> {
         let mut stage = self.stage.lock();
         if matches!(*stage, Stage::Done(_) | Stage::Taken) {
-            return;
+            return None;
         }
         let before = std::mem::replace(&mut *stage, Stage::Done(result));
         drop(stage);
         self.changed.notify_all();
-        if let Stage::Waiting(Some(waker)) = before {
-            waker.wake();
+        match before {
+            Stage::Waiting(waker) => waker,
+            _ => None,
         }
     }
 
@@ -94,12 +98,16 @@ impl Slot {
     }
 
     fn poll(&self, waker: &Waker) -> Poll<Result<ApplyOutcome>> {
+        // Cloned and dropped without the lock: it is code of others.
+        let waker = waker.clone();
         let mut stage = self.stage.lock();
         match std::mem::replace(&mut *stage, Stage::Taken) {
             Stage::Done(result) => Poll::Ready(result),
             Stage::Taken => Poll::Ready(Err(Error::Closed("closed"))),
-            Stage::Waiting(_) | Stage::Lead => {
-                *stage = Stage::Waiting(Some(waker.clone()));
+            before @ (Stage::Waiting(_) | Stage::Lead) => {
+                *stage = Stage::Waiting(Some(waker));
+                drop(stage);
+                drop(before);
                 Poll::Pending
             }
         }
@@ -121,9 +129,8 @@ impl Submission {
 
     /// One that has its answer already.
     pub(crate) fn done(result: Result<ApplyOutcome>) -> Self {
-        let slot = Slot::new();
-        slot.answer(result);
-        Self { slot }
+        let stage = Mutex::new(Stage::Done(result));
+        Self { slot: Arc::new(Slot { stage, changed: Condvar::new() }) }
     }
 
     /// Blocks the thread until the answer is there.
@@ -172,9 +179,16 @@ pub(crate) enum Reply {
 }
 
 impl Reply {
+    /// Tells the answer. A task that waits for it is woken here.
     pub(crate) fn answer(self, result: Result<ApplyOutcome>) {
+        self.put(result).into_iter().for_each(wake_task);
+    }
+
+    /// As [`Self::answer`]; a task that waits for it is woken by the caller, where it can.
+    #[must_use = "the task waits to be woken"]
+    pub(crate) fn put(self, result: Result<ApplyOutcome>) -> Option<Waker> {
         match self {
-            Self::Thread(slot) | Self::Future(slot) => slot.answer(result),
+            Self::Thread(slot) | Self::Future(slot) => return slot.put(result),
             Self::Callback(call) => {
                 // Its panic is the caller's. It must not take along the thread that commits for
                 // all.
@@ -183,6 +197,7 @@ impl Reply {
                 }
             }
         }
+        None
     }
 }
 

@@ -13,7 +13,7 @@
 
 use std::fmt;
 use std::io::{self, IoSlice};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// How [`Fs::open`] opens a file. A symbolic link is never followed.
@@ -60,6 +60,15 @@ pub enum LockKind {
 
 /// A file system. All paths are given whole; nothing depends on a current directory.
 pub trait Fs: Send + Sync + fmt::Debug {
+    /// The whole path of what a process names from its current directory, which it may change
+    /// later. As it is where there is no such directory.
+    ///
+    /// # Errors
+    /// For an empty path; those of the platform.
+    fn absolute(&self, path: &Path) -> io::Result<PathBuf> {
+        Ok(path.to_owned())
+    }
+
     /// Makes one directory with mode 0700; its parent must exist.
     ///
     /// # Errors

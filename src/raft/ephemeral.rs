@@ -26,6 +26,7 @@ const BYTES_MAX: usize = 1 << 20;
 
 /// How long after a failure it is tried again.
 const TRY_AGAIN: Duration = Duration::from_millis(200);
+const TRY_AGAIN_MAX: Duration = Duration::from_mins(1);
 
 /// Whose keys go.
 #[derive(Clone, Copy, Debug)]
@@ -56,6 +57,7 @@ pub(super) async fn forget_earlier_starts(node: Weak<Node>) {
             return;
         }
     }
+    let mut pause = TRY_AGAIN;
     for _ in 0..2 {
         let time = loop {
             let Some(here) = node.upgrade() else { return };
@@ -66,7 +68,8 @@ pub(super) async fn forget_earlier_starts(node: Weak<Node>) {
                 Err(error) => tracing::debug!(%error, "ephemeral keys are not removed yet"),
             }
             drop(here);
-            sleep(TRY_AGAIN).await;
+            sleep(pause).await;
+            pause = TRY_AGAIN_MAX.min(pause.saturating_mul(2));
         };
         sleep(time).await;
     }
@@ -125,7 +128,7 @@ impl Node {
     /// # Errors
     /// Those of a read and of a write.
     async fn remove_all_of(&self, gone: Gone) -> Result<BTreeSet<NodeId>> {
-        let rows_max = ROWS_MAX.min(self.config.store.batch_commands_max);
+        let mut rows_max = ROWS_MAX.min(self.config.store.batch_commands_max);
         loop {
             let deadline = self.deadline();
             let index = self.read_index(Freshness::Quorum, deadline).await?;
@@ -147,11 +150,16 @@ impl Node {
             let guard = |(key, version): &(Bytes, _)| Guard::version_equals(key.clone(), *version);
             let guards: Vec<Guard> = rows.iter().map(guard).collect();
             let deletes = rows.into_iter().map(|(key, _)| Command::delete(key));
+            let count = guards.len();
             let slot = Slot::new();
             let reply = Reply::Future(Arc::clone(&slot));
             self.submit(Command::reserved(guards, deletes), reply, Hop::Any);
             // One whose guards failed changed nothing, and is made anew from what is there then.
-            Submission::new(slot).await?;
+            match Submission::new(slot).await {
+                // The limits of an entry may be less than they were when the keys came.
+                Err(Error::TooLarge { .. }) if count > 1 => rows_max = count / 2,
+                removed => drop(removed?),
+            }
         }
     }
 }

@@ -15,9 +15,12 @@ use super::node::Node;
 use super::type_config::Proposal;
 use crate::command::Command;
 use crate::engine::expiry::{EXPIRE_KEYS_MAX, Task, count, look};
+use crate::error::Error;
 
-/// How long after a proposal that failed it is tried again, by whoever leads then.
+/// How long after a look or a proposal that failed it is tried again, by whoever leads then; each
+/// time twice as long, up to the second.
 const TRY_AGAIN: Duration = Duration::from_millis(200);
+const TRY_AGAIN_MAX: Duration = Duration::from_mins(1);
 
 /// Runs until the node goes away. On a node that does not lead it waits until it does.
 pub(super) async fn run(node: Weak<Node>) {
@@ -29,11 +32,12 @@ pub(super) async fn run(node: Weak<Node>) {
     }) else {
         return;
     };
+    let mut pace = Pace { limit: EXPIRE_KEYS_MAX, pause: TRY_AGAIN };
     loop {
         let Some(here) = node.upgrade() else { return };
         // Asked of what is waited for: nothing else is sure to be as new.
         let leads = metrics.borrow_watched().state.is_leader();
-        let time = if leads { step(&here).await } else { None };
+        let time = if leads { step(&here, &mut pace).await } else { None };
         drop(here);
         let wait = async {
             match time {
@@ -53,11 +57,29 @@ pub(super) async fn run(node: Weak<Node>) {
     }
 }
 
+/// How much is done at once, and how soon again.
+#[derive(Debug)]
+struct Pace {
+    /// Most keys of a proposal. Fewer where some cannot be read: what is due before those goes.
+    limit: u64,
+    /// After a failure.
+    pause: Duration,
+}
+
+impl Pace {
+    /// How long to wait after a failure.
+    fn failed(&mut self) -> Duration {
+        let pause = self.pause;
+        self.pause = TRY_AGAIN_MAX.min(pause.saturating_mul(2));
+        pause
+    }
+}
+
 /// Looks once, and proposes what is due. Returns when to look again; `None`: when called.
-async fn step(node: &Node) -> Option<Duration> {
-    let machine = Arc::clone(&node.machine);
+async fn step(node: &Node, pace: &mut Pace) -> Option<Duration> {
+    let (machine, limit) = (Arc::clone(&node.machine), pace.limit);
     // The rows may have to be read from the disk.
-    let looked = tokio::task::spawn_blocking(move || look(&machine, EXPIRE_KEYS_MAX)).await;
+    let looked = tokio::task::spawn_blocking(move || look(&machine, limit)).await;
     match looked {
         Ok(Ok(Task::Nothing)) => None,
         Ok(Ok(Task::Wait(time))) => Some(time),
@@ -68,18 +90,23 @@ async fn step(node: &Node) -> Option<Duration> {
                     if let Some(applied) = response.data.0 {
                         count(applied.outcome);
                     }
+                    *pace = Pace { limit: EXPIRE_KEYS_MAX.min(limit * 2), pause: TRY_AGAIN };
                     Some(Duration::ZERO)
                 }
                 Err(error) => {
                     tracing::debug!(%error, "what is due is not removed yet");
-                    Some(TRY_AGAIN)
+                    Some(pace.failed())
                 }
             }
         }
+        Ok(Err(Error::Corrupt(_))) if pace.limit > 1 => {
+            pace.limit /= 2;
+            Some(Duration::ZERO)
+        }
         Ok(Err(error)) => {
             tracing::warn!(%error, "what is due cannot be looked for");
-            Some(TRY_AGAIN)
+            Some(pace.failed())
         }
-        Err(_) => Some(TRY_AGAIN),
+        Err(_) => Some(pace.failed()),
     }
 }

@@ -58,6 +58,10 @@ impl Forwarding {
         if leader == node.id() {
             // It comes back should this node not lead after all.
             for (proposal, waiting) in self.batch.drain(..) {
+                // A stamp of when it was handed in may be as old as the deadline: what it says
+                // when a key is to go would have been over before it was there.
+                let command = proposal.into_command();
+                let proposal = Proposal::new(node.machine.log_clock.now(), command);
                 node.propose(proposal, &waiting, Hop::Any);
             }
             // Also of a leader whom nobody hears any more, who gets it back at once: what moves is

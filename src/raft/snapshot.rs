@@ -50,15 +50,31 @@ pub(crate) struct Snapshots {
 struct Compaction {
     /// A tail that was set aside and could not be written.
     frozen: Option<Frozen>,
-    /// Not before this moment, after a failure.
+    /// Of tails that could not be written.
+    tail: BackOff,
+    /// Of merges: one bad block must not keep the tail in memory.
+    merges: BackOff,
+}
+
+/// When something that failed is tried again, by elapsed time.
+#[derive(Clone, Copy, Debug)]
+struct BackOff {
     not_before: Duration,
-    back_off: Duration,
+    pause: Duration,
+}
+
+impl BackOff {
+    const NONE: Self = Self { not_before: Duration::ZERO, pause: BACK_OFF_MIN };
+
+    fn failed(&mut self, now: Duration) {
+        self.not_before = now.saturating_add(self.pause);
+        self.pause = BACK_OFF_MAX.min(self.pause.saturating_mul(2));
+    }
 }
 
 impl Snapshots {
     pub(crate) fn new(machine: Arc<Machine>, marks: Marks) -> Self {
-        let compaction =
-            Compaction { frozen: None, not_before: Duration::ZERO, back_off: BACK_OFF_MIN };
+        let compaction = Compaction { frozen: None, tail: BackOff::NONE, merges: BackOff::NONE };
         // openraft says when the log behind a snapshot goes.
         let rules = Rules { keep_log: KeepLog::Keep, marks, merges: Merges::Do };
         let tail_left = AtomicBool::new(false);
@@ -74,7 +90,7 @@ impl Snapshots {
     /// Whether one may be built now: not while another one is, nor soon after a failure.
     pub(crate) fn may_build(&self) -> bool {
         let Some(compaction) = self.compaction.try_lock() else { return false };
-        self.machine.env.clock.elapsed() >= compaction.not_before
+        self.machine.env.clock.elapsed() >= compaction.tail.not_before
     }
 
     /// The newest snapshot; `None` before the first. Reads no file.
@@ -96,18 +112,28 @@ impl Snapshots {
         let mut compaction = self.compaction.lock();
         let threshold = self.rules.marks.stale.min(self.rules.marks.stale_max);
         let effort = Effort::Due { threshold };
-        let result = compact(&self.machine, &mut compaction.frozen, self.rules, effort);
+        let started = self.machine.env.clock.elapsed();
+        let merges =
+            if started < compaction.merges.not_before { Merges::Leave } else { Merges::Do };
+        let rules = Rules { merges, ..self.rules };
+        let result = compact(&self.machine, &mut compaction.frozen, rules, effort);
         self.tail_left.store(compaction.frozen.is_some(), Ordering::Relaxed);
         let now = self.machine.env.clock.elapsed();
         if let Err(error) = result {
             self.machine.store.log().check()?;
-            compaction.not_before = now.saturating_add(compaction.back_off);
-            compaction.back_off = BACK_OFF_MAX.min(compaction.back_off.saturating_mul(2));
+            if compaction.frozen.is_some() {
+                compaction.tail.failed(now);
+            } else {
+                compaction.tail = BackOff::NONE;
+                compaction.merges.failed(now);
+            }
             metrics::counter!(crate::metrics::COMPACTIONS_TOTAL, "result" => "failed").increment(1);
             tracing::warn!(%error, "a snapshot could not be written; nothing is lost");
         } else {
-            compaction.back_off = BACK_OFF_MIN;
-            compaction.not_before = Duration::ZERO;
+            compaction.tail = BackOff::NONE;
+            if merges == Merges::Do {
+                compaction.merges = BackOff::NONE;
+            }
             // A transfer that was broken off may never be gone on with.
             self.machine.store.tables().discard_incoming();
         }

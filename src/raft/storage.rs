@@ -39,7 +39,6 @@ impl RaftStorage {
     ) -> Result<Self> {
         config.validate()?;
         let machine = Arc::new(open_machine(env, config, cluster)?);
-        purge_behind_snapshot(&machine)?;
         let log = LogStore::start(Arc::clone(&machine), limits)?;
         let state = StateMachine::new(Arc::clone(&machine), marks_of(config), on_pressure);
         Ok(Self { log, state, machine })
@@ -54,19 +53,4 @@ impl RaftStorage {
         self.log.close();
         Ok(self.machine.store.close()?)
     }
-}
-
-/// Where the process ended after a snapshot was installed, and before the log was purged up to it:
-/// does that. What the log has is older than the state, of whatever leader. openraft looks at terms
-/// first, so of a later one, which was never committed, it would take the rest for newer.
-fn purge_behind_snapshot(machine: &Machine) -> Result<()> {
-    let Some(head) = machine.store.tables().manifest_head() else { return Ok(()) };
-    let log = machine.store.log();
-    match log.hard_state().last {
-        Some(last) if last != head.last && last.index <= head.last.index => {
-            log.purge(head.last)?;
-        }
-        _ => {}
-    }
-    Ok(())
 }

@@ -13,6 +13,7 @@ pub mod sessions;
 pub mod cursor;
 pub mod tail;
 pub mod view;
+pub(crate) mod published;
 pub mod reserved;
 pub mod scan;
 pub mod times;

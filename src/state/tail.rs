@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::storage::index::{Index, Inserted};
+use crate::storage::index::{Index, Inserted, Places};
 use crate::storage::key_filter::KeyFilter;
 use crate::storage::record::Record;
 use crate::storage::table::KeyHash;
@@ -13,6 +13,11 @@ use crate::storage::table::KeyHash;
 /// Fewer rows have no filter: they are in the processor's caches, and looking for a key among them
 /// costs hardly more than asking.
 const FILTERED_ROWS_MIN: usize = 1_000;
+
+/// Has the processor wait for a value and for the key at the same time.
+fn look_at_value(record: &Record) {
+    black_box(record.value.as_ref().and_then(|value| value.first().copied()));
+}
 
 /// Rows in memory, tombstones included; a clone is O(1) and stays as it is.
 ///
@@ -51,10 +56,21 @@ impl Tail {
     pub fn get(&self, key: &[u8]) -> Option<&Record> {
         match &self.filter {
             Some(filter) if !filter.may_contain(KeyHash::of(key)) => None,
-            _ => self.rows.get_asking(key, |record| {
-                black_box(record.value.as_ref().and_then(|value| value.first().copied()));
-            }),
+            _ => self.rows.get_asking(key, look_at_value),
         }
+    }
+
+    /// Where its rows stand, for [`Self::get_at`]: while it stays as it is.
+    #[must_use]
+    pub fn places(&self) -> Option<Places<Record>> {
+        self.rows.places(|key| KeyHash::of(key).bits())
+    }
+
+    /// As [`Self::get`], of the tail that `places` are of.
+    #[inline]
+    #[must_use]
+    pub fn get_at<'a>(places: &'a Places<Record>, key: &[u8]) -> Option<&'a Record> {
+        places.get_asking(KeyHash::of(key).bits(), key, look_at_value)
     }
 
     /// As [`Index::insert`].

@@ -120,11 +120,14 @@ pub(crate) fn publish_directory(
     gate.check()?;
     let temporary = temporary_of(directory, name);
     let target = directory.join(name);
-    let is_there = |path: &Path| {
-        fs.kind(path).map(|kind| kind.is_some()).map_err(StorageError::wrap("look at", path))
-    };
-    if !is_there(&target)? {
-        if !is_there(&temporary)? {
+    let kind = |path: &Path| fs.kind(path).map_err(StorageError::wrap("look at", path));
+    if kind(&target)?.is_none() {
+        let found = kind(&temporary)?;
+        if found != Some(FileKind::Directory) {
+            // A link would be followed from then on, wherever it leads.
+            if found.is_some() {
+                fs.remove(&temporary).map_err(StorageError::wrap("remove", &temporary))?;
+            }
             fs.create_dir(&temporary).map_err(StorageError::wrap("create", &temporary))?;
         }
         fs.rename(&temporary, &target).map_err(StorageError::wrap("rename", &temporary))?;

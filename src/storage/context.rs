@@ -57,3 +57,14 @@ impl Context {
         self.env.rng.next_u64().map_err(StorageError::wrap("draw random bytes for", &self.root))
     }
 }
+
+/// Where a directory is, also when the process changes its current one.
+///
+/// # Errors
+/// `UnusableDirectory` for an empty path.
+pub(crate) fn absolute(env: &Env, root: &Path) -> Result<PathBuf, StorageError> {
+    env.fs.absolute(root).map_err(|error| StorageError::UnusableDirectory {
+        directory: root.to_owned(),
+        reason: error.to_string(),
+    })
+}

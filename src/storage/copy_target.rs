@@ -12,6 +12,7 @@
 use std::io::IoSlice;
 use std::path::{Component, Path, PathBuf};
 
+use super::context::absolute;
 use super::error::StorageError;
 use super::format::{IDENTITY_NAME, LOG_NAME, TABLES_NAME, UNFINISHED_NAME};
 use super::identity::Identity;
@@ -46,6 +47,7 @@ impl CopyTarget {
     /// Those of [`check`]: nothing was changed. `DiskFull`, other `Io`: what was made is removed
     /// again.
     pub(crate) fn create(env: &Env, source: &Path, root: &Path) -> Result<Self, StorageError> {
+        let root = &absolute(env, root)?;
         let is_new = check(&*env.fs, source, root)?;
         let mut target = Self { env: env.clone(), root: root.to_owned(), is_new, made: Vec::new() };
         if is_new {
@@ -61,9 +63,8 @@ impl CopyTarget {
     }
 
     fn mark(&mut self) -> Result<(), StorageError> {
-        if self.is_new {
-            self.sync_dir(above(&self.root))?;
-        }
+        // Whoever made it may have died before its name was durable.
+        self.sync_dir(above(&self.root))?;
         self.write(Path::new(UNFINISHED_NAME), MARK)?;
         // Before anything else is there: what comes now may survive a power cut in any combination.
         self.sync_dir(&self.root)?;

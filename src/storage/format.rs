@@ -177,7 +177,17 @@ pub fn is_our_name(name: &str) -> bool {
         || parse_segment_name(name).is_some()
         || parse_table_name(name).is_some()
         || parse_manifest_name(name).is_some()
-        || name.ends_with(TORN_SUFFIX)
+        || is_torn_name(name)
+}
+
+/// Whether a name is one of evidence: ten digits, a minus, an offset, and [`TORN_SUFFIX`].
+#[must_use]
+pub fn is_torn_name(name: &str) -> bool {
+    let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+    let parts = name.strip_suffix(TORN_SUFFIX).and_then(|name| name.split_once('-'));
+    parts.is_some_and(|(segment, offset)| {
+        segment.len() == 10 && digits(segment) && !offset.is_empty() && digits(offset)
+    })
 }
 
 /// `len` rounded up to the next multiple of [`FRAME_ALIGN`].

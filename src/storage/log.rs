@@ -180,6 +180,11 @@ impl Log {
         self.tell_if_poisoned(self.check()).ok();
     }
 
+    /// Waits until nobody is in the middle of a write. Behind [`Self::shut`] nobody begins one.
+    pub(crate) fn wait_for_writers(&self) {
+        drop(self.writer.lock());
+    }
+
     /// Has `tell` called once the log is poisoned, whatever poisons it.
     pub(crate) fn on_poison(&self, tell: OnPoison) {
         self.context.gate.on_poison(tell);
@@ -573,6 +578,11 @@ impl Log {
         purpose: Purpose,
         completion: Completion,
     ) -> Result<LogPosition, (NotAppended, Completion)> {
+        // Looked at before, but the store may have been given back since: the next one may already
+        // write to the same place.
+        if let Err(error) = self.check() {
+            return Err((NotAppended::Failed(error), completion));
+        }
         let durable = LogPosition::from_u64(self.durable.load(Ordering::Acquire));
         let appended = writer.append(&self.context, drafts, durable, purpose);
         if writer.took_from_deletes {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::atomic_file;
 use super::context::Context;
 use super::error::StorageError;
-use super::format::{TORN_SUFFIX, WATERMARK_BYTES, WATERMARK_NAME};
+use super::format::{TORN_SUFFIX, WATERMARK_BYTES, WATERMARK_NAME, is_torn_name};
 use super::frame::FrameKind;
 use super::frame_buffer::Draft;
 use super::hard_state::{PreviousEnd, SegmentState};
@@ -134,7 +134,6 @@ fn rewrite_tail(
     tail: &Tail,
     bytes_max: u64,
 ) -> Result<WritableLog, StorageError> {
-    keep_evidence(context, last.id, tail.end, tail.cut_bytes());
     let (end, chain) = tail.synced_end;
     let offset = u32::try_from(end).unwrap_or(u32::MAX);
     let position = LogPosition { segment: last.id, offset };
@@ -156,6 +155,8 @@ fn rewrite_tail(
     let active =
         LogSegment::create(context, id, state, &frames, LogSegment::room_at_first(bytes_max))?;
     observe_again(context, &mut contents, &active)?;
+    // Only now: what survived needs the room more, and until then the old segment has these bytes.
+    keep_evidence(context, last.id, tail.end, tail.cut_bytes());
     segments.push(SegmentInfo { id, salt: active.salt, end: active.end });
     let synced = active.position();
     tracing::info!(segment = %id, frames = frames.len(), "the unsynced tail was written again");
@@ -196,11 +197,8 @@ fn keep_evidence(context: &Context, segment: SegmentId, offset: usize, bytes: &[
     let Ok(entries) = fs.list(&context.log) else {
         return;
     };
-    let torn: Vec<String> = entries
-        .into_iter()
-        .map(|entry| entry.name)
-        .filter(|name| name.ends_with(TORN_SUFFIX))
-        .collect();
+    let torn: Vec<String> =
+        entries.into_iter().map(|entry| entry.name).filter(|name| is_torn_name(name)).collect();
     for name in torn.iter().take(torn.len().saturating_sub(TORN_FILES_MAX)) {
         if let Err(error) = fs.remove(&context.log.join(name)) {
             tracing::debug!(%error, file = %name, "old evidence stays");

@@ -9,11 +9,12 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 
 use super::atomic_file;
-use super::context::Context;
+use super::context::{Context, absolute};
 use super::error::StorageError;
 use super::format::{
-    FRAME_ALIGN, IDENTITY_BYTES, IDENTITY_NAME, LOCK_NAME, LOG_NAME, SEGMENT_BYTES_CEILING,
-    UNFINISHED_NAME, parse_manifest_name, parse_segment_name,
+    ARCHIVE_NAME, FRAME_ALIGN, IDENTITY_BYTES, IDENTITY_NAME, LOCK_NAME, LOG_NAME,
+    SEGMENT_BYTES_CEILING, TABLES_NAME, UNFINISHED_NAME, parse_manifest_name, parse_segment_name,
+    parse_table_name,
 };
 use super::history::{self, Archive, CompressSummary};
 use super::identity::Identity;
@@ -95,6 +96,7 @@ impl Store {
     /// `Locked` at once when somebody has it open; `UnusableDirectory`, `NoStore`; what the
     /// recovery table refuses, with nothing changed on disk; `Io`, `DiskFull`, `SyncFailed`.
     pub fn open(env: Env, root: &Path, options: &StoreOptions) -> Result<Self, StorageError> {
+        let root = &absolute(&env, root)?;
         let gate = SyncGate::new(Arc::clone(&env.fs));
         prepare_directory(&env, root, options.absent)?;
         // Judged before the lock file may be created: a newer release's directory stays untouched.
@@ -128,7 +130,8 @@ impl Store {
         let watermark = reserve.or_release(&context, open)?;
         reserve.or_release(&context, || tables.remove_leftovers())?;
         // What an installed snapshot holds may be ahead of the log that is still to be purged.
-        let last = scanned.contents.hard.last.map(|last| last.index);
+        // Survivors, which were written again above, count.
+        let last = writable.contents.hard.last.map(|last| last.index);
         let last = last.max(tables.manifest_head().map(|head| head.last.index));
         let archive = Archive::for_writing(&context, past, last)?;
         // What the log holds for tables is not known yet: the first put looks again.
@@ -307,6 +310,7 @@ impl Store {
     #[cfg_attr(not(feature = "raft"), expect(dead_code, reason = "for clusters"))]
     pub(crate) fn release(&self) {
         self.log.shut();
+        self.log.wait_for_writers();
         self.unlock();
     }
 
@@ -333,6 +337,7 @@ impl ReadOnlyStore {
     /// # Errors
     /// `Locked`, `NoStore`; what the recovery table refuses; `Io`.
     pub fn open(env: Env, root: &Path, tables: TableStoreOptions) -> Result<Self, StorageError> {
+        let root = &absolute(&env, root)?;
         let gate = SyncGate::new(Arc::clone(&env.fs));
         prepare_directory(&env, root, Absent::Refuse)?;
         let lock = take_shared_lock(&env, root)?;
@@ -587,7 +592,7 @@ pub(crate) fn identity_of(env: &Env, root: &Path) -> Result<Option<Identity>, St
 }
 
 /// Whether a directory without identity holds more than an interrupted creation leaves: a manifest,
-/// or any segment but one that has no frame behind its head.
+/// a table, anything of the past, or any segment but one that has no frame behind its head.
 fn holds_entries(env: &Env, root: &Path) -> Result<bool, StorageError> {
     let list = |path: &Path| match env.fs.list(path) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
@@ -596,11 +601,23 @@ fn holds_entries(env: &Env, root: &Path) -> Result<bool, StorageError> {
     if list(root)?.iter().any(|entry| parse_manifest_name(&entry.name).is_some()) {
         return Ok(true);
     }
-    let log = root.join(LOG_NAME);
-    if env.fs.kind(&log).map_err(StorageError::wrap("look at", &log))? == Some(FileKind::Symlink) {
-        return Err(StorageError::corrupt(&log, 0, "this is not a directory"));
+    let folder = |name: &str| {
+        let path = root.join(name);
+        match env.fs.kind(&path).map_err(StorageError::wrap("look at", &path))? {
+            Some(FileKind::Symlink) => {
+                Err(StorageError::corrupt(&path, 0, "this is not a directory"))
+            }
+            Some(FileKind::Directory) => list(&path),
+            _ => Ok(Vec::new()),
+        }
+    };
+    let segments = folder(LOG_NAME)?;
+    let has_tables = folder(TABLES_NAME)?.iter().any(|it| parse_table_name(&it.name).is_some());
+    if has_tables || folder(ARCHIVE_NAME)?.iter().any(|it| history::is_era_name(&it.name)) {
+        return Ok(true);
     }
-    for entry in list(&log)? {
+    let log = root.join(LOG_NAME);
+    for entry in segments {
         let Some(id) = parse_segment_name(&entry.name) else {
             continue;
         };
@@ -634,6 +651,7 @@ fn create(
     let identity = Identity { cluster: options.cluster.unwrap_or(drawn.cluster), ..drawn };
     let context = Context::new(env.clone(), gate.clone(), root, identity);
     atomic_file::publish_directory(&*env.fs, gate, root, LOG_NAME)?;
+    check_log_folder(&context)?;
     // Whoever made the directory may have died before its name was durable.
     sync_ancestors(env, gate, root)?;
     remove_temporaries(&context)?;

@@ -537,7 +537,9 @@ impl TableStore {
         runs: Vec<Arc<Run>>,
         stale: &Stale<'_>,
     ) -> Result<Arc<TableSet>, StorageError> {
-        let number = names.number + 1;
+        // The greatest one is refused at opening, as that of tables is.
+        let number = names.number.checked_add(1).filter(|&number| number < u64::MAX);
+        let number = number.ok_or(StorageError::TablesExhausted)?;
         let entries = |run: &Arc<Run>| run.tables().iter().map(|t| t.entry.clone()).collect();
         let manifest = Manifest {
             number,

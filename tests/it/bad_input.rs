@@ -9,6 +9,7 @@ use hightower_kv::{
     Command, Error, Guard, KvEngine, ReadOnlyEngine, SingleNodeEngine, SnapshotEngine, StoreConfig,
 };
 
+use crate::alone::run_alone;
 use crate::support::{REAL_MACHINE, bytes_below, open_sim_with, real_config, sim_config, skipped};
 
 /// Limits that a test can reach.
@@ -279,4 +280,27 @@ fn files_are_for_their_owner_alone_whatever_the_umask() {
             assert_eq!(mode(file), 0o600, "umask {umask}: {}", file.display());
         }
     }
+}
+
+#[test]
+fn a_process_may_go_elsewhere_while_a_store_is_open() {
+    // No other test may be beside it: all threads have one current directory.
+    if run_alone("bad_input::a_process_may_go_elsewhere_while_a_store_is_open").is_some() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let (here, there) = (folder.path().join("here"), folder.path().join("there"));
+    for path in [&here, &there] {
+        std::fs::create_dir(path).unwrap();
+    }
+    std::env::set_current_dir(&here).unwrap();
+    let engine = SingleNodeEngine::open("data").unwrap();
+    engine.put(b"k".to_vec(), b"1".to_vec()).unwrap();
+    std::env::set_current_dir(&there).unwrap();
+    engine.run_compaction_now().unwrap();
+    engine.put(b"k".to_vec(), b"2".to_vec()).unwrap();
+    engine.close().unwrap();
+    assert!(std::fs::read_dir(&there).unwrap().next().is_none());
+    let engine = SingleNodeEngine::open(here.join("data")).unwrap();
+    assert_eq!(engine.get(b"k").unwrap().unwrap(), b"2");
 }

@@ -319,7 +319,7 @@ fn an_actor_that_could_forge_a_row_is_refused_before_anything_is_opened() {
 fn no_store_is_created_for_a_user_or_a_role_that_cannot_be() {
     let ctl = Ctl::new();
     let metadata = ctl.file("metadata");
-    write(&metadata, &[b'x'; 65_537]);
+    write(&metadata, &vec![b'x'; 65_537]);
     let metadata = metadata.to_str().unwrap();
     let long = "p".repeat(1025);
     for (args, expected) in [

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use hightower_kv::env::fs::Fs as _;
 use hightower_kv::env::fs_sim::SimFs;
-use hightower_kv::{Error, KvEngine, ReadOnlyEngine, SnapshotEngine};
+use hightower_kv::{Error, KvEngine, ReadOnlyEngine, SingleNodeEngine, SnapshotEngine};
 
 use crate::support::{Pairs, open_sim, open_sim_with, pairs, sim_config};
 
@@ -158,7 +158,7 @@ fn files_of_another_store_are_named() {
     let env = hightower_kv::env::Env::simulated_on(other.clone(), 999).env;
     let mut config = sim_config();
     config.emit_snapshot_after_compaction = false;
-    let engine = hightower_kv::SingleNodeEngine::with_env(&config, env).unwrap();
+    let engine = SingleNodeEngine::with_env(&config, env).unwrap();
     for key in 0..30_u8 {
         engine.put(vec![b'k', key], vec![key; 300]).unwrap();
     }
@@ -200,6 +200,118 @@ fn foreign_files_are_left_alone() {
         assert_eq!(check(&fs, &state, name), Outcome::Harmless, "{name}");
         assert_eq!(fs.read_file(&path).unwrap(), b"mine", "{name}");
     }
+}
+
+#[test]
+fn a_log_that_ends_before_what_tables_have_goes_on_behind_it() {
+    let mut cut = 0;
+    for puts in 1..=6_u8 {
+        let fs = SimFs::new(3);
+        let engine = open_sim(&fs).unwrap();
+        for key in 0..puts {
+            engine.put(vec![b'k', key], vec![key; 40]).unwrap();
+        }
+        engine.run_compaction_now().unwrap();
+        engine.close().unwrap();
+        let state = pairs(&open_sim(&fs).unwrap().snapshot_state());
+        let fs = fs.kill();
+        // The end of the log is lost, and with it what says that it was on the device.
+        fs.remove_file(Path::new("/data/log/WATERMARK")).unwrap();
+        let last =
+            paths(&fs).into_iter().rfind(|path| path.extension().is_some_and(|it| it == "seg"));
+        let last = last.unwrap();
+        let mut bytes = fs.read_file(&last).unwrap();
+        let end = bytes.iter().rposition(|&byte| byte != 0).unwrap() + 1;
+        for zeros in [64, 128, 256, 400] {
+            let from = end.saturating_sub(zeros).max(256);
+            bytes[from..].fill(0);
+            let fs = fs.kill();
+            fs.write_file(&last, &bytes).unwrap();
+            let Ok(engine) = open_sim(&fs) else { continue };
+            assert_eq!(pairs(&engine.snapshot_state()), state, "{puts} puts, {zeros} zeros");
+            engine.put(b"more".to_vec(), b"1".to_vec()).unwrap();
+            engine.close().unwrap();
+            let engine = open_sim(&fs.kill()).unwrap();
+            assert_eq!(engine.get(b"more").unwrap().unwrap(), b"1");
+            cut += 1;
+        }
+    }
+    assert!(cut > 0);
+}
+
+/// The names and bytes of the files in a folder and below it.
+fn contents(folder: &Path) -> Vec<(PathBuf, Vec<u8>)> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.extend(contents(&path));
+        } else {
+            let bytes = std::fs::read(&path).unwrap();
+            found.push((path, bytes));
+        }
+    }
+    found.sort();
+    found
+}
+
+#[test]
+fn a_link_in_the_place_of_a_folder_that_was_being_made_is_not_followed() {
+    let folder = tempfile::tempdir().unwrap();
+    let theirs = folder.path().join("theirs");
+    let engine = SingleNodeEngine::open(&theirs).unwrap();
+    engine.put(b"theirs".to_vec(), b"1".to_vec()).unwrap();
+    engine.close().unwrap();
+    let before = contents(&theirs);
+    for name in ["log", "tables"] {
+        let ours = folder.path().join(format!("ours-{name}"));
+        std::fs::create_dir(&ours).unwrap();
+        std::os::unix::fs::symlink(theirs.join(name), ours.join(format!("{name}.tmp"))).unwrap();
+        let engine = SingleNodeEngine::open(&ours).unwrap();
+        engine.put(b"k".to_vec(), b"v".to_vec()).unwrap();
+        engine.run_compaction_now().unwrap();
+        engine.close().unwrap();
+        assert!(before == contents(&theirs), "{name}: something of theirs changed");
+    }
+}
+
+#[test]
+fn tables_without_an_identity_are_no_interrupted_creation() {
+    let (fs, _) = closed_store();
+    for path in paths(&fs) {
+        if !path.starts_with("/data/tables") {
+            fs.remove_file(&path).unwrap();
+        }
+    }
+    let before = fs.files();
+    let Err(error) = open_sim(&fs).map(drop) else { panic!("a store was made of it") };
+    assert!(matches!(error, Error::MissingSegment(_)), "{error}");
+    let kept = fs.files().into_iter().filter(|(path, _)| !path.ends_with("LOCK"));
+    assert!(before.into_iter().eq(kept), "tables went");
+}
+
+#[test]
+fn evidence_of_others_is_left_alone() {
+    let (fs, state) = closed_store();
+    let names: Vec<PathBuf> =
+        (0..12).map(|n| Path::new("/data/log").join(format!("incident-{n:02}.torn"))).collect();
+    for name in &names {
+        fs.write_file(name, b"mine").unwrap();
+    }
+    // Bytes behind the end of the log that look torn: they are kept, and nothing of ours goes.
+    let last = paths(&fs).into_iter().rfind(|path| path.extension().is_some_and(|it| it == "seg"));
+    let last = last.unwrap();
+    let mut bytes = fs.read_file(&last).unwrap();
+    let end = bytes.iter().rposition(|&byte| byte != 0).unwrap() + 1;
+    let end = end.next_multiple_of(8);
+    bytes.truncate(end);
+    bytes.extend([0; 4096]);
+    bytes[end + 1024..end + 1032].fill(7);
+    fs.write_file(&last, &bytes).unwrap();
+    if let Ok(engine) = open_sim(&fs) {
+        assert_eq!(pairs(&engine.snapshot_state()), state);
+    }
+    assert!(names.iter().all(|name| fs.read_file(name).is_ok()));
 }
 
 #[test]

@@ -1,10 +1,16 @@
 //! Row S28: a panic in the thread that commits. Everybody who waits is told, the store stops, and
 //! opening it again finds what was acknowledged.
 
+use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+use std::task::{Context, Poll, Wake, Waker};
+use std::time::Duration;
 
 use hightower_kv::env::fs_sim::SimFs;
-use hightower_kv::{Command, Error, KvEngine, SingleNodeEngine, SnapshotEngine};
+use hightower_kv::{Command, Error, KvEngine, SingleNodeEngine, SnapshotEngine, StoreConfig};
 use parking_lot::Mutex;
 
 use crate::support::{Pairs, open_sim, open_sim_with, pairs, sim_config, within_reason};
@@ -111,7 +117,7 @@ fn a_callback_that_panics_stops_the_store_and_not_its_callers() {
 }
 
 /// Writes when it is dropped, as a lock does that is given back.
-struct Unlocks(std::sync::Arc<SingleNodeEngine>);
+struct Unlocks(Arc<SingleNodeEngine>);
 
 impl Drop for Unlocks {
     fn drop(&mut self) {
@@ -126,9 +132,9 @@ fn a_panic_of_a_caller_does_not_stop_a_store_that_its_destructors_write_to_or_cl
         let fs = SimFs::new(3);
         let mut config = sim_config();
         config.worker_threads = workers;
-        let engine = std::sync::Arc::new(open_sim_with(&fs, &config).unwrap());
+        let engine = Arc::new(open_sim_with(&fs, &config).unwrap());
         engine.put(b"lock".to_vec(), b"held".to_vec()).unwrap();
-        let lock = Unlocks(std::sync::Arc::clone(&engine));
+        let lock = Unlocks(Arc::clone(&engine));
         let panicked = catch_unwind(AssertUnwindSafe(|| {
             let _lock = lock;
             panic!("of the caller");
@@ -146,4 +152,70 @@ fn a_panic_of_a_caller_does_not_stop_a_store_that_its_destructors_write_to_or_cl
         assert_eq!(engine.get(b"later").unwrap().unwrap(), "1");
         assert_eq!(engine.stats().tail_bytes, 0);
     }
+}
+
+/// How long something may take that must not hang. Reached only by a failure.
+const HANGS_AFTER: Duration = Duration::from_mins(1);
+
+/// Panics when it is woken.
+struct Panics;
+
+impl Wake for Panics {
+    fn wake(self: Arc<Self>) {
+        panic!("a waker");
+    }
+}
+
+#[test]
+fn a_waker_that_panics_harms_nobody() {
+    let engine = open_sim_with(&SimFs::new(7), &with_a_worker()).unwrap();
+    for key in 0..20_u8 {
+        let mut handed_in = engine.submit_async(Command::set(vec![key], "1"));
+        let panics = Waker::from(Arc::new(Panics));
+        drop(Pin::new(&mut handed_in).poll(&mut Context::from_waker(&panics)));
+        // In the same round, or in the next one.
+        assert!(engine.put(vec![100 + key], b"1".to_vec()).is_ok());
+        assert!(handed_in.wait().is_ok());
+    }
+}
+
+/// Has another thread write, and waits for that: as an executor may whose lock that thread holds.
+struct WaitsForAWriter {
+    engine: Arc<SingleNodeEngine>,
+    written: Sender<Result<(), RecvTimeoutError>>,
+}
+
+impl Wake for WaitsForAWriter {
+    fn wake(self: Arc<Self>) {
+        let (done, is_done) = channel();
+        let engine = Arc::clone(&self.engine);
+        std::thread::spawn(move || {
+            engine.put(b"by another".to_vec(), b"x".to_vec()).unwrap();
+            done.send(()).unwrap();
+        });
+        self.written.send(is_done.recv_timeout(HANGS_AFTER)).unwrap();
+    }
+}
+
+#[test]
+fn a_task_that_is_answered_may_wait_for_a_writer() {
+    let engine = Arc::new(open_sim_with(&SimFs::new(8), &with_a_worker()).unwrap());
+    let (written, is_written) = channel();
+    let waits = WaitsForAWriter { engine: Arc::clone(&engine), written };
+    let waker = Waker::from(Arc::new(waits));
+    let mut handed_in = engine.submit_async(Command::set("a", "1"));
+    match Pin::new(&mut handed_in).poll(&mut Context::from_waker(&waker)) {
+        // It was faster than the look.
+        Poll::Ready(answer) => assert!(answer.is_ok()),
+        Poll::Pending => {
+            assert_eq!(is_written.recv().unwrap(), Ok(()), "who commits waits for the task");
+            assert!(handed_in.wait().is_ok());
+        }
+    }
+}
+
+fn with_a_worker() -> StoreConfig {
+    let mut config = sim_config();
+    config.worker_threads = 1;
+    config
 }

@@ -1,5 +1,9 @@
 //! What a watcher is told at its beginning and at the end of its store.
 
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+use std::task::{Context, Poll, Wake, Waker};
 use std::thread;
 use std::time::Duration;
 
@@ -46,6 +50,42 @@ fn a_failed_sync_ends_a_watcher_that_waits() {
         assert!(matches!(second, Err(Error::Poisoned { .. })), "{second:?}");
     });
     assert!(matches!(engine.watch(b"a"), Err(Error::Poisoned { .. })));
+}
+
+/// Has another thread write, and waits for that: as an executor may whose lock that thread holds.
+struct WaitsForAWriter {
+    engine: Arc<SingleNodeEngine>,
+    written: Sender<Result<(), RecvTimeoutError>>,
+}
+
+impl Wake for WaitsForAWriter {
+    fn wake(self: Arc<Self>) {
+        let (done, is_done) = channel();
+        let engine = Arc::clone(&self.engine);
+        thread::spawn(move || {
+            engine.put(b"b".to_vec(), b"x".to_vec()).unwrap_err();
+            done.send(()).unwrap();
+        });
+        self.written.send(is_done.recv_timeout(HANGS_AFTER)).unwrap();
+    }
+}
+
+#[test]
+fn a_task_that_is_woken_by_a_failure_may_wait_for_a_writer() {
+    let sim = Env::simulated(4);
+    let engine = SingleNodeEngine::with_env(&sim_config(), sim.env.clone()).unwrap();
+    let engine = Arc::new(engine);
+    let (written, is_written) = channel();
+    let waits = WaitsForAWriter { engine: Arc::clone(&engine), written };
+    let waker = Waker::from(Arc::new(waits));
+    let mut watcher = engine.watch(b"a").unwrap();
+    let mut next = Box::pin(watcher.next_async());
+    assert!(next.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+    sim.fs.fail_all_syncs();
+    assert!(engine.put(b"c".to_vec(), b"x".to_vec()).is_err());
+    assert_eq!(is_written.recv().unwrap(), Ok(()), "the thread that failed waits for the task");
+    let told = next.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+    assert!(matches!(told, Poll::Ready(Err(Error::Poisoned { .. }))), "{told:?}");
 }
 
 #[test]
@@ -138,7 +178,7 @@ fn a_callback_may_look_and_must_not_wait() {
     let directory = tempfile::tempdir().unwrap();
     let engine = open_real(directory.path());
     let mut watcher = engine.watch(b"a").unwrap();
-    let (send, receive) = std::sync::mpsc::channel();
+    let (send, receive) = channel();
     let callback = Box::new(move |_| {
         let looked = watcher.try_next();
         let waited = (watcher.next(), watcher.next_timeout(Duration::from_secs(1)));

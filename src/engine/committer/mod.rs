@@ -21,6 +21,7 @@ use super::commit_queue::{
 };
 use super::machine::Machine;
 use super::submission::{Reply, Slot, Submission, Turn};
+use super::wake::wake_task;
 use crate::command::Command;
 use crate::command::codec;
 use crate::command::limits::validate_command;
@@ -159,6 +160,16 @@ impl Committer {
         Ok(takes)
     }
 
+    /// Payload bytes of commands that wait for somebody to commit them.
+    pub(crate) fn queued_bytes(&self) -> u64 {
+        self.queue.lock().bytes as u64
+    }
+
+    /// Returns when all entries that were stamped before the call are applied or refused.
+    pub(crate) fn settle(&self) {
+        drop(self.leader.lock());
+    }
+
     /// Hands a command in. The answer comes from whoever commits it.
     pub(crate) fn submit_async(&self, command: Command) -> Submission {
         if !self.rules.has_worker {
@@ -174,7 +185,9 @@ impl Committer {
         if self.rules.has_worker {
             self.hand_in(command, reply);
         } else {
-            reply.answer(self.submit(command));
+            let result = self.submit(command);
+            let _answering = Answering::begin();
+            reply.answer(result);
         }
     }
 
@@ -252,10 +265,9 @@ impl Committer {
             self.gather();
         }
         let round = self.take_round();
-        if !round.is_empty() {
-            self.commit(round);
-        }
+        let tasks = if round.is_empty() { Vec::new() } else { self.commit(round) };
         leading.end();
+        tasks.into_iter().for_each(wake_task);
         self.machine.watchers.wake();
     }
 
@@ -375,7 +387,8 @@ impl Committer {
         };
         self.metrics.queue.decrement(pending.len() as f64);
         let closed = self.closed();
-        answer_all(pending.into_iter().map(|it| (it.reply, Err(closed.clone()))).collect());
+        let answers = pending.into_iter().map(|it| (it.reply, Err(closed.clone())));
+        answer_all(answers.collect()).into_iter().for_each(wake_task);
         self.room.notify_all();
         self.work.notify_all();
     }

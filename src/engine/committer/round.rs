@@ -1,5 +1,7 @@
 //! One round: what waits is appended as one write, synced, applied and answered.
 
+use std::task::Waker;
+
 use super::{Committer, Leader};
 use crate::command::{Command, codec};
 use crate::engine::commit_queue::{Answer, Pending, answer_all};
@@ -51,7 +53,8 @@ impl Committer {
     }
 
     /// Appends, syncs, applies and answers a round.
-    pub(super) fn commit(&self, mut round: Vec<Pending>) {
+    /// Gives back tasks that are to be woken: see [`answer_all`].
+    pub(super) fn commit(&self, mut round: Vec<Pending>) -> Vec<Waker> {
         let started = self.start_timing();
         let mut leader = self.leader.lock();
         // Answering may run a caller's code, which may even close the store: not before all that is
@@ -101,7 +104,7 @@ impl Committer {
         self.metrics.commit_bytes.increment(bytes);
         self.metrics.batch_entries.record(entries as f64);
         self.stop_timing(started);
-        answer_all(answers);
+        answer_all(answers)
     }
 
     /// Takes the commands out of the round that the machine refuses: see

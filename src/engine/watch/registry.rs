@@ -22,6 +22,7 @@ use parking_lot::Mutex;
 
 use super::slot::Slot;
 use crate::command::{RESERVED_PREFIX, is_reserved};
+use crate::engine::wake::wake_task;
 use crate::types::LogIndex;
 
 /// From so many keys on, prefixes are looked for among the keys instead of keys among the prefixes:
@@ -173,15 +174,39 @@ impl Registry {
     /// Ends all waiting, for good: the store is closed, or has stopped. Whoever asks it by then is
     /// told why.
     pub(crate) fn stop(&self) {
+        self.stop_and_take_tasks().into_iter().for_each(wake_task);
+    }
+
+    /// As [`Self::stop`], for who may hold locks of the store. Wakers are code of others, which may
+    /// wait for what those locks keep up: a thread of its own calls them.
+    pub(crate) fn stop_under_locks(&self) {
+        let tasks = self.stop_and_take_tasks();
+        if tasks.is_empty() {
+            return;
+        }
+        let tasks = Arc::new(Mutex::new(tasks));
+        let taken = Arc::clone(&tasks);
+        let wake = move || std::mem::take(&mut *taken.lock()).into_iter().for_each(wake_task);
+        let spawned = std::thread::Builder::new().name("htkv-wake".to_owned()).spawn(wake);
+        if let Err(error) = spawned {
+            tracing::warn!(%error, "no thread to wake tasks on: they are woken here");
+            let tasks = std::mem::take(&mut *tasks.lock());
+            tasks.into_iter().for_each(wake_task);
+        }
+    }
+
+    /// Ends all waiting of threads. The tasks that wait are still to be woken.
+    fn stop_and_take_tasks(&self) -> Vec<Waker> {
         let mut all = self.groups.lock();
         self.stopped.store(true, Ordering::Release);
         let (groups, _) = all.groups();
         let slots: Vec<_> = groups.flat_map(|(_, group)| group.all.values().cloned()).collect();
         drop(all);
-        for slot in slots {
+        let stop = |slot: Arc<Slot>| {
             slot.stop();
-            slot.wake();
-        }
+            slot.wake_thread()
+        };
+        slots.into_iter().filter_map(stop).collect()
     }
 
     /// Notes where the store ends, for watchers that have missed nothing by then. Called while

@@ -1,11 +1,11 @@
 //! Where one watcher is told that there is something to read, and waits for it.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::task::Waker;
 use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
 
+use crate::engine::wake::wake_task;
 use crate::types::LogIndex;
 
 #[derive(Debug, Default)]
@@ -67,14 +67,14 @@ impl Slot {
 
     /// Wakes whoever waits.
     pub(super) fn wake(&self) {
+        self.wake_thread().into_iter().for_each(wake_task);
+    }
+
+    /// Wakes the thread that waits; gives back the waker of the task that does.
+    pub(super) fn wake_thread(&self) -> Option<Waker> {
         let waker = self.state.lock().waker.take();
         self.changed.notify_one();
-        if let Some(waker) = waker
-            // Its panic must not reach the thread that commits for all.
-            && catch_unwind(AssertUnwindSafe(|| waker.wake())).is_err()
-        {
-            tracing::error!("a waker panicked; its task may not learn of a change");
-        }
+        waker
     }
 
     /// Blocks the thread until there is a mark or a stop, or the time is over: then `false`.

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use futures_util::future::FutureExt;
 use futures_util::stream::iter;
 use openraft::EntryPayload;
-use openraft::storage::{EntryResponder, RaftLogStorage, RaftSnapshotBuilder, RaftStateMachine};
+use openraft::storage::{EntryResponder, RaftSnapshotBuilder, RaftStateMachine};
 use proptest::prelude::*;
 
 use super::{Entry, blank, config, cut, entry, id, normal, open, run};
@@ -207,37 +207,6 @@ fn append_of_another_leader(storage: &RaftStorage, index: u64) {
     let payload = Payload { head: b"of another leader".to_vec(), body: Bytes::new() };
     let entry = NewEntry { id, clock: Timestamp(0), kind: EntryKind::Normal, payload };
     storage.machine.store.log().append_one(&entry.as_ref(), Purpose::Relieve).unwrap();
-}
-
-#[test]
-fn what_the_log_has_behind_an_installed_snapshot_is_gone_whoever_led_then() {
-    run(async {
-        let mut leader = open(&SimFs::new(1));
-        apply(&mut leader, (0..6).map(|index| set(index, "a")).collect()).await;
-        let built = build(&mut leader).await;
-        for last in [2, 5] {
-            let fs = SimFs::new(2);
-            let mut follower = open(&fs);
-            append_of_another_leader(&follower, last);
-            let snapshot = build(&mut leader).await.snapshot;
-            follower.state.install_snapshot(&built.meta, snapshot).await.unwrap();
-            // The process ends before openraft purges.
-            let mut after = open(&cut(&fs));
-            let state = after.log.get_log_state().await.unwrap();
-            assert_eq!(state.last_log_id, built.meta.last_log_id);
-            assert_eq!(state.last_purged_log_id, built.meta.last_log_id);
-            assert_eq!(keys(&after), ["a"]);
-        }
-        // What only a snapshot was built of stays in the log.
-        let fs = SimFs::new(3);
-        let mut node = open(&fs);
-        apply(&mut node, vec![set(0, "a")]).await;
-        append_of_another_leader(&node, 1);
-        build(&mut node).await;
-        let state = open(&cut(&fs)).log.get_log_state().await.unwrap();
-        assert_eq!(state.last_log_id.map(|id| id.index), Some(1));
-        assert_eq!(state.last_purged_log_id, None);
-    });
 }
 
 #[test]

@@ -551,6 +551,11 @@ fn nobody_writes_rows_of_times_past_the_commands() {
         let batch = Command::reserved([], [Command::set(reserved_key(row), "v")]);
         assert_eq!(at.apply(110, batch).outcome, Outcome::ReservedKey);
     }
+    // Nor do they go with others.
+    for above in [&b""[..], b"l", b"lease"] {
+        let batch = Command::reserved([], [Command::delete_prefix(reserved_key(above))]);
+        assert_eq!(at.apply(110, batch).outcome, Outcome::ReservedKey);
+    }
     assert_eq!(at.rows_of_times(), 2);
 }
 

@@ -111,6 +111,6 @@ fn its_own_batches_are_guarded_and_count_their_rows() {
     let row = state.as_view().reserved().get(&key("y")).unwrap().unwrap();
     assert_eq!(row.value, "4");
     assert!(state.as_view().reserved().get(b"a").unwrap().is_none());
-    apply(&mut state, Command::reserved([], [Command::delete_prefix(key(""))]));
+    apply(&mut state, Command::reserved([], [Command::delete_prefix(key("y"))]));
     assert_eq!(reserved_rows(state.as_view()), 0);
 }

@@ -52,7 +52,7 @@ impl EraInfo {
     /// Length of its change files together.
     #[must_use]
     pub fn file_bytes(&self) -> u64 {
-        self.files.iter().map(|file| file.bytes).sum()
+        self.files.iter().fold(0, |sum, file| sum.saturating_add(file.bytes))
     }
 }
 
@@ -109,7 +109,10 @@ impl Era {
             last_stamp: self.files.last().map_or(self.name.stamp, |file| file.stamps.1),
             base_bytes: self.name.bytes,
             files: self.files.iter().map(file).collect(),
-            content_bytes: self.files.iter().map(|file| file.content_bytes).sum(),
+            content_bytes: self
+                .files
+                .iter()
+                .fold(0, |sum, file| sum.saturating_add(file.content_bytes)),
         }
     }
 }

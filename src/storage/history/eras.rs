@@ -118,7 +118,8 @@ impl Archive {
             };
             self.remove(era)?;
             summary.eras += 1;
-            summary.file_bytes += era.files.iter().map(|file| file.bytes).sum::<u64>();
+            let bytes = era.info().file_bytes();
+            summary.file_bytes = summary.file_bytes.saturating_add(bytes);
         }
     }
 

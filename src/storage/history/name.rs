@@ -38,6 +38,11 @@ impl EraName {
     }
 }
 
+/// Whether the folder of an era may have this name.
+pub(crate) fn is_era_name(name: &str) -> bool {
+    EraName::parse(name).is_some()
+}
+
 /// How a change file came to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Kind {

@@ -56,14 +56,14 @@ fn is_worth_it(files: &[ChangeName], is_newest: bool) -> bool {
 /// Neighbours of one kind, as many as become one file.
 fn groups(files: &[ChangeName], is_damaged: &impl Fn(&ChangeName) -> bool) -> Vec<Range<usize>> {
     let mut groups: Vec<Range<usize>> = Vec::new();
-    let mut bytes = 0;
+    let mut bytes: u64 = 0;
     let mut before: Option<&ChangeName> = None;
     for (at, file) in files.iter().enumerate() {
         if is_damaged(file) {
             before = None;
             continue;
         }
-        bytes += file.content_bytes;
+        bytes = bytes.saturating_add(file.content_bytes);
         let goes_on = before.is_some_and(|before| {
             before.kind == file.kind && before.last.next() == file.first && bytes <= PACKED_BYTES
         });

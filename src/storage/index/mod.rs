@@ -14,6 +14,7 @@ mod leaf;
 mod node;
 mod range;
 mod bulk;
+mod places;
 
 use std::fmt;
 use std::ops::Bound;
@@ -25,6 +26,7 @@ pub use self::bulk::NotAscending;
 pub use self::leaf::Inserted;
 use self::leaf::Leaf;
 use self::node::Node;
+pub use self::places::Places;
 pub use self::range::Range;
 
 /// Most rows of a leaf and most children of an inner node. Larger nodes are found faster and cost

@@ -56,6 +56,25 @@ impl<V> Node<V> {
         }
     }
 
+    /// The rows of a leaf; none of an inner node.
+    #[inline]
+    pub(super) fn rows(&self) -> &[(Bytes, V)] {
+        match self {
+            Self::Leaf(leaf) => leaf.rows(),
+            Self::Inner(_) => &[],
+        }
+    }
+
+    /// Its leaves, in key order.
+    pub(super) fn gather_leaves(self: &Arc<Self>, to: &mut Vec<Arc<Self>>) {
+        match &**self {
+            Self::Leaf(_) => to.push(Arc::clone(self)),
+            Self::Inner(inner) => {
+                inner.children.iter().for_each(|child| child.gather_leaves(to));
+            }
+        }
+    }
+
     /// Rows of a leaf, or children.
     fn items(&self) -> usize {
         match self {

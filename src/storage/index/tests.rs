@@ -1,5 +1,6 @@
 use std::cell::Cell;
 use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hasher};
 use std::ops::Bound;
 
 use bytes::Bytes;
@@ -343,4 +344,51 @@ impl<V> Node<V> {
             Self::Inner(inner) => inner.children().iter().map(|child| child.leaves()).sum(),
         }
     }
+}
+
+#[test]
+fn a_row_is_found_by_the_hash_of_its_key_in_every_state() {
+    let mut numbers = Numbers(11);
+    let hash = |key: &[u8]| {
+        let mut hasher = DefaultHasher::new();
+        hasher.write(key);
+        hasher.finish()
+    };
+    let key = |number: u64| Bytes::from(format!("{number:06}"));
+    let mut index = Index::new();
+    assert_eq!(index.places(hash).and_then(|it| it.get_asking(7, b"", |_| ()).copied()), None);
+    let mut kept = Vec::new();
+    for size in [1_u64, 31, 32, 33, 1_000, 20_000] {
+        while (index.len() as u64) < size {
+            let number = numbers.below(2 * size);
+            index.insert(key(number), number);
+        }
+        kept.push((index.clone(), index.places(hash).unwrap()));
+        // What is changed later is not seen.
+        for _ in 0..size / 4 {
+            index.remove(&key(numbers.below(2 * size)));
+        }
+    }
+    for (index, places) in &kept {
+        for number in 0..40_100 {
+            let key = key(number);
+            let found = places.get_asking(hash(&key), &key, |_| ());
+            assert_eq!(found, index.get(&key), "{number} of {}", index.len());
+        }
+    }
+}
+
+#[test]
+fn keys_of_one_hash_are_placed_up_to_a_bound() {
+    let of = |count: u64| {
+        let rows = (0..count).map(|number| (Bytes::from(format!("{number:06}")), number));
+        Index::from_sorted(rows).unwrap()
+    };
+    let few = of(100);
+    let places = few.places(|_| u64::MAX).unwrap();
+    for (key, number) in &few {
+        assert_eq!(places.get_asking(u64::MAX, key, |_| ()), Some(number));
+    }
+    assert_eq!(places.get_asking(u64::MAX, b"other", |_| ()), None);
+    assert!(of(200).places(|_| u64::MAX).is_none());
 }

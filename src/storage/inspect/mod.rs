@@ -20,7 +20,8 @@ pub use self::tables::compression_of_newest;
 use super::context::Context;
 use super::error::StorageError;
 use super::format::{
-    IDENTITY_NAME, LOG_NAME, PROLOGUE_BYTES, SEGMENT_MAGIC, WATERMARK_NAME, take_u64,
+    IDENTITY_NAME, LOG_NAME, PROLOGUE_BYTES, SEGMENT_MAGIC, WATERMARK_BYTES, WATERMARK_NAME,
+    take_u64,
 };
 use super::frame::{FrameKind, Salt, check_frame};
 use super::hard_state::SegmentState;
@@ -44,7 +45,7 @@ use crate::types::{LogIndex, LogPosition, NodeId, SegmentId};
 /// Reads every file of a store and compares every checksum. A file that cannot be read counts as
 /// damaged. Of a manifest, a table and a change file only the first damage is named.
 ///
-/// Memory: one segment, or the index and filter of one table, or a block of changes. Cost: reading
+/// Memory: two segments, or the index and filter of one table, or a block of changes. Cost: reading
 /// the log and change files once, tables twice, also those that the past shares with the state.
 ///
 /// # Errors
@@ -138,7 +139,7 @@ fn check_watermark(
     if !names.has_watermark || context.identity.cluster == RandomId([0; 16]) {
         return None;
     }
-    let bytes = match read_start(context, &path, usize::MAX) {
+    let bytes = match read_start(context, &path, WATERMARK_BYTES + 1) {
         Ok(bytes) => bytes,
         Err(error) => {
             report.refused(&path, error);

@@ -50,7 +50,7 @@ impl KeyHash {
     }
 
     /// The hash as a number.
-    pub(in crate::storage) const fn bits(self) -> u64 {
+    pub(crate) const fn bits(self) -> u64 {
         self.0
     }
 }
