@@ -10,8 +10,9 @@ use std::time::Duration;
 use hightower_kv::command::reserved_key;
 use hightower_kv::env::Env;
 use hightower_kv::env::fs_sim::SimFs;
+use hightower_kv::types::Timestamp;
 use hightower_kv::{
-    Error, KvEngine, ReadContext, SingleNodeEngine, SnapshotEngine, Version, WatchEngine,
+    At, Error, KvEngine, ReadContext, SingleNodeEngine, SnapshotEngine, Version, WatchEngine,
     WatchEvent, WatchOptions,
 };
 
@@ -52,38 +53,39 @@ fn a_failed_sync_ends_a_watcher_that_waits() {
     assert!(matches!(engine.watch(b"a"), Err(Error::Poisoned { .. })));
 }
 
-/// Has another thread write, and waits for that: as an executor may whose lock that thread holds.
-struct WaitsForAWriter {
+/// Has another thread ask for what waits for writers, and waits for that: as an executor may whose
+/// lock that thread holds.
+struct WaitsForAnother {
     engine: Arc<SingleNodeEngine>,
-    written: Sender<Result<(), RecvTimeoutError>>,
+    done: Sender<Result<(), RecvTimeoutError>>,
 }
 
-impl Wake for WaitsForAWriter {
+impl Wake for WaitsForAnother {
     fn wake(self: Arc<Self>) {
         let (done, is_done) = channel();
         let engine = Arc::clone(&self.engine);
         thread::spawn(move || {
-            engine.put(b"b".to_vec(), b"x".to_vec()).unwrap_err();
+            engine.snapshot_at(At::Time(Timestamp(u64::MAX))).unwrap_err();
             done.send(()).unwrap();
         });
-        self.written.send(is_done.recv_timeout(HANGS_AFTER)).unwrap();
+        self.done.send(is_done.recv_timeout(HANGS_AFTER)).unwrap();
     }
 }
 
 #[test]
-fn a_task_that_is_woken_by_a_failure_may_wait_for_a_writer() {
+fn a_task_that_is_woken_by_a_failure_may_wait_for_another_thread() {
     let sim = Env::simulated(4);
     let engine = SingleNodeEngine::with_env(&sim_config(), sim.env.clone()).unwrap();
     let engine = Arc::new(engine);
-    let (written, is_written) = channel();
-    let waits = WaitsForAWriter { engine: Arc::clone(&engine), written };
+    let (done, is_done) = channel();
+    let waits = WaitsForAnother { engine: Arc::clone(&engine), done };
     let waker = Waker::from(Arc::new(waits));
     let mut watcher = engine.watch(b"a").unwrap();
     let mut next = Box::pin(watcher.next_async());
     assert!(next.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
     sim.fs.fail_all_syncs();
     assert!(engine.put(b"c".to_vec(), b"x".to_vec()).is_err());
-    assert_eq!(is_written.recv().unwrap(), Ok(()), "the thread that failed waits for the task");
+    assert_eq!(is_done.recv().unwrap(), Ok(()), "the thread that failed waits for the task");
     let told = next.as_mut().poll(&mut Context::from_waker(Waker::noop()));
     assert!(matches!(told, Poll::Ready(Err(Error::Poisoned { .. }))), "{told:?}");
 }

@@ -149,7 +149,7 @@ fn nobody_takes_the_files_away_from_a_snapshot_that_waits_to_be_installed() {
     assert_eq!(sent, 0);
     to.install(&received.into()).unwrap();
     check_installed(&fs, &to, &from, "installed");
-    assert!(matches!(begin(&to, &held), Ok(_)), "what was installed keeps nobody up");
+    assert!(begin(&to, &held).is_ok(), "what was installed keeps nobody up");
 }
 
 #[test]
