@@ -362,9 +362,9 @@ impl ClusterEngine {
         spawned.await.map_err(|_| Error::Closed("closed"))?
     }
 
-    /// Stops the node and releases the directory; another handle may open it then. Bounded, unless the device hangs: ten
-    /// seconds for openraft, and as many for what runs beside it. What is not finished by then is
-    /// given up, as in a crash. Later calls do nothing.
+    /// Stops the node and releases the directory; another handle may open it then. Bounded, unless
+    /// the device hangs: ten seconds for openraft, and as many for what runs beside it. What is not
+    /// finished by then is given up, as in a crash. Later calls do nothing.
     ///
     /// # Errors
     /// `Poisoned`: what was not acknowledged may be lost.
