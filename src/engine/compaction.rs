@@ -16,7 +16,8 @@ use crate::storage::table_store::MergeProgress;
 use crate::types::{LogId, LogIndex, Version};
 
 /// Runs up to which the tail is written while tables are merged: each one makes reads a little
-/// slower until the merge has ended. Beyond it writers wait.
+/// slower until the merge has ended. So many come of three gigabytes of log. Beyond it writers
+/// wait; where they do not, or not long enough, it is written all the same.
 const RUNS_WHILE_MERGING_MAX: usize = 256;
 
 /// Whether compaction deletes the log that the tables cover.

@@ -95,7 +95,7 @@ fn open_store(
 /// behind it. So it is where the last entries of a log were damaged and cut that tables have.
 fn purge_behind_tables(store: &Store) -> Result<()> {
     let (Some(head), log) = (store.tables().manifest_head(), store.log()) else { return Ok(()) };
-    if log.hard_state().last.is_some_and(|last| last.index < head.last.index) {
+    if log.hard_state().last.is_none_or(|last| last.index < head.last.index) {
         tracing::warn!(last = %head.last.index, "the log ends before the state in the tables");
         log.purge(head.last)?;
     }

@@ -33,10 +33,6 @@ pub(crate) fn record(machine: &Machine, head: &ManifestHead) -> Result<()> {
         return Ok(());
     }
     let store = &machine.store;
-    if store.archive().is_ahead() {
-        // Opening has warned of it. A compaction that failed for it would fail for ever.
-        return Ok(());
-    }
     let live = LiveChanges::of(machine);
     if !goes_on(machine, live) {
         store.archiving(|archive| archive.begin_era(store.tables()))?;

@@ -1,5 +1,6 @@
 //! Calling wakers: code of others, which may panic, and may wait for other threads that use the
-//! store. So they are called where nothing is locked and nobody leads.
+//! store. So they are called where nothing is locked and nobody leads, wherever that can be had:
+//! not while a panic unwinds, nor in a cluster, where openraft's threads answer.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::task::Waker;

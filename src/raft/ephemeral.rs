@@ -63,7 +63,10 @@ pub(super) async fn forget_earlier_starts(node: Weak<Node>) {
             let Some(here) = node.upgrade() else { return };
             let time = here.config.deadline.saturating_mul(2);
             match here.remove_all_of(Gone::EarlierThan(here.owner)).await {
-                Ok(_) => break time,
+                Ok(_) => {
+                    pause = TRY_AGAIN;
+                    break time;
+                }
                 Err(error) if is_final(&error) => return,
                 Err(error) => tracing::debug!(%error, "ephemeral keys are not removed yet"),
             }

@@ -79,10 +79,23 @@ impl Pace {
 async fn step(node: &Node, pace: &mut Pace) -> Option<Duration> {
     let (machine, limit) = (Arc::clone(&node.machine), pace.limit);
     // The rows may have to be read from the disk.
-    let looked = tokio::task::spawn_blocking(move || look(&machine, limit)).await;
-    match looked {
-        Ok(Ok(Task::Nothing)) => None,
-        Ok(Ok(Task::Wait(time))) => Some(time),
+    let looked = tokio::task::spawn_blocking(move || {
+        let task = look(&machine, limit)?;
+        if let Task::Expire(limit) = task {
+            // An entry that removes what cannot be read would stop whoever applies it.
+            machine.check_looks(&Command::Expire { limit }, 0)?;
+        }
+        Ok::<_, Error>(task)
+    });
+    match looked.await {
+        Ok(Ok(Task::Nothing)) => {
+            pace.pause = TRY_AGAIN;
+            None
+        }
+        Ok(Ok(Task::Wait(time))) => {
+            pace.pause = TRY_AGAIN;
+            Some(time)
+        }
         Ok(Ok(Task::Expire(limit))) => {
             let proposal = Proposal::new(node.machine.log_clock.now(), Command::Expire { limit });
             match node.raft.client_write(proposal).await {
@@ -90,7 +103,8 @@ async fn step(node: &Node, pace: &mut Pace) -> Option<Duration> {
                     if let Some(applied) = response.data.0 {
                         count(applied.outcome);
                     }
-                    *pace = Pace { limit: EXPIRE_KEYS_MAX.min(limit * 2), pause: TRY_AGAIN };
+                    let limit = EXPIRE_KEYS_MAX.min(pace.limit.saturating_mul(2));
+                    *pace = Pace { limit, pause: TRY_AGAIN };
                     Some(Duration::ZERO)
                 }
                 Err(error) => {
@@ -99,7 +113,7 @@ async fn step(node: &Node, pace: &mut Pace) -> Option<Duration> {
                 }
             }
         }
-        Ok(Err(Error::Corrupt(_))) if pace.limit > 1 => {
+        Ok(Err(Error::Corrupt(_) | Error::DiskFull(_))) if pace.limit > 1 => {
             pace.limit /= 2;
             Some(Duration::ZERO)
         }

@@ -28,68 +28,69 @@ impl Rounds {
     /// Runs until nobody can ask any more.
     pub(crate) async fn run(mut self, node: Weak<Node>) {
         let mut asking = Vec::new();
-        loop {
-            // Who was not answered in the round before shares this one with those who came since.
-            let is_waiting = !asking.is_empty();
-            while let Ok(came) = self.0.try_recv() {
-                asking.push(came);
-                if asking.len() >= ROUND_READERS_MAX {
-                    break;
-                }
-            }
-            if !is_waiting
-                && asking.is_empty()
-                && self.0.recv_many(&mut asking, ROUND_READERS_MAX).await == 0
-            {
-                return;
-            }
+        while self.0.recv_many(&mut asking, ROUND_READERS_MAX).await > 0 {
             let Some(node) = node.upgrade() else { return };
             // Those who need a quorum are not kept from it by those who do not, and the other way
             // round.
             let (quorum, lease): (Vec<_>, Vec<_>) =
                 asking.drain(..).partition(|asking| asking.freshness == Freshness::Quorum);
-            let (left, mut more) = tokio::join!(
+            tokio::join!(
                 round(&node, Freshness::Lease, lease),
                 round(&node, Freshness::Quorum, quorum)
             );
-            asking = left;
-            asking.append(&mut more);
         }
     }
 }
 
-/// Asks for all of them at once, until the first has waited long enough. Gives back who has not.
-async fn round(node: &Node, freshness: Freshness, asking: Vec<Asking>) -> Vec<Asking> {
-    let Some(deadline) = earliest(&asking) else { return asking };
-    match node.read_index(freshness, deadline).await {
-        Ok(index) if node.applied() >= Some(index) => answer(asking, &Ok(())),
+/// Asks for all of them at once. Whoever comes meanwhile has a later deadline than all of these.
+async fn round(node: &Node, freshness: Freshness, asking: Vec<Asking>) {
+    let Some(latest) = asking.iter().map(|asking| asking.deadline).max() else { return };
+    let question = node.read_index(freshness, latest);
+    match in_time(node, asking, "no leader could be asked", question).await {
+        Some((asking, Ok(index))) if node.applied() >= Some(index) => answer(asking, &Ok(())),
         // Whoever comes meanwhile does not wait for this.
-        Ok(index) => drop(tokio::spawn(wait(node.this(), index, asking))),
-        Err(error) => return give_up(asking, deadline, &error),
+        Some((asking, Ok(index))) => drop(tokio::spawn(wait(node.this(), index, asking))),
+        Some((asking, Err(error))) => answer(asking, &Err(error)),
+        None => {}
     }
-    Vec::new()
 }
 
-async fn wait(node: Weak<Node>, index: LogIndex, mut asking: Vec<Asking>) {
-    while let Some(deadline) = earliest(&asking) {
-        let Some(node) = node.upgrade() else { return };
-        match node.wait_applied(index, deadline).await {
-            Ok(()) => return answer(asking, &Ok(())),
-            Err(error) => asking = give_up(asking, deadline, &error),
+async fn wait(node: Weak<Node>, index: LogIndex, asking: Vec<Asking>) {
+    let Some(node) = node.upgrade() else { return };
+    let Some(latest) = asking.iter().map(|asking| asking.deadline).max() else { return };
+    let what = format!("this node has not applied entry {index}");
+    let applied = node.wait_applied(index, latest);
+    if let Some((asking, applied)) = in_time(&node, asking, &what, applied).await {
+        answer(asking, &applied);
+    }
+}
+
+/// What `question` gives, and who still waits for it; `None` when nobody does. Each is told at his
+/// own deadline, and the question goes on for the others: begun anew each time it might never end.
+async fn in_time<T>(
+    node: &Node,
+    mut asking: Vec<Asking>,
+    what: &str,
+    question: impl Future<Output = T>,
+) -> Option<(Vec<Asking>, T)> {
+    let mut question = std::pin::pin!(question);
+    loop {
+        let earliest = asking.iter().map(|asking| asking.deadline).min()?;
+        tokio::select! {
+            biased;
+            answer = &mut question => return Some((asking, answer)),
+            () = tokio::time::sleep(node.until(earliest)) => {
+                let now = node.deadline_in(Duration::ZERO).max(earliest);
+                asking = tell_late(asking, now, what);
+            }
         }
     }
 }
 
-fn earliest(asking: &[Asking]) -> Option<Duration> {
-    asking.iter().map(|asking| asking.deadline).min()
-}
-
-/// Tells an error to those whom it concerns: what was not to be had by a deadline to those whose
-/// deadline it is, any other to all. Gives back the others.
-fn give_up(asking: Vec<Asking>, deadline: Duration, error: &Error) -> Vec<Asking> {
-    let is_late = matches!(error, Error::Unavailable(_));
-    let (left, told) = asking.into_iter().partition(|asking| is_late && asking.deadline > deadline);
-    answer(told, &Err(error.clone()));
+/// Tells those whose deadline has come. Gives back the others.
+fn tell_late(asking: Vec<Asking>, now: Duration, what: &str) -> Vec<Asking> {
+    let (late, left) = asking.into_iter().partition(|asking| asking.deadline <= now);
+    answer(late, &Err(Error::Unavailable(format!("{what} before the deadline"))));
     left
 }
 
@@ -114,14 +115,11 @@ mod tests {
             (Asking { freshness: Freshness::Quorum, deadline, reply }, answer)
         };
         let ((first, mut told), (second, mut waits)) = (asking(1), asking(2));
-        let both = vec![first, second];
-        assert_eq!(earliest(&both), Some(Duration::from_secs(1)));
-        let late = Error::Unavailable("no leader".to_owned());
-        let left = give_up(both, Duration::from_secs(1), &late);
+        let left = tell_late(vec![first, second], Duration::from_secs(1), "nobody");
         assert_eq!(left.len(), 1);
         assert!(matches!(told.try_recv(), Ok(Err(Error::Unavailable(_)))));
         assert!(waits.try_recv().is_err());
-        assert!(give_up(left, Duration::from_secs(1), &Error::Closed("closed")).is_empty());
-        assert!(matches!(waits.try_recv(), Ok(Err(Error::Closed(_)))));
+        assert!(tell_late(left, Duration::from_secs(3), "nobody").is_empty());
+        assert!(matches!(waits.try_recv(), Ok(Err(Error::Unavailable(_)))));
     }
 }

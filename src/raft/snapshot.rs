@@ -17,6 +17,7 @@ use crate::engine::replay::{Replica, checkpoint};
 use crate::error::Result;
 use crate::raft::io_error::io_error;
 use crate::raft::type_config::{TypeConfig, raft_log_id_of, raft_membership_of};
+use crate::storage::merge_choice::MergeGoal;
 use crate::storage::snapshot_incoming::Snapshot;
 use crate::storage::table_set::TableSet;
 
@@ -44,6 +45,8 @@ pub(crate) struct Snapshots {
     compaction: Mutex<Compaction>,
     /// Whether the last one has set a tail aside that it could not write.
     tail_left: AtomicBool,
+    /// Whether the last one has left merges to the next.
+    merges_left: AtomicBool,
 }
 
 #[derive(Debug)]
@@ -77,14 +80,21 @@ impl Snapshots {
         let compaction = Compaction { frozen: None, tail: BackOff::NONE, merges: BackOff::NONE };
         // openraft says when the log behind a snapshot goes.
         let rules = Rules { keep_log: KeepLog::Keep, marks, merges: Merges::Do };
-        let tail_left = AtomicBool::new(false);
-        Self { machine, rules, compaction: Mutex::new(compaction), tail_left }
+        let (tail_left, merges_left) = (AtomicBool::new(false), AtomicBool::new(false));
+        Self { machine, rules, compaction: Mutex::new(compaction), tail_left, merges_left }
     }
 
     /// Whether it is time to build one.
     pub(crate) fn is_due(&self) -> bool {
-        let is_tail_left = self.tail_left.load(Ordering::Relaxed);
-        is_tail_left || is_due(self.machine.load.pressure(), self.rules.marks)
+        self.tail_left.load(Ordering::Relaxed)
+            || is_due(self.machine.load.pressure(), self.rules.marks)
+            || (self.merges_left.load(Ordering::Relaxed) && self.may_merge())
+    }
+
+    /// Whether merges may be tried again.
+    fn may_merge(&self) -> bool {
+        let Some(compaction) = self.compaction.try_lock() else { return false };
+        self.machine.env.clock.elapsed() >= compaction.merges.not_before
     }
 
     /// Whether one may be built now: not while another one is, nor soon after a failure.
@@ -130,6 +140,9 @@ impl Snapshots {
             metrics::counter!(crate::metrics::COMPACTIONS_TOTAL, "result" => "failed").increment(1);
             tracing::warn!(%error, "a snapshot could not be written; nothing is lost");
         } else {
+            let goal = MergeGoal::Due { compaction_threshold: threshold };
+            let is_left = self.machine.store.tables().is_merge_due(goal);
+            self.merges_left.store(is_left, Ordering::Relaxed);
             compaction.tail = BackOff::NONE;
             if merges == Merges::Do {
                 compaction.merges = BackOff::NONE;

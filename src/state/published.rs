@@ -14,6 +14,9 @@ use crate::storage::record::Record;
 /// Fewer rows in memory are found as fast in order.
 const PLACED_ROWS_MIN: usize = 64;
 
+/// More take the get that places them longer than ten milliseconds.
+const PLACED_ROWS_MAX: usize = 1 << 17;
+
 /// For each get that a state has had, so many rows are worth being placed: that costs 15 to 70 ns a
 /// row, by how many there are, and each later get is 70 to 300 ns faster. A state that is taken
 /// back right afterwards has cost its readers a quarter more.
@@ -42,8 +45,8 @@ pub(crate) struct Published {
 impl Published {
     pub(crate) fn new(view: StateView) -> Self {
         let places = match view.tail.rows().len() {
-            0..PLACED_ROWS_MIN => OnceLock::from(None),
-            _ => OnceLock::new(),
+            PLACED_ROWS_MIN..=PLACED_ROWS_MAX => OnceLock::new(),
+            _ => OnceLock::from(None),
         };
         Self { view, gets: AtomicU32::new(0), places }
     }

@@ -64,7 +64,12 @@ impl CopyTarget {
 
     fn mark(&mut self) -> Result<(), StorageError> {
         // Whoever made it may have died before its name was durable.
-        self.sync_dir(above(&self.root))?;
+        match self.sync_dir(above(&self.root)) {
+            // Nobody but who made it may look at what it stands in: then that is theirs to sync.
+            Err(StorageError::Io { source, .. })
+                if !self.is_new && source.kind() == std::io::ErrorKind::PermissionDenied => {}
+            synced => synced?,
+        }
         self.write(Path::new(UNFINISHED_NAME), MARK)?;
         // Before anything else is there: what comes now may survive a power cut in any combination.
         self.sync_dir(&self.root)?;

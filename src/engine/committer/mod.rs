@@ -267,8 +267,8 @@ impl Committer {
         let round = self.take_round();
         let tasks = if round.is_empty() { Vec::new() } else { self.commit(round) };
         leading.end();
-        tasks.into_iter().for_each(wake_task);
         self.machine.watchers.wake();
+        tasks.into_iter().for_each(wake_task);
     }
 
     /// Where few wait, lets those come, too, whom the round before has just answered: otherwise

@@ -61,12 +61,6 @@ impl Archive {
         Ok(Self { shared: Arc::new(Shared::new(context, found.catalog, refusal)) })
     }
 
-    /// Whether it reaches further than the store did when it was opened: it is of another moment.
-    #[must_use]
-    pub fn is_ahead(&self) -> bool {
-        self.shared.is_ahead()
-    }
-
     /// The archive of a store that is opened for reading only.
     pub(crate) fn for_reading(context: &Context, found: Found) -> Self {
         let refusal = StorageError::Closed { state: "open for reading only" };

@@ -54,11 +54,6 @@ impl Shared {
         *self.catalog.write() = Arc::new(catalog);
     }
 
-    /// Whether it reaches further than the store did when it was opened.
-    pub(super) const fn is_ahead(&self) -> bool {
-        matches!(self.refusal, Some(StorageError::ArchiveAhead { .. }))
-    }
-
     /// Keeps others from changing names.
     ///
     /// # Errors
