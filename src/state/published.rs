@@ -45,6 +45,7 @@ pub(crate) struct Published {
 impl Published {
     pub(crate) fn new(view: StateView) -> Self {
         let places = match view.tail.rows().len() {
+            _ if view.tail.is_filtered() => OnceLock::from(None),
             PLACED_ROWS_MIN..=PLACED_ROWS_MAX => OnceLock::new(),
             _ => OnceLock::from(None),
         };

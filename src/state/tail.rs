@@ -73,6 +73,12 @@ impl Tail {
         places.get_asking(KeyHash::of(key).bits(), key, look_at_value)
     }
 
+    /// Whether a filter spares most searches.
+    #[must_use]
+    pub const fn is_filtered(&self) -> bool {
+        self.filter.is_some()
+    }
+
     /// As [`Index::insert`].
     pub fn insert(&mut self, key: Bytes, record: Record) -> Option<Record> {
         self.note(&key);
