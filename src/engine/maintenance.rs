@@ -10,6 +10,7 @@ use std::time::Duration;
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use super::answering::Answering;
+use super::back_off::{BACK_OFF_MAX, BACK_OFF_MIN, BackOff};
 use super::committer::Committer;
 use super::compaction::{Effort, Frozen, KeepLog, Merges, Rules, compact};
 use super::expiry::{LOOK_AGAIN_MIN, expire};
@@ -18,11 +19,6 @@ use super::recording::compress_in_background;
 use super::stats::CompactionReport;
 use crate::error::{Error, Result};
 use crate::storage::merge_choice::MergeGoal;
-
-/// How long a compaction that failed waits before it is tried again; doubled each time, up to the
-/// second.
-const BACK_OFF_MIN: Duration = Duration::from_secs(1);
-const BACK_OFF_MAX: Duration = Duration::from_mins(1);
 
 /// Log without rows that is left to be replayed: what some openings without a write leave.
 const CLOSE_BEHIND_MIN: u64 = 4096;
@@ -52,35 +48,6 @@ struct Compaction {
     tail: BackOff,
     /// Of merges by themselves: one bad block must not keep the tail in memory.
     merges: BackOff,
-}
-
-/// How long what has failed waits before it is tried again.
-#[derive(Debug)]
-struct BackOff {
-    /// Not before this moment, by the clock's elapsed time.
-    not_before: Duration,
-    /// How long the next failure waits.
-    next: Duration,
-}
-
-impl BackOff {
-    const NONE: Self = Self { not_before: Duration::ZERO, next: BACK_OFF_MIN };
-
-    /// Begins, or goes on for twice as long as before.
-    fn failed(&mut self, now: Duration) {
-        self.not_before = now.saturating_add(self.next);
-        self.next = BACK_OFF_MAX.min(self.next.saturating_mul(2));
-    }
-
-    /// Whether anything has, and was not done since.
-    const fn has_failed(&self) -> bool {
-        !self.not_before.is_zero()
-    }
-
-    /// How much of it is left; zero where nothing has failed.
-    const fn left(&self, now: Duration) -> Duration {
-        self.not_before.saturating_sub(now)
-    }
 }
 
 /// An engine of one voter and what runs beside it.
@@ -336,7 +303,7 @@ impl Maintenance {
                 }
             }
         }
-        self.merges_from.store(micros(compaction.merges.not_before), Ordering::Relaxed);
+        self.merges_from.store(micros(compaction.merges.until()), Ordering::Relaxed);
         result
     }
 

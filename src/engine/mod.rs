@@ -12,6 +12,7 @@
 pub mod read_context;
 pub(crate) mod answering;
 pub(crate) mod wake;
+pub(crate) mod back_off;
 pub mod submission;
 pub mod api;
 pub(crate) mod draw;

@@ -16,6 +16,7 @@ use tokio::time::sleep;
 use super::node::{Hop, Node};
 use super::read_gate::Freshness;
 use crate::command::{Command, Guard, Owner};
+use crate::engine::back_off::Pauses;
 use crate::engine::submission::{Reply, Slot, Submission};
 use crate::error::{Error, Result};
 use crate::types::NodeId;
@@ -26,7 +27,6 @@ const BYTES_MAX: usize = 1 << 20;
 
 /// How long after a failure it is tried again.
 const TRY_AGAIN: Duration = Duration::from_millis(200);
-const TRY_AGAIN_MAX: Duration = Duration::from_mins(1);
 
 /// Whose keys go.
 #[derive(Clone, Copy, Debug)]
@@ -57,22 +57,21 @@ pub(super) async fn forget_earlier_starts(node: Weak<Node>) {
             return;
         }
     }
-    let mut pause = TRY_AGAIN;
+    let mut pauses = Pauses::from(TRY_AGAIN);
     for _ in 0..2 {
         let time = loop {
             let Some(here) = node.upgrade() else { return };
             let time = here.config.deadline.saturating_mul(2);
             match here.remove_all_of(Gone::EarlierThan(here.owner)).await {
                 Ok(_) => {
-                    pause = TRY_AGAIN;
+                    pauses = Pauses::from(TRY_AGAIN);
                     break time;
                 }
                 Err(error) if is_final(&error) => return,
                 Err(error) => tracing::debug!(%error, "ephemeral keys are not removed yet"),
             }
             drop(here);
-            sleep(pause).await;
-            pause = TRY_AGAIN_MAX.min(pause.saturating_mul(2));
+            sleep(pauses.take()).await;
         };
         sleep(time).await;
     }

@@ -14,13 +14,12 @@ use tokio::time::sleep;
 use super::node::Node;
 use super::type_config::Proposal;
 use crate::command::Command;
+use crate::engine::back_off::Pauses;
 use crate::engine::expiry::{EXPIRE_KEYS_MAX, Task, count, look};
 use crate::error::Error;
 
-/// How long after a look or a proposal that failed it is tried again, by whoever leads then; each
-/// time twice as long, up to the second.
-const TRY_AGAIN: Duration = Duration::from_millis(200);
-const TRY_AGAIN_MAX: Duration = Duration::from_mins(1);
+/// How long after a look or a proposal that failed it is first tried again, by whoever leads then.
+const TRY_AGAIN: Pauses = Pauses::from(Duration::from_millis(200));
 
 /// Runs until the node goes away. On a node that does not lead it waits until it does.
 pub(super) async fn run(node: Weak<Node>) {
@@ -32,7 +31,7 @@ pub(super) async fn run(node: Weak<Node>) {
     }) else {
         return;
     };
-    let mut pace = Pace { limit: EXPIRE_KEYS_MAX, pause: TRY_AGAIN };
+    let mut pace = Pace { limit: EXPIRE_KEYS_MAX, pauses: TRY_AGAIN };
     loop {
         let Some(here) = node.upgrade() else { return };
         // Asked of what is waited for: nothing else is sure to be as new.
@@ -62,17 +61,8 @@ pub(super) async fn run(node: Weak<Node>) {
 struct Pace {
     /// Most keys of a proposal. Fewer where some cannot be read: what is due before those goes.
     limit: u64,
-    /// After a failure.
-    pause: Duration,
-}
-
-impl Pace {
-    /// How long to wait after a failure.
-    fn failed(&mut self) -> Duration {
-        let pause = self.pause;
-        self.pause = TRY_AGAIN_MAX.min(pause.saturating_mul(2));
-        pause
-    }
+    /// After failures.
+    pauses: Pauses,
 }
 
 /// Looks once, and proposes what is due. Returns when to look again; `None`: when called.
@@ -89,11 +79,11 @@ async fn step(node: &Node, pace: &mut Pace) -> Option<Duration> {
     });
     match looked.await {
         Ok(Ok(Task::Nothing)) => {
-            pace.pause = TRY_AGAIN;
+            pace.pauses = TRY_AGAIN;
             None
         }
         Ok(Ok(Task::Wait(time))) => {
-            pace.pause = TRY_AGAIN;
+            pace.pauses = TRY_AGAIN;
             Some(time)
         }
         Ok(Ok(Task::Expire(limit))) => {
@@ -104,12 +94,12 @@ async fn step(node: &Node, pace: &mut Pace) -> Option<Duration> {
                         count(applied.outcome);
                     }
                     let limit = EXPIRE_KEYS_MAX.min(pace.limit.saturating_mul(2));
-                    *pace = Pace { limit, pause: TRY_AGAIN };
+                    *pace = Pace { limit, pauses: TRY_AGAIN };
                     Some(Duration::ZERO)
                 }
                 Err(error) => {
                     tracing::debug!(%error, "what is due is not removed yet");
-                    Some(pace.failed())
+                    Some(pace.pauses.take())
                 }
             }
         }
@@ -119,8 +109,8 @@ async fn step(node: &Node, pace: &mut Pace) -> Option<Duration> {
         }
         Ok(Err(error)) => {
             tracing::warn!(%error, "what is due cannot be looked for");
-            Some(pace.failed())
+            Some(pace.pauses.take())
         }
-        Err(_) => Some(pace.failed()),
+        Err(_) => Some(pace.pauses.take()),
     }
 }

@@ -4,12 +4,12 @@ use std::fmt;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 use openraft::storage::RaftSnapshotBuilder;
 use openraft::type_config::alias::{SnapshotMetaOf, SnapshotOf, StoredMembershipOf};
 use parking_lot::Mutex;
 
+use crate::engine::back_off::BackOff;
 use crate::engine::compaction::{Effort, Frozen, KeepLog, Merges, Rules, compact};
 use crate::engine::machine::Machine;
 use crate::engine::pressure::{Marks, is_due};
@@ -33,10 +33,6 @@ pub enum SnapshotData {
 /// A snapshot with its name.
 pub(crate) type NamedSnapshot = SnapshotOf<TypeConfig, SnapshotData>;
 
-/// How long building waits after it failed; doubled each time, up to the second.
-const BACK_OFF_MIN: Duration = Duration::from_secs(1);
-const BACK_OFF_MAX: Duration = Duration::from_mins(1);
-
 /// Writes and installs the snapshots of one node, one at a time.
 #[derive(Debug)]
 pub(crate) struct Snapshots {
@@ -59,22 +55,6 @@ struct Compaction {
     merges: BackOff,
 }
 
-/// When something that failed is tried again, by elapsed time.
-#[derive(Clone, Copy, Debug)]
-struct BackOff {
-    not_before: Duration,
-    pause: Duration,
-}
-
-impl BackOff {
-    const NONE: Self = Self { not_before: Duration::ZERO, pause: BACK_OFF_MIN };
-
-    fn failed(&mut self, now: Duration) {
-        self.not_before = now.saturating_add(self.pause);
-        self.pause = BACK_OFF_MAX.min(self.pause.saturating_mul(2));
-    }
-}
-
 impl Snapshots {
     pub(crate) fn new(machine: Arc<Machine>, marks: Marks) -> Self {
         let compaction = Compaction { frozen: None, tail: BackOff::NONE, merges: BackOff::NONE };
@@ -94,13 +74,13 @@ impl Snapshots {
     /// Whether merges may be tried again.
     fn may_merge(&self) -> bool {
         let Some(compaction) = self.compaction.try_lock() else { return false };
-        self.machine.env.clock.elapsed() >= compaction.merges.not_before
+        compaction.merges.left(self.machine.env.clock.elapsed()).is_zero()
     }
 
     /// Whether one may be built now: not while another one is, nor soon after a failure.
     pub(crate) fn may_build(&self) -> bool {
         let Some(compaction) = self.compaction.try_lock() else { return false };
-        self.machine.env.clock.elapsed() >= compaction.tail.not_before
+        compaction.tail.left(self.machine.env.clock.elapsed()).is_zero()
     }
 
     /// The newest snapshot; `None` before the first. Reads no file.
@@ -123,8 +103,8 @@ impl Snapshots {
         let threshold = self.rules.marks.stale.min(self.rules.marks.stale_max);
         let effort = Effort::Due { threshold };
         let started = self.machine.env.clock.elapsed();
-        let merges =
-            if started < compaction.merges.not_before { Merges::Leave } else { Merges::Do };
+        let is_time = compaction.merges.left(started).is_zero();
+        let merges = if is_time { Merges::Do } else { Merges::Leave };
         let rules = Rules { merges, ..self.rules };
         let result = compact(&self.machine, &mut compaction.frozen, rules, effort);
         self.tail_left.store(compaction.frozen.is_some(), Ordering::Relaxed);

@@ -5,7 +5,6 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::tail::Tail;
-use super::value::Value;
 use super::view::{Resident, StateView};
 use crate::command::keyspace::is_reserved;
 use crate::storage::index::Places;
@@ -69,10 +68,7 @@ impl Published {
                 self.view.tail.get(key)
             }
         };
-        match newest.or_else(|| self.view.frozen.get(key)) {
-            Some(record) => Resident::Known(record.value.clone().map(Value::from)),
-            None => Resident::of(&self.view.base, key),
-        }
+        self.view.resident(key, newest)
     }
 
     /// Takes note of a get. The one with which there have been enough places the rows.
@@ -97,6 +93,7 @@ mod tests {
 
     use super::*;
     use crate::command::keyspace::reserved_key;
+    use crate::state::Value;
     use crate::types::{Timestamp, Version};
 
     const ROWS: u64 = 500;

@@ -126,7 +126,12 @@ impl StateView {
         if is_reserved(key) {
             return Resident::Known(None);
         }
-        match self.in_memory(key) {
+        self.resident(key, self.tail.get(key))
+    }
+
+    /// As [`Self::get_resident`], where this is what the newest layer has of a plain key.
+    pub(super) fn resident(&self, key: &[u8], newest: Option<&Record>) -> Resident {
+        match newest.or_else(|| self.frozen.get(key)) {
             Some(record) => Resident::Known(record.value.clone().map(Value::from)),
             None => Resident::of(&self.base, key),
         }

@@ -17,6 +17,8 @@
 
 #[path = "../support/alone.rs"]
 mod alone;
+#[path = "../support/waking.rs"]
+mod waking;
 mod support;
 mod backup;
 mod backup_crash;

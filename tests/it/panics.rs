@@ -5,15 +5,14 @@ use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::task::{Context, Poll, Wake, Waker};
-use std::time::Duration;
 
 use hightower_kv::env::fs_sim::SimFs;
 use hightower_kv::{Command, Error, KvEngine, SingleNodeEngine, SnapshotEngine, StoreConfig};
 use parking_lot::Mutex;
 
 use crate::support::{Pairs, open_sim, open_sim_with, pairs, sim_config, within_reason};
+use crate::waking::waits_for;
 
 const THREADS: u8 = 6;
 
@@ -154,9 +153,6 @@ fn a_panic_of_a_caller_does_not_stop_a_store_that_its_destructors_write_to_or_cl
     }
 }
 
-/// How long something may take that must not hang. Reached only by a failure.
-const HANGS_AFTER: Duration = Duration::from_mins(1);
-
 /// Panics when it is woken.
 struct Panics;
 
@@ -179,36 +175,19 @@ fn a_waker_that_panics_harms_nobody() {
     }
 }
 
-/// Has another thread write, and waits for that: as an executor may whose lock that thread holds.
-struct WaitsForAWriter {
-    engine: Arc<SingleNodeEngine>,
-    written: Sender<Result<(), RecvTimeoutError>>,
-}
-
-impl Wake for WaitsForAWriter {
-    fn wake(self: Arc<Self>) {
-        let (done, is_done) = channel();
-        let engine = Arc::clone(&self.engine);
-        std::thread::spawn(move || {
-            engine.put(b"by another".to_vec(), b"x".to_vec()).unwrap();
-            done.send(()).unwrap();
-        });
-        self.written.send(is_done.recv_timeout(HANGS_AFTER)).unwrap();
-    }
-}
-
 #[test]
 fn a_task_that_is_answered_may_wait_for_a_writer() {
     let engine = Arc::new(open_sim_with(&SimFs::new(8), &with_a_worker()).unwrap());
-    let (written, is_written) = channel();
-    let waits = WaitsForAWriter { engine: Arc::clone(&engine), written };
-    let waker = Waker::from(Arc::new(waits));
+    let writes = Arc::clone(&engine);
+    let (waker, has_waited) = waits_for(move || {
+        writes.put(b"by another".to_vec(), b"x".to_vec()).unwrap();
+    });
     let mut handed_in = engine.submit_async(Command::set("a", "1"));
     match Pin::new(&mut handed_in).poll(&mut Context::from_waker(&waker)) {
         // It was faster than the look.
         Poll::Ready(answer) => assert!(answer.is_ok()),
         Poll::Pending => {
-            assert_eq!(is_written.recv().unwrap(), Ok(()), "who commits waits for the task");
+            assert_eq!(has_waited.recv().unwrap(), Ok(()), "who commits waits for the task");
             assert!(handed_in.wait().is_ok());
         }
     }

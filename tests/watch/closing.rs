@@ -2,8 +2,8 @@
 
 use std::future::Future;
 use std::sync::Arc;
-use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
-use std::task::{Context, Poll, Wake, Waker};
+use std::sync::mpsc::channel;
+use std::task::{Context, Poll, Waker};
 use std::thread;
 use std::time::Duration;
 
@@ -17,9 +17,7 @@ use hightower_kv::{
 };
 
 use crate::support::{open_real, open_sim, sim_config, versions};
-
-/// How long something may take that must not hang. Reached only by a failure.
-const HANGS_AFTER: Duration = Duration::from_mins(1);
+use crate::waking::{HANGS_AFTER, waits_for};
 
 #[test]
 fn closing_ends_a_watcher_that_waits() {
@@ -53,39 +51,22 @@ fn a_failed_sync_ends_a_watcher_that_waits() {
     assert!(matches!(engine.watch(b"a"), Err(Error::Poisoned { .. })));
 }
 
-/// Has another thread ask for what waits for writers, and waits for that: as an executor may whose
-/// lock that thread holds.
-struct WaitsForAnother {
-    engine: Arc<SingleNodeEngine>,
-    done: Sender<Result<(), RecvTimeoutError>>,
-}
-
-impl Wake for WaitsForAnother {
-    fn wake(self: Arc<Self>) {
-        let (done, is_done) = channel();
-        let engine = Arc::clone(&self.engine);
-        thread::spawn(move || {
-            engine.snapshot_at(At::Time(Timestamp(u64::MAX))).unwrap_err();
-            done.send(()).unwrap();
-        });
-        self.done.send(is_done.recv_timeout(HANGS_AFTER)).unwrap();
-    }
-}
-
 #[test]
 fn a_task_that_is_woken_by_a_failure_may_wait_for_another_thread() {
     let sim = Env::simulated(4);
     let engine = SingleNodeEngine::with_env(&sim_config(), sim.env.clone()).unwrap();
     let engine = Arc::new(engine);
-    let (done, is_done) = channel();
-    let waits = WaitsForAnother { engine: Arc::clone(&engine), done };
-    let waker = Waker::from(Arc::new(waits));
+    // It asks for what waits for writers.
+    let asks = Arc::clone(&engine);
+    let (waker, has_waited) = waits_for(move || {
+        asks.snapshot_at(At::Time(Timestamp(u64::MAX))).unwrap_err();
+    });
     let mut watcher = engine.watch(b"a").unwrap();
     let mut next = Box::pin(watcher.next_async());
     assert!(next.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
     sim.fs.fail_all_syncs();
     assert!(engine.put(b"c".to_vec(), b"x".to_vec()).is_err());
-    assert_eq!(is_done.recv().unwrap(), Ok(()), "the thread that failed waits for the task");
+    assert_eq!(has_waited.recv().unwrap(), Ok(()), "the thread that failed waits for the task");
     let told = next.as_mut().poll(&mut Context::from_waker(Waker::noop()));
     assert!(matches!(told, Poll::Ready(Err(Error::Poisoned { .. }))), "{told:?}");
 }

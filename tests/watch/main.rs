@@ -12,6 +12,8 @@
 
 #[path = "../support/alone.rs"]
 mod alone;
+#[path = "../support/waking.rs"]
+mod waking;
 #[path = "../support/model.rs"]
 mod model;
 #[path = "../support/session.rs"]
