@@ -114,6 +114,12 @@ impl Queue {
         let mut bytes = 0;
         let mut count = 0;
         for pending in self.pending.iter().take(ROUND_COMMANDS_MAX) {
+            // What it will look at was looked at in the state before the round. With others before
+            // it, which move what is due, it would go on to rows that nobody has looked at, and one
+            // that cannot be read would be met when the entry is in the log.
+            if count > 0 && matches!(pending.command, Command::Expire { .. }) {
+                break;
+            }
             bytes += pending.bytes();
             if count > 0 && bytes > ROUND_BYTES_MAX {
                 bytes -= pending.bytes();
@@ -203,6 +209,25 @@ mod tests {
         drop(Answer::new(callback));
         assert!(told.recv().unwrap());
         Answering::refuse().unwrap();
+    }
+
+    #[test]
+    fn what_is_due_is_removed_by_the_first_of_a_round() {
+        let pending = |command: Command| Pending {
+            purpose: purpose_of(&command),
+            head: vec![0; 8],
+            reply: Answer::new(Reply::Callback(Box::new(drop))),
+            command,
+        };
+        let mut queue = Queue::default();
+        let expire = || Command::Expire { limit: 1 };
+        for command in [Command::set("a", "1"), expire(), Command::set("b", "2"), expire()] {
+            queue.pending.push_back(pending(command));
+        }
+        queue.bytes = queue.pending.iter().map(Pending::bytes).sum();
+        let lengths: Vec<usize> = (0..4).map(|_| queue.take_round().len()).collect();
+        assert_eq!(lengths, [1, 2, 1, 0]);
+        assert_eq!(queue.bytes, 0);
     }
 
     #[test]

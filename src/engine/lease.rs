@@ -7,10 +7,11 @@ use std::time::Duration;
 use super::api::KvEngine;
 use super::draw::draw_id;
 use super::read_context::ReadContext;
+use super::scoped::lease_ended;
 use crate::command::lease::ttl_micros;
 use crate::command::{Command, LeaseId, Until};
 use crate::env::Env;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::state::{ApplyOutcome, Outcome};
 
 /// Keys that are there as long as it is: until it was not kept alive for its time to live, or is
@@ -62,7 +63,7 @@ impl<E: KvEngine> Lease<E> {
     /// Those of a read; `NotFound` when it has ended.
     pub fn find(engine: Arc<E>, env: Env, id: LeaseId) -> Result<Self> {
         let view = engine.view(ReadContext::default())?;
-        let terms = view.lease(id)?.ok_or_else(|| ended(id))?;
+        let terms = view.lease(id)?.ok_or_else(|| lease_ended(id))?;
         Ok(Self { engine, env, id, ttl: Duration::from_micros(terms.ttl) })
     }
 
@@ -103,7 +104,7 @@ impl<E: KvEngine> Lease<E> {
         let outcome = self.engine.submit(attach)?;
         let is_missing = outcome.outcome == Outcome::NotFound;
         if is_missing && self.engine.view(ReadContext::default())?.lease(self.id)?.is_none() {
-            return Err(ended(self.id));
+            return Err(lease_ended(self.id));
         }
         Ok(outcome)
     }
@@ -137,12 +138,8 @@ impl<E: KvEngine> Lease<E> {
     }
 
     fn told(&self, outcome: ApplyOutcome) -> Result<ApplyOutcome> {
-        if outcome.outcome == Outcome::NotFound { Err(ended(self.id)) } else { Ok(outcome) }
+        if outcome.outcome == Outcome::NotFound { Err(lease_ended(self.id)) } else { Ok(outcome) }
     }
-}
-
-fn ended(id: LeaseId) -> Error {
-    Error::NotFound(format!("lease {id}, which has ended: grant another one"))
 }
 
 impl<E> fmt::Debug for Lease<E> {

@@ -198,8 +198,8 @@ impl Machine {
         } else {
             // It may read much from the disk. Whoever is to change the state meanwhile would wait
             // for that, and all readers for him.
-            let kv = self.replica.read().kv.clone();
-            kv.check(command)?
+            let view = self.replica.read().kv.view();
+            view.check(command)?
         };
         if looked.tombstone_bytes() > 0 {
             let bytes = tombstone_bytes + looked.tombstone_bytes();

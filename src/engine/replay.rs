@@ -38,7 +38,7 @@ const FIRST_READ_BYTES: usize = 512 << 10;
 pub(crate) const NO_CLOCK: Timestamp = Timestamp(0);
 
 /// The state machine of one node: the state, and up to where and among whom it was applied.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 pub(crate) struct Replica {
     pub(crate) kv: KvState,
     /// The last entry applied.
@@ -58,6 +58,7 @@ impl Replica {
             membership_id: self.membership_id,
             sum: self.kv.sum(),
             reserved_keys: NonZeroU64::new(self.kv.as_view().reserved_keys()),
+            due_floor: self.kv.as_view().due_floor(),
             sessions: self.kv.as_view().sessions().clone(),
         }
     }
@@ -244,9 +245,11 @@ pub(crate) fn checkpoint(head: Option<&ManifestHead>, tables: Arc<TableSet>) -> 
     let Some(head) = head else { return Ok(Replica::default()) };
     let index = head.last.index;
     let undecodable = |error| Error::undecodable(index, &error);
-    let Rest { membership_id, sum, reserved_keys, sessions } =
+    let Rest { membership_id, sum, reserved_keys, due_floor, sessions } =
         Rest::decode(&head.sessions).map_err(undecodable)?;
-    let reserved_keys = reserved_keys.map(NonZeroU64::get);
+    // Whoever knew the floor knew that, too. Counting would read what was there and is dead.
+    let is_none_reserved = reserved_keys.is_none() && due_floor > Timestamp(0);
+    let reserved_keys = reserved_keys.map(NonZeroU64::get).or(is_none_reserved.then_some(0));
     // Whoever only wants to know what it says besides gives no tables.
     let is_possible = tables.is_empty()
         || reserved_keys <= Some(head.keys)
@@ -263,6 +266,8 @@ pub(crate) fn checkpoint(head: Option<&ManifestHead>, tables: Arc<TableSet>) -> 
         counts: is_possible.then_some(told),
         last_applied: Some(index),
         last_timestamp: head.timestamp,
+        // What was due was due by the last stamp.
+        due_floor: Some(due_floor).filter(|floor| *floor <= head.timestamp).unwrap_or_default(),
         sessions,
         sum,
     })?;

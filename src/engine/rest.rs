@@ -21,6 +21,7 @@ const FORMAT: u8 = 1;
 const HAS_MEMBERSHIP: u8 = 1;
 const HAS_SUM: u8 = 2;
 const HAS_RESERVED: u8 = 4;
+const HAS_DUE_FLOOR: u8 = 8;
 
 /// The rest of the replicated state, as of the replica's last entry. Cheap to take: encoding it can
 /// wait until nobody waits for the replica.
@@ -32,13 +33,17 @@ pub(crate) struct Rest {
     pub(crate) sum: Option<Sum>,
     /// How many rows are of the reserved keyspace; never 0. `None`: nobody has counted.
     pub(crate) reserved_keys: Option<NonZeroU64>,
+    /// Nothing is due before it, and whoever looks for what is begins there; zero where nobody
+    /// knows. Replay has to begin where whoever let an entry into the log did: below there may be
+    /// a block that cannot be read, and nobody needs.
+    pub(crate) due_floor: Timestamp,
     pub(crate) sessions: Sessions,
 }
 
 impl Rest {
     /// Its bytes; none when there is nothing to say.
     pub(crate) fn encode(&self) -> Bytes {
-        let Self { membership_id, sum, reserved_keys, sessions } = self;
+        let Self { membership_id, sum, reserved_keys, due_floor, sessions } = self;
         let (mut has, mut fields) = (0, Vec::new());
         if let Some(LogId { term, leader, index }) = membership_id {
             has |= HAS_MEMBERSHIP;
@@ -51,6 +56,10 @@ impl Rest {
         if let Some(keys) = reserved_keys {
             has |= HAS_RESERVED;
             put(&mut fields, &[keys.get()]);
+        }
+        if *due_floor > Timestamp(0) {
+            has |= HAS_DUE_FLOOR;
+            put(&mut fields, &[due_floor.0]);
         }
         if has == 0 && sessions.is_empty() {
             return Bytes::new();
@@ -73,7 +82,7 @@ impl Rest {
         }
         let mut fields = Fields(fields);
         let has = fields.byte()?;
-        if has & !(HAS_MEMBERSHIP | HAS_SUM | HAS_RESERVED) != 0 {
+        if has & !(HAS_MEMBERSHIP | HAS_SUM | HAS_RESERVED | HAS_DUE_FLOOR) != 0 {
             return Err(malformed("parts of the state that are not known"));
         }
         let mut rest = Self::default();
@@ -86,6 +95,12 @@ impl Rest {
         if has & HAS_RESERVED != 0 {
             let keys = NonZeroU64::new(fields.number()?);
             rest.reserved_keys = Some(keys.ok_or_else(|| malformed("no reserved keys at length"))?);
+        }
+        if has & HAS_DUE_FLOOR != 0 {
+            rest.due_floor = Timestamp(fields.number()?);
+            if rest.due_floor == Timestamp(0) {
+                return Err(malformed("no due floor at length"));
+            }
         }
         rest.sessions = fields.sessions()?;
         match fields.0.len() {
@@ -214,7 +229,8 @@ mod tests {
         let id = LogId { term: Term(7), leader: NodeId(8), index: LogIndex(5) };
         let sessions = kv.as_view().sessions().clone();
         let reserved_keys = NonZeroU64::new(9);
-        Rest { membership_id: Some(id), sum: kv.sum(), reserved_keys, sessions }
+        let due_floor = Timestamp(40);
+        Rest { membership_id: Some(id), sum: kv.sum(), reserved_keys, due_floor, sessions }
     }
 
     #[test]
@@ -223,10 +239,11 @@ mod tests {
         let answer = |numbers: [u64; 6]| numbers.map(u64::to_le_bytes).concat();
         let rest = sample();
         let golden = [
-            &[1, 7][..],
+            &[1, 15][..],
             &[7, 8, 5].map(u64::to_le_bytes).concat(),
             &rest.sum.unwrap().0.to_le_bytes(),
             &number(9),
+            &number(40),
             &number(2),
             // Used by entry 5, whose stamp is 50; open, with three answers.
             &[1; 16],
@@ -273,9 +290,10 @@ mod tests {
             assert!(error.contains(what), "{what}: {error}");
         };
         refused(&[2], "format 2");
-        refused(&[1, 8], "not known");
+        refused(&[1, 16], "not known");
         refused(&[&[1, 4][..], &[0; 16]].concat(), "no reserved keys");
-        refused(&[&[1, 0][..], &[0; 8]].concat(), "at length");
+        refused(&[&[1, 8][..], &[0; 16]].concat(), "no due floor");
+        refused(&[&[1, 0][..], &[0; 8]].concat(), "nothing is said at length");
         let too_many = (SESSIONS_MAX as u64 + 1).to_le_bytes();
         refused(&[&[1, 0][..], &too_many].concat(), "too many sessions");
         let good = sample().encode();
@@ -284,7 +302,7 @@ mod tests {
             bytes[at] = byte;
             refused(&bytes, what);
         };
-        let session = 2 + 24 + 16 + 8 + 8;
+        let session = 2 + 24 + 16 + 8 + 8 + 8;
         let answer = session + 16 + 16 + 2;
         // The second id, the second use, the state, the count, the first request, its outcome.
         let second = answer + 3 * 48;

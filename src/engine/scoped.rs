@@ -10,9 +10,9 @@ use super::api::KvEngine;
 use super::read_context::ReadContext;
 use crate::command::lease::ttl_micros;
 use crate::command::limits::CommandError;
-use crate::command::{Command, Condition, Guard, Owner, Scope, Until};
+use crate::command::{Command, Condition, Guard, LeaseId, Owner, Scope, Until};
 use crate::error::{Error, Result};
-use crate::state::{ApplyOutcome, ScopedScan, StateView, Value, Versioned};
+use crate::state::{ApplyOutcome, Outcome, ScopedScan, StateView, Value, Versioned};
 use crate::types::Timestamp;
 
 /// How often a guard on an ephemeral value is looked up anew because the row was written meanwhile.
@@ -118,13 +118,18 @@ impl<'a, E: KvEngine + ?Sized> Scoped<'a, E> {
         self.put_until(key, value, Until::After(ttl_micros(ttl)))
     }
 
-    /// Sets a key for a time, or for as long as a lease: `NotFound` when there is no such lease.
+    /// Sets a key for a time, or for as long as a lease.
     ///
     /// # Errors
-    /// Those of [`KvEngine::put_with_ttl`].
+    /// Those of [`KvEngine::put_with_ttl`]; `NotFound` when there is no such lease: nothing was
+    /// written.
     pub fn put_until(&self, key: Vec<u8>, value: Vec<u8>, until: Until) -> Result<ApplyOutcome> {
         let (key, value) = (self.physical(&key.into())?, self.stored(value.into())?);
-        self.engine.submit(Command::SetExpiring { key, value, until })
+        let told = self.engine.submit(Command::SetExpiring { key, value, until })?;
+        match (told.outcome, until) {
+            (Outcome::NotFound, Until::Lease(lease)) => Err(lease_ended(lease)),
+            _ => Ok(told),
+        }
     }
 
     /// Gives a key that is there a time, and leaves its value; `NotFound` without the key or the
@@ -346,6 +351,11 @@ impl<'a, E: KvEngine + ?Sized> Scoped<'a, E> {
         })?;
         Ok(Owner::own(&owner, &value))
     }
+}
+
+/// What a write with a lease is told that is no more.
+pub(super) fn lease_ended(id: LeaseId) -> Error {
+    Error::NotFound(format!("lease {id}, which has ended: grant another one"))
 }
 
 impl<E: ?Sized> fmt::Debug for Scoped<'_, E> {

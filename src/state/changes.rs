@@ -14,7 +14,7 @@ use crate::command::{Command, Condition, Guard, ReservedBatch};
 use crate::storage::error::StorageError;
 use crate::storage::index::Inserted;
 use crate::storage::prefix_index::{as_slice, prefix_range};
-use crate::storage::record::{Direction, Record};
+use crate::storage::record::Record;
 use crate::types::{Timestamp, Version};
 
 /// What a row of the tail takes in memory besides its bytes: its place in the index, and the heads
@@ -124,10 +124,10 @@ fn rows_to_remove<'a>(
 ) -> Result<Cursor<'a>, StorageError> {
     let (from, to) = prefix_range(prefix);
     let bounds = (as_slice(&from), as_slice(&to));
-    match keyspace {
-        Keyspace::Reserved => view.cursor_of_all(bounds, Direction::Forward),
-        Keyspace::Plain => view.cursor::<&[u8]>(bounds, Direction::Forward),
-    }
+    view.cursor_of_all(match keyspace {
+        Keyspace::Reserved => bounds,
+        Keyspace::Plain => view.plain(bounds.0, bounds.1),
+    })
 }
 
 fn check_read(
@@ -317,6 +317,7 @@ impl<'a> Changes<'a> {
         let summed = self.sum.is_some().then(|| (key.clone(), record_sum(&key, &record)));
         let told = self.recorder.wants_rows().then(|| (key.clone(), record.value.clone()));
         let timed = self.now.has_times.then(|| key.clone());
+        self.now.gaps.close(&key);
         // One search finds the old record and puts the new one in.
         let same = |old: &Record, new: &Record| old.value == new.value;
         let old = match self.now.tail.insert_unless(key, record, same) {
@@ -438,6 +439,7 @@ impl<'a> Changes<'a> {
         self.recorder.changed(None, Some((key.clone(), record.value.clone())));
         *self.tail_bytes += tail_bytes_of(&key, &record);
         let key_bytes = key.len() as u64;
+        self.now.gaps.close(&key);
         // There may be a tombstone.
         if let Some(old) = self.now.tail.insert(key, record) {
             *self.tail_bytes -= key_bytes + old.value_bytes() as u64 + TAIL_ROW_BYTES;

@@ -6,10 +6,12 @@ use std::slice;
 
 use bytes::Bytes;
 
+use super::gaps::{GAP_ROWS_MIN, Gap, Gaps};
 use super::value::Value;
 use crate::storage::error::StorageError;
 use crate::storage::index::{Index, Range};
 use crate::storage::merge_cursor::{MergeCursor, Nearby, RowCursor};
+use crate::storage::prefix_index::as_slice;
 use crate::storage::record::{Direction, Record};
 use crate::storage::run::RunCursor;
 use crate::storage::table::RowRef;
@@ -57,6 +59,41 @@ pub struct Cursor<'a> {
     rows: Rows<'a>,
     /// Whether the row here was given.
     given: bool,
+    way: Way<'a>,
+}
+
+/// What a cursor goes over, and where gaps are looked for.
+#[derive(Debug)]
+struct Way<'a> {
+    layers: Layers<'a>,
+    direction: Direction,
+    /// Where it began; of no use, and `Unbounded`, where no gaps are looked for.
+    start: Bound<Bytes>,
+    end: Bound<Bytes>,
+}
+
+/// Whether no key can lie within the bounds.
+pub(super) fn is_empty(from: Bound<&[u8]>, to: Bound<&[u8]>) -> bool {
+    match (from, to) {
+        (Bound::Included(from), Bound::Included(to)) => from > to,
+        (Bound::Included(from) | Bound::Excluded(from), Bound::Excluded(to))
+        | (Bound::Excluded(from), Bound::Included(to)) => from >= to,
+        _ => false,
+    }
+}
+
+/// Rows without values, one after the other, that a cursor goes over.
+#[derive(Debug, Default)]
+struct Removed {
+    /// How many since it last went on behind a gap.
+    rows: usize,
+    /// How often it did.
+    gaps: usize,
+    /// How many rows it was spared so.
+    spared: usize,
+    /// The first key of the stretch that is known to be one of it; `None`: all from where the
+    /// cursor began are.
+    near: Option<Bytes>,
 }
 
 /// The merged rows. Where there is one source, which is so of a state without tables and after a
@@ -75,6 +112,8 @@ pub(super) struct Layers<'a> {
     pub(super) tail: &'a Index<Record>,
     pub(super) frozen: &'a Index<Record>,
     pub(super) base: &'a TableSet,
+    /// Stretches to leave out; `None`: each row is looked at.
+    pub(super) gaps: Option<&'a Gaps>,
 }
 
 /// Rows of one layer.
@@ -226,7 +265,73 @@ impl RowCursor for Source<'_> {
     }
 }
 
+impl Removed {
+    /// Goes on behind a gap.
+    fn enter(&mut self, gap: &Gap) {
+        self.gaps += 1;
+        self.spared += gap.rows() + std::mem::take(&mut self.rows);
+    }
+
+    /// Whether later scans gain something. Two gaps with a few rows between them become one.
+    const fn is_worth_telling(&self) -> bool {
+        self.rows >= GAP_ROWS_MIN || self.gaps >= 2
+    }
+}
+
 impl<'a> Rows<'a> {
+    /// Those between two bounds, of which the first is the one that lies against the direction.
+    fn between(
+        layers: Layers<'a>,
+        (start, end): (Bound<&[u8]>, &Bound<Bytes>),
+        direction: Direction,
+    ) -> Result<Self, StorageError> {
+        let (from, to) = match direction {
+            Direction::Forward => (start, as_slice(end)),
+            Direction::Backward => (as_slice(end), start),
+        };
+        let Layers { tail, frozen, base, gaps: _ } = layers;
+        let runs = base.cursors_until(direction, start, end)?;
+        let mut sources = Vec::with_capacity(runs.len() + 2);
+        let is_small = base.is_empty() && tail.len() + frozen.len() < ASKED_FOR_ROWS_MIN;
+        for index in [tail, frozen].into_iter().filter(|index| !index.is_empty()) {
+            let range = index.range((from, to));
+            sources.push(Source::Tree(TreeCursor::new(range, direction, !is_small)));
+        }
+        sources.extend(runs.into_iter().map(Source::Run));
+        // Many a source has no row within the bounds; that of a small tail, most of all.
+        sources.retain(|source| source.key().is_some());
+        Ok(match sources.pop() {
+            Some(mut only) if sources.is_empty() => {
+                if let Source::Run(run) = &mut only {
+                    run.go_alone();
+                }
+                Rows::One(only)
+            }
+            last => {
+                sources.extend(last);
+                Rows::Merged(MergeCursor::new(sources, direction)?)
+            }
+        })
+    }
+
+    /// Those behind a gap, up to a bound.
+    fn behind(
+        gap: &Gap,
+        layers: Layers<'a>,
+        end: &Bound<Bytes>,
+        direction: Direction,
+    ) -> Result<Self, StorageError> {
+        let is_over = |start| match direction {
+            Direction::Forward => is_empty(start, as_slice(end)),
+            Direction::Backward => is_empty(as_slice(end), start),
+        };
+        match gap.beyond(direction).filter(|&start| !is_over(start)) {
+            Some(start) => Self::between(layers, (start, end), direction),
+            // Nothing is read that does not lie within the bounds.
+            None => Ok(Self::Merged(MergeCursor::new(Vec::new(), direction)?)),
+        }
+    }
+
     /// The source of the row here; one that is on no row behind the last one.
     #[inline]
     fn source(&self) -> Option<&Source<'a>> {
@@ -269,30 +374,19 @@ impl<'a> Cursor<'a> {
             Direction::Forward => (from, to),
             Direction::Backward => (to, from),
         };
-        let Layers { tail, frozen, base } = layers;
-        let runs = base.cursors_until(direction, start, &end.map(Bytes::copy_from_slice))?;
-        let mut sources = Vec::with_capacity(runs.len() + 2);
-        let is_small = base.is_empty() && tail.len() + frozen.len() < ASKED_FOR_ROWS_MIN;
-        for index in [tail, frozen].into_iter().filter(|index| !index.is_empty()) {
-            let range = index.range((from, to));
-            sources.push(Source::Tree(TreeCursor::new(range, direction, !is_small)));
-        }
-        sources.extend(runs.into_iter().map(Source::Run));
-        // Many a source has no row within the bounds; that of a small tail, most of all.
-        sources.retain(|source| source.key().is_some());
-        let rows = match sources.pop() {
-            Some(mut only) if sources.is_empty() => {
-                if let Source::Run(run) = &mut only {
-                    run.go_alone();
-                }
-                Rows::One(only)
-            }
-            last => {
-                sources.extend(last);
-                Rows::Merged(MergeCursor::new(sources, direction)?)
-            }
+        let end = end.map(Bytes::copy_from_slice);
+        // A state that is all in the tail has no tombstones.
+        let gaps = layers.gaps.filter(|_| !(layers.base.is_empty() && layers.frozen.is_empty()));
+        let layers = Layers { gaps, ..layers };
+        let known = gaps.and_then(|gaps| gaps.at(start, direction));
+        let rows = match known {
+            Some(gap) => Rows::behind(gap, layers, &end, direction)?,
+            None => Rows::between(layers, (start, &end), direction)?,
         };
-        Ok(Self { rows, given: false })
+        let start =
+            if gaps.is_some() { start.map(Bytes::copy_from_slice) } else { Bound::Unbounded };
+        let way = Way { layers, direction, start, end };
+        Ok(Self { rows, given: false, way })
     }
 
     /// Goes to the next row that is there.
@@ -307,14 +401,71 @@ impl<'a> Cursor<'a> {
         if self.given && near.is_none() {
             self.rows.advance()?;
         }
-        self.given = true;
+        let mut removed = Removed::default();
+        let is_first = !std::mem::replace(&mut self.given, true);
         loop {
             match self.rows.source().and_then(RowCursor::has_value) {
-                Some(false) if self.rows.advance_nearby().is_some() => {}
-                Some(false) => self.rows.advance()?,
-                found => return Ok(found.is_some()),
+                Some(false) => {
+                    removed.rows += 1;
+                    if removed.rows.is_multiple_of(GAP_ROWS_MIN)
+                        && self.leave_out(&mut removed, is_first)?
+                    {
+                        continue;
+                    }
+                    if self.rows.advance_nearby().is_none() {
+                        self.rows.advance()?;
+                    }
+                }
+                found => {
+                    if removed.is_worth_telling() {
+                        self.tell(&removed);
+                    }
+                    return Ok(found.is_some());
+                }
             }
         }
+    }
+
+    /// Where many rows were removed: goes on behind the gap that this one is in; false where it is
+    /// in none that is known.
+    #[cold]
+    fn leave_out(&mut self, removed: &mut Removed, is_first: bool) -> Result<bool, StorageError> {
+        let Way { layers, direction, ref end, .. } = self.way;
+        let (Some(gaps), Some(key)) = (layers.gaps, self.rows.source().and_then(RowCursor::key))
+        else {
+            return Ok(false);
+        };
+        if removed.near.is_none() && !is_first {
+            removed.near = Some(Bytes::copy_from_slice(key));
+        }
+        let Some(gap) = gaps.at(Bound::Included(key), direction) else { return Ok(false) };
+        removed.enter(gap);
+        match Rows::behind(gap, layers, end, direction) {
+            Ok(rows) => self.rows = rows,
+            Err(error) => {
+                self.rows = Rows::Failed(error.clone());
+                return Err(error);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Tells later scans of what this one has gone over. It is on the row behind it, or behind the
+    /// last one.
+    #[cold]
+    fn tell(&self, removed: &Removed) {
+        let Way { layers, direction, ref start, ref end } = self.way;
+        let Some(gaps) = layers.gaps else { return };
+        let near = removed.near.as_deref().map_or(as_slice(start), Bound::Included);
+        let far = match self.rows.source().and_then(RowCursor::key) {
+            Some(key) => Bound::Excluded(key),
+            None => as_slice(end),
+        };
+        let rows = removed.rows + removed.spared;
+        gaps.tell(match direction {
+            Direction::Forward => Gap::between(near, far, rows),
+            Direction::Backward => Gap::between(far, near, rows),
+        });
     }
 
     /// The next row; `None` when all were given.

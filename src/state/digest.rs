@@ -2,11 +2,9 @@
 
 use std::fmt;
 
-use super::reserved::EVERYTHING;
 use super::sessions::{Session, SessionAnswer, Sessions};
 use super::view::StateView;
 use crate::storage::error::StorageError;
-use crate::storage::record::Direction;
 
 /// Begins what is hashed, so that no other use of the hash gives the same digests.
 const DOMAIN: &[u8] = b"hightower-kv state digest 2\n";
@@ -37,7 +35,7 @@ impl StateDigest {
         hasher.update(&applied.to_le_bytes());
         hasher.update(&view.timestamp().0.to_le_bytes());
         update_with_sessions(&mut hasher, view.sessions());
-        let mut rows = view.cursor_of_all(EVERYTHING, Direction::Forward)?;
+        let mut rows = view.cursor_of_everything()?;
         while let Some(row) = rows.next()? {
             hasher.update(&length(row.key));
             hasher.update(&length(row.value));

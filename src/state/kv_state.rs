@@ -8,7 +8,6 @@ use super::digest::StateDigest;
 use super::effects::Effects;
 use super::leases;
 use super::outcome::{Applied, CheckResult, Outcome};
-use super::reserved::EVERYTHING;
 use super::run::{Logged, NotInOrder, Order, Run, Told};
 use super::sessions::{Admission, Place, Sessions};
 use super::tail::Tail;
@@ -16,7 +15,7 @@ use super::view::{Counts, StateView};
 use crate::command::{Command, SessionId, StateCheck, is_reserved};
 use crate::storage::error::StorageError;
 use crate::storage::index::Index;
-use crate::storage::record::{Direction, Record};
+use crate::storage::record::Record;
 use crate::storage::table_set::TableSet;
 use crate::types::{LogIndex, Timestamp, Version};
 
@@ -32,7 +31,7 @@ pub enum ApplyError {
     Unreadable(#[from] StorageError),
 }
 
-/// What applying a command will find, as [`KvState::check`] has seen it.
+/// What applying a command will find, as [`StateView::check`] has seen it.
 #[derive(Clone, Debug, Default)]
 pub struct Looked {
     found: Option<Found>,
@@ -50,6 +49,21 @@ impl Looked {
     }
 }
 
+impl StateView {
+    /// As [`KvState::check`], where this is its state: for whoever must not hold that up.
+    ///
+    /// # Errors
+    /// `Corrupt`, `Io`.
+    pub fn check(&self, command: &Command) -> Result<Looked, StorageError> {
+        let (found, tombstone_bytes) = if command.is_about_time() {
+            (None, leases::check(self, command)?)
+        } else {
+            check(self, command)?
+        };
+        Ok(Looked { found, freezes: self.gaps.freezes(), tombstone_bytes })
+    }
+}
+
 /// What a state begins with: everything up to one entry.
 #[derive(Clone, Debug)]
 pub struct Checkpoint {
@@ -61,13 +75,15 @@ pub struct Checkpoint {
     pub last_applied: Option<LogIndex>,
     /// The stamp of that entry.
     pub last_timestamp: Timestamp,
+    /// [`StateView::due_floor`] of then; zero where nobody knows.
+    pub due_floor: Timestamp,
     /// The sessions of clients.
     pub sessions: Sessions,
     /// The sum over all rows, where it is known: then the digest is tracked.
     pub sum: Option<Sum>,
 }
 
-/// The state that the entries applied so far have made; a clone is O(1).
+/// The state that the entries applied so far have made.
 ///
 /// It is read through [`as_view`](Self::as_view), and kept as it is with [`view`](Self::view).
 ///
@@ -76,20 +92,28 @@ pub struct Checkpoint {
 ///
 /// Invariants: no row's version is after the last applied index, none's stamp after the last stamp,
 /// and `live_bytes` is the sum of all keys and values.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 pub struct KvState {
     now: StateView,
     /// Memory that the tail takes, roughly.
     tail_bytes: u64,
     /// That of the frozen one.
     frozen_bytes: u64,
-    /// How often a tail was set aside: what was in it before is below it now.
-    freezes: u64,
     /// The digest, while it is tracked.
     tracker: Option<Tracker>,
     /// The first entry of which a check has found that it left another state here than elsewhere.
     /// Not part of the state: it says something of this replica.
     diverged: Option<LogIndex>,
+}
+
+#[cfg(test)]
+impl Clone for KvState {
+    fn clone(&self) -> Self {
+        // What readers of one find is not so in the other.
+        let now = StateView { gaps: self.now.gaps.apart(), ..self.now.clone() };
+        let (tracker, diverged) = (self.tracker.clone(), self.diverged);
+        Self { now, tracker, diverged, ..*self }
+    }
 }
 
 impl KvState {
@@ -105,13 +129,15 @@ impl KvState {
     /// # Errors
     /// `Corrupt`, `Io` when rows are to be counted and cannot be read.
     pub fn from_checkpoint(checkpoint: Checkpoint) -> Result<Self, StorageError> {
-        let Checkpoint { tables, counts, last_applied, last_timestamp, sessions, sum } = checkpoint;
+        let Checkpoint { tables, counts, last_applied, last_timestamp, due_floor, sessions, sum } =
+            checkpoint;
         let tail = if tables.is_empty() { Tail::default() } else { Tail::above() };
         let mut now = StateView {
             tail,
             base: tables,
             last_applied,
             last_timestamp,
+            due_floor,
             sessions,
             ..StateView::default()
         };
@@ -136,7 +162,7 @@ impl KvState {
         if self.now.frozen.is_empty() {
             self.now.frozen = std::mem::replace(&mut self.now.tail, Tail::above());
             self.frozen_bytes = std::mem::take(&mut self.tail_bytes);
-            self.freezes += 1;
+            self.now.gaps.froze();
         }
     }
 
@@ -147,6 +173,8 @@ impl KvState {
         if written {
             frozen = std::mem::take(&mut self.now.frozen);
             self.frozen_bytes = 0;
+        } else {
+            self.now.gaps.forget();
         }
         (frozen, std::mem::replace(&mut self.now.base, tables))
     }
@@ -294,7 +322,7 @@ impl KvState {
         let timestamp = self.advance(index, clock)?;
         // The tail may have been set aside since, and other tables put below it. Of these two only
         // the first changes which layer has a row.
-        let found = looked.found.filter(|_| looked.freezes == self.freezes);
+        let found = looked.found.filter(|_| looked.freezes == self.now.gaps.freezes());
         let told = self.step(index, timestamp, command, found)?;
         self.note(index);
         Ok(told)
@@ -370,12 +398,7 @@ impl KvState {
     /// # Errors
     /// `Corrupt`, `Io`.
     pub fn check(&self, command: &Command) -> Result<Looked, StorageError> {
-        let (found, tombstone_bytes) = if command.is_about_time() {
-            (None, leases::check(&self.now, command)?)
-        } else {
-            check(&self.now, command)?
-        };
-        Ok(Looked { found, freezes: self.freezes, tombstone_bytes })
+        self.now.check(command)
     }
 
     fn changes(&mut self, at: Place) -> Changes<'_> {
@@ -458,6 +481,7 @@ impl KvState {
     /// Makes an entry the last one applied. Returns its stamp.
     fn advance(&mut self, index: LogIndex, clock: Timestamp) -> Result<Timestamp, NotInOrder> {
         self.check_order(index)?;
+        self.now.gaps.take_found(self.now.tail.rows());
         self.now.last_applied = Some(index);
         self.now.last_timestamp = self.now.last_timestamp.max(clock);
         Ok(self.now.last_timestamp)
@@ -476,13 +500,14 @@ impl KvState {
         now.tail.validate();
         now.frozen.validate();
         let (mut keys, mut reserved, mut live_bytes) = (0, 0, 0);
-        let mut rows = now.cursor_of_all(EVERYTHING, Direction::Forward)?;
+        let mut rows = now.cursor_of_everything()?;
         while let Some(row) = rows.next()? {
             keys += 1;
             reserved += u64::from(is_reserved(row.key));
             live_bytes += (row.key.len() + row.value.len()) as u64;
             assert!(Some(row.version) <= now.version(), "a row from the future");
             assert!(row.timestamp <= now.last_timestamp, "a stamp from the future");
+            assert!(!now.gaps.contain(row.key), "a row where there is none for scans");
         }
         assert_eq!(now.keys, keys, "keys");
         assert_eq!(now.reserved_keys, reserved, "reserved keys");
@@ -505,7 +530,7 @@ impl KvState {
 /// The sum over all rows. O(n).
 fn sum_of(view: &StateView) -> Result<Sum, StorageError> {
     let mut sum = Sum::default();
-    let mut rows = view.cursor_of_all(EVERYTHING, Direction::Forward)?;
+    let mut rows = view.cursor_of_everything()?;
     while let Some(row) = rows.next()? {
         sum.add(Sum::of_row(row.key, row.value, row.version, row.timestamp));
     }

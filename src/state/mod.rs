@@ -10,6 +10,7 @@ pub mod outcome;
 pub mod effects;
 pub mod check;
 pub mod sessions;
+mod gaps;
 pub mod cursor;
 pub mod tail;
 pub mod view;

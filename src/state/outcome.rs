@@ -61,6 +61,11 @@ pub enum CheckResult {
 impl Outcome {
     /// Whether what the command asks for is now so: false when a guard did not hold, when a session
     /// did not take the request, and when a check found a difference.
+    ///
+    /// [`NotFound`](Self::NotFound) of a delete is true: the key is not there. Of a command that
+    /// gives a key a time or renews a lease it says that there is no such key or lease, and that
+    /// nothing was done; the calls that make such commands say so as an error, but for
+    /// `attach` of a key that is not there.
     #[must_use]
     pub fn is_applied(&self) -> bool {
         !matches!(

@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 
+use super::gaps::Gaps;
 use super::sessions::Sessions;
 use super::view::StateView;
 use crate::command::is_reserved;
@@ -39,6 +40,8 @@ impl PastState {
         earlier.sessions = Sessions::default();
         // What changes bring was not made by applying commands here.
         earlier.due_floor = Timestamp::default();
+        // Changes go past what closes gaps.
+        earlier.gaps = Gaps::default();
         Self { view: earlier }
     }
 

@@ -11,9 +11,6 @@ use crate::storage::error::StorageError;
 use crate::storage::prefix_index::{as_slice, prefix_range};
 use crate::storage::record::Direction;
 
-/// The bounds of all rows of both keyspaces.
-pub(super) const EVERYTHING: (Bound<&[u8]>, Bound<&[u8]>) = (Bound::Unbounded, Bound::Unbounded);
-
 /// The reserved rows of a state, which its other reads do not show: for the parts of this crate
 /// that keep records there.
 #[derive(Clone, Copy, Debug)]
@@ -59,7 +56,7 @@ impl Reserved<'_> {
             Some(after) if after >= prefix => Bound::Excluded(after),
             _ => as_slice(&from),
         };
-        let mut rows = self.0.cursor_of_all((from, as_slice(&to)), Direction::Forward)?;
+        let mut rows = self.0.cursor_of_both((from, as_slice(&to)), Direction::Forward)?;
         while found.len() < limit {
             let Some(row) = rows.next()? else { break };
             let value = Value::from(Bytes::copy_from_slice(row.value));
@@ -72,7 +69,7 @@ impl Reserved<'_> {
     /// How many rows. Reads all of them.
     pub(super) fn count(self) -> Result<u64, StorageError> {
         let bounds = (Bound::Included(RESERVED_PREFIX), Bound::Unbounded);
-        let mut rows = self.0.cursor_of_all(bounds, Direction::Forward)?;
+        let mut rows = self.0.cursor_of_all(bounds)?;
         let mut count = 0;
         while rows.next()?.is_some() {
             count += 1;

@@ -168,7 +168,7 @@ impl StateView {
         let from = after.map_or(as_slice(&from), Bound::Excluded);
         let bounds = (from, as_slice(&to));
         let mut cursor = if is_reserved(prefix) {
-            self.cursor_of_all(bounds, Direction::Forward)?
+            self.cursor_of_both(bounds, Direction::Forward)?
         } else {
             self.cursor::<&[u8]>(bounds, Direction::Forward)?
         };

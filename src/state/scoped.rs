@@ -73,7 +73,7 @@ impl StateView {
         wanted: impl Fn(Option<Owner>) -> bool,
     ) -> Result<Vec<(Bytes, Version)>, StorageError> {
         let (from, to) = prefix_range(&Scope::Ephemeral.prefix());
-        let mut rows = self.cursor_of_all((as_slice(&from), as_slice(&to)), Direction::Forward)?;
+        let mut rows = self.cursor_of_both((as_slice(&from), as_slice(&to)), Direction::Forward)?;
         let (mut found, mut bytes) = (Vec::new(), 0);
         while found.len() < rows_max
             && bytes < bytes_max
@@ -196,7 +196,7 @@ impl<'a> ScopedView<'a> {
             self.view.cursor(bounds, direction)?
         } else {
             let (from, to) = self.physical(&bounds);
-            self.view.cursor_of_all((as_slice(&from), as_slice(&to)), direction)?
+            self.view.cursor_of_both((as_slice(&from), as_slice(&to)), direction)?
         };
         Ok(ScopedCursor { cursor, cut: self.cut })
     }

@@ -14,7 +14,7 @@ use crate::command::LeaseId;
 use crate::command::keyspace::{LEASES_PREFIX, is_reserved};
 use crate::storage::error::StorageError;
 use crate::storage::prefix_index::{as_slice, prefix_range};
-use crate::storage::record::{Direction, Record};
+use crate::storage::record::Record;
 use crate::types::{Timestamp, Version};
 
 /// What follows [`LEASES_PREFIX`]: a lease, the due index, an attachment, a key of a lease.
@@ -256,7 +256,7 @@ impl StateView {
             floor => row(&[DUE, &most_significant_first(floor)]),
         };
         let bounds = (Bound::Included(&*from), as_slice(&to));
-        let mut rows = self.cursor_of_all(bounds, Direction::Forward)?;
+        let mut rows = self.cursor_of_all(bounds)?;
         while (found.len() as u64) < limit
             && let Some(row) = rows.next()?
         {
@@ -276,7 +276,7 @@ impl StateView {
         let prefix = member_row(lease, &[]);
         let (from, to) = prefix_range(&prefix);
         let bounds = (as_slice(&from), as_slice(&to));
-        let mut rows = self.cursor_of_all(bounds, Direction::Forward)?;
+        let mut rows = self.cursor_of_all(bounds)?;
         let mut keys = Vec::new();
         while let Some(row) = rows.next()? {
             keys.extend(row.key.strip_prefix(&*prefix).map(Bytes::copy_from_slice));
@@ -291,7 +291,7 @@ impl StateView {
         }
         let (from, to) = prefix_range(&row(&[ATTACHMENT]));
         let bounds = (as_slice(&from), as_slice(&to));
-        Ok(self.cursor_of_all(bounds, Direction::Forward)?.next()?.is_some())
+        Ok(self.cursor_of_all(bounds)?.next()?.is_some())
     }
 
     /// Checks that rows of times fit together. O(n), for tests and for debugging.
@@ -301,7 +301,7 @@ impl StateView {
     pub(super) fn validate_times(&self) -> Result<(), StorageError> {
         let from = Bound::Included(LEASES_PREFIX);
         let (_, to) = prefix_range(LEASES_PREFIX);
-        let mut rows = self.cursor_of_all((from, as_slice(&to)), Direction::Forward)?;
+        let mut rows = self.cursor_of_all((from, as_slice(&to)))?;
         while let Some(found) = rows.next()? {
             let name = found.key.get(LEASES_PREFIX.len()..).unwrap_or_default();
             let is_there = |row: &[u8]| Ok::<_, StorageError>(self.live(row)?.is_some());

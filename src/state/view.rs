@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::cursor::{Cursor, Layers};
+use super::cursor::{Cursor, Layers, is_empty};
+use super::gaps::Gaps;
 use super::sessions::Sessions;
 use super::tail::Tail;
 use super::value::{Value, Versioned};
@@ -57,6 +58,8 @@ pub struct StateView {
     /// and later ones name later moments. Whoever looks for what is due begins here, and not at the
     /// tombstones of all that went since they were last merged. Not part of the state.
     pub(super) due_floor: Timestamp,
+    /// Where scans need not look. Not part of the state.
+    pub(super) gaps: Gaps,
 }
 
 /// What can be told of a key without reading from disk.
@@ -96,6 +99,7 @@ impl Default for StateView {
             sessions: Sessions::default(),
             has_times: false,
             due_floor: Timestamp::default(),
+            gaps: Gaps::default(),
         }
     }
 }
@@ -173,7 +177,8 @@ impl StateView {
     }
 
     fn layers(&self) -> Layers<'_> {
-        Layers { tail: self.tail.rows(), frozen: self.frozen.rows(), base: &self.base }
+        let (tail, frozen) = (self.tail.rows(), self.frozen.rows());
+        Layers { tail, frozen, base: &self.base, gaps: Some(&self.gaps) }
     }
 
     /// The newest record of `key` that is in memory, of either keyspace; where there is none, what
@@ -242,6 +247,12 @@ impl StateView {
         self.last_timestamp
     }
 
+    /// Nothing that has a time is due before it; zero where nobody knows.
+    #[must_use]
+    pub const fn due_floor(&self) -> Timestamp {
+        self.due_floor
+    }
+
     /// Bytes of all keys and values, reserved ones included, without what holding them costs. O(1).
     #[must_use]
     pub fn live_bytes(&self) -> u64 {
@@ -293,15 +304,15 @@ impl StateView {
     ) -> Result<Cursor<'_>, StorageError> {
         let from = bounds.start_bound().map(AsRef::as_ref);
         let to = bounds.end_bound().map(AsRef::as_ref);
-        self.cursor_of_all(self.plain(from, to), direction)
+        self.cursor_of_both(self.plain(from, to), direction)
     }
 
-    /// All rows of both keyspaces.
+    /// All rows of both keyspaces, as [`Self::cursor_of_all`].
     ///
     /// # Errors
     /// `Corrupt`, `Io` when a table cannot be read.
     pub(crate) fn cursor_of_everything(&self) -> Result<Cursor<'_>, StorageError> {
-        self.cursor_of_all((Bound::Unbounded, Bound::Unbounded), Direction::Forward)
+        self.cursor_of_all((Bound::Unbounded, Bound::Unbounded))
     }
 
     /// How many rows there are. Reads all of them.
@@ -317,7 +328,7 @@ impl StateView {
     }
 
     /// As [`Self::cursor`], of both keyspaces.
-    pub(super) fn cursor_of_all(
+    pub(super) fn cursor_of_both(
         &self,
         bounds: (Bound<&[u8]>, Bound<&[u8]>),
         direction: Direction,
@@ -325,14 +336,25 @@ impl StateView {
         Cursor::new(self.layers(), bounds, direction)
     }
 
+    /// The rows of both keyspaces within bounds, for applying entries and for looking whether they
+    /// can be applied. It looks at whatever lies within the bounds, also where scans know that
+    /// there is no row: replay does not know that, and an entry must not get into the log that
+    /// replay cannot apply, because what it looks at is damaged.
+    pub(super) fn cursor_of_all(
+        &self,
+        bounds: (Bound<&[u8]>, Bound<&[u8]>),
+    ) -> Result<Cursor<'_>, StorageError> {
+        Cursor::new(Layers { gaps: None, ..self.layers() }, bounds, Direction::Forward)
+    }
+
     /// The rows within bounds, of both keyspaces.
     pub(super) fn rows_of_all(&self, from: Bound<Bytes>, to: Bound<Bytes>) -> Rows<'_> {
-        let is_over = is_empty(&from, &to);
+        let is_over = is_empty(as_slice(&from), as_slice(&to));
         Rows { view: self, from, to, front: None, back: None, is_over }
     }
 
     /// The part of these bounds that is not reserved. Where nothing is, that is all of it.
-    fn plain<'a>(
+    pub(super) fn plain<'a>(
         &self,
         from: Bound<&'a [u8]>,
         to: Bound<&'a [u8]>,
@@ -371,7 +393,7 @@ impl StateView {
     /// `Corrupt`, `Io` when a table cannot be read.
     pub fn cursor_prefix(&self, prefix: &[u8]) -> Result<Cursor<'_>, StorageError> {
         let (from, to) = prefix_range(prefix);
-        self.cursor_of_all(self.plain(as_slice(&from), as_slice(&to)), Direction::Forward)
+        self.cursor_of_both(self.plain(as_slice(&from), as_slice(&to)), Direction::Forward)
     }
 }
 
@@ -443,16 +465,6 @@ impl<'a> Rows<'a> {
         let row = self.fetch(direction).transpose();
         self.is_over = !matches!(row, Some(Ok(_)));
         row
-    }
-}
-
-/// Whether no key can lie within the bounds.
-fn is_empty(from: &Bound<Bytes>, to: &Bound<Bytes>) -> bool {
-    match (from, to) {
-        (Bound::Included(from), Bound::Included(to)) => from > to,
-        (Bound::Included(from) | Bound::Excluded(from), Bound::Excluded(to))
-        | (Bound::Excluded(from), Bound::Included(to)) => from >= to,
-        _ => false,
     }
 }
 

@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use hightower_kv::{Error, KvEngine, Outcome, ReadOnlyEngine, Scope, SingleNodeEngine};
+use hightower_kv::env::Simulated;
+use hightower_kv::{Error, KvEngine, Outcome, ReadOnlyEngine, Scope, SingleNodeEngine, Timestamp};
 
 use crate::support::{SECOND, Store, bytes, named, sim_config};
 
@@ -31,18 +32,23 @@ impl Flipped {
     }
 }
 
+/// Where each table that has these bytes has them first, the oldest table first.
+fn places(sim: &Simulated, row: &[u8]) -> Vec<Flipped> {
+    let tables = sim.fs.files().into_iter().filter(|(file, _)| file.starts_with("/data/tables"));
+    let places = tables.filter_map(|(file, content)| {
+        let at = content.windows(row.len()).position(|window| window == row)?;
+        Some(Flipped { file, bit: at as u64 * 8 })
+    });
+    places.collect()
+}
+
 /// Closes a store, flips a bit in the one table that has these bytes, where it has them first, and
 /// opens it again. The rows of a table stand before everything else that has their keys.
 fn damaged(store: Store, row: &[u8]) -> (Store, Flipped) {
     store.engine.run_compaction_now().unwrap();
     let Store { sim, engine } = store;
     engine.close().unwrap();
-    let tables = sim.fs.files().into_iter().filter(|(file, _)| file.starts_with("/data/tables"));
-    let places = tables.filter_map(|(file, content)| {
-        let at = content.windows(row.len()).position(|window| window == row)?;
-        Some(Flipped { file, bit: at as u64 * 8 })
-    });
-    let [flipped] = <[Flipped; 1]>::try_from(places.collect::<Vec<_>>()).ok().unwrap();
+    let [flipped] = <[Flipped; 1]>::try_from(places(&sim, row)).ok().unwrap();
     sim.fs.flip_bit(&flipped.file, flipped.bit).unwrap();
     (Store::open(sim), flipped)
 }
@@ -185,4 +191,33 @@ fn the_thread_that_removes_what_is_due_outlives_a_damaged_row() {
     sim.fs.flip_bit(&flipped.file, flipped.bit).unwrap();
     wait_for(0);
     engine.close().unwrap();
+}
+
+#[test]
+fn a_damaged_row_of_what_was_removed_long_ago_is_in_the_way_of_no_time() {
+    let store = Store::new(87);
+    for number in 0..200 {
+        store.engine.put_with_ttl(key(number), bytes("v"), SECOND * (number + 1)).unwrap();
+    }
+    let store = store.reopen();
+    store.pass(SECOND * 201);
+    assert!(store.engine.is_empty().unwrap());
+    // The tombstones come into a run of their own.
+    let store = store.reopen();
+    assert_eq!(store.engine.stats().runs, 2);
+    let floor = store.view().due_floor();
+    assert!(floor > Timestamp(0), "it is known where nothing is due any more");
+    let Store { sim, engine } = store;
+    engine.close().unwrap();
+    let Flipped { file, bit } = places(&sim, b"lease/d/").remove(0);
+    sim.fs.flip_bit(&file, bit).unwrap();
+    let store = Store::open(sim);
+    // An entry that looks for what is due is let into the log, and replay can apply it.
+    store.engine.put_with_ttl(bytes("later"), bytes("v"), SECOND).unwrap();
+    store.pass(SECOND * 2);
+    assert!(!store.engine.contains(b"later").unwrap());
+    let store = store.dies(None);
+    assert!(store.engine.is_empty().unwrap());
+    assert!(store.view().due_floor() > floor);
+    assert!(is_corrupt(&store.engine.run_compaction_now()), "it is damaged");
 }

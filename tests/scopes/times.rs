@@ -171,6 +171,8 @@ fn a_lease_is_kept_alive_and_takes_its_keys_with_it() {
     missing(lease.put(bytes("a"), bytes("1")).unwrap_err());
     missing(lease.attach(bytes("a")).unwrap_err());
     missing(lease.keep_alive().unwrap_err());
+    missing(scoped.put_until(bytes("c"), bytes("3"), lease.until()).unwrap_err());
+    assert!(scoped.is_empty().unwrap());
     assert!(!engine.contains(b"a").unwrap());
 }
 

@@ -216,6 +216,7 @@ fn a_checkpoint_with_a_sum_goes_on_from_it() {
         counts: None,
         last_applied: Some(LogIndex(1)),
         last_timestamp: Timestamp(10),
+        due_floor: Timestamp::default(),
         sessions: Sessions::default(),
         sum: state.sum(),
     })

@@ -3,6 +3,7 @@
 mod check;
 mod leases;
 mod effects;
+mod gaps;
 mod model;
 mod reserved;
 mod sessions;
