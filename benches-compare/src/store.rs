@@ -74,6 +74,11 @@ pub(crate) trait Store: Send + Sync {
     /// without copying them where it can.
     fn scan_prefix(&self, prefix: &[u8]) -> Result<Scanned>;
 
+    /// The first key of a prefix; `None` when the store has no way to it but through all of them.
+    fn first_key(&self, _prefix: &[u8]) -> Option<Result<Option<Vec<u8>>>> {
+        None
+    }
+
     /// The rows of a prefix as one list; `None` when the store has no such call.
     fn list_prefix(&self, _prefix: &[u8]) -> Option<Result<Scanned>> {
         None

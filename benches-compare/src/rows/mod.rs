@@ -16,6 +16,7 @@ mod few_reads;
 mod million;
 mod few_prefixes;
 mod compaction;
+mod queue;
 mod latency;
 mod reopen;
 mod disk;
@@ -49,6 +50,7 @@ pub(crate) fn all(settings: &Settings) -> Result<Vec<Box<dyn Group>>> {
     groups.push(Box::new(million::MillionReads::new(&scratch)));
     groups.push(Box::new(few_prefixes::FewPrefixes::new(&scratch)));
     groups.push(Box::new(compaction::Compaction::new(&scratch)));
+    groups.push(Box::new(queue::Queue::new(&scratch)));
     groups.push(Box::new(latency::Latency::new(&scratch)));
     groups.extend(reopen::groups(&scratch));
     groups.push(Box::new(disk::Size::new(&scratch)));

@@ -66,6 +66,11 @@ impl Store for Fjall {
         Ok(scanned)
     }
 
+    fn first_key(&self, prefix: &[u8]) -> Option<Result<Option<Vec<u8>>>> {
+        let first = || Ok(self.rows.prefix(prefix).next().map(|row| row.key()).transpose()?);
+        Some(first().map(|key: Option<_>| key.map(|key| key.to_vec())))
+    }
+
     fn sync(&self) -> Result<()> {
         Ok(self.database.persist(PersistMode::SyncAll)?)
     }

@@ -100,6 +100,15 @@ impl Store for Lmdb {
         Ok(scanned)
     }
 
+    fn first_key(&self, prefix: &[u8]) -> Option<Result<Option<Vec<u8>>>> {
+        let first = || {
+            let transaction = self.environment()?.read_txn()?;
+            let first = self.rows.prefix_iter(&transaction, prefix)?.next().transpose()?;
+            Ok(first.map(|(key, _)| key.to_vec()))
+        };
+        Some(first())
+    }
+
     fn sync(&self) -> Result<()> {
         Ok(self.environment()?.force_sync()?)
     }

@@ -68,6 +68,15 @@ impl Store for Ours {
         Some(list())
     }
 
+    fn first_key(&self, prefix: &[u8]) -> Option<Result<Option<Vec<u8>>>> {
+        let first = || {
+            let view = self.0.view(ReadContext::default())?;
+            let mut rows = view.cursor_prefix(prefix)?;
+            Ok(rows.next()?.map(|row| row.key.to_vec()))
+        };
+        Some(first())
+    }
+
     fn sync(&self) -> Result<()> {
         Ok(self.0.flush()?)
     }

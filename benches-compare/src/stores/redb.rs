@@ -103,6 +103,16 @@ impl Store for Redb {
         Ok(scanned)
     }
 
+    fn first_key(&self, prefix: &[u8]) -> Option<Result<Option<Vec<u8>>>> {
+        let first = || {
+            let table = self.database.begin_read()?.open_table(ROWS)?;
+            let end = end_of(prefix)?;
+            let first = table.range(prefix..end.as_slice())?.next().transpose()?;
+            Ok(first.map(|(key, _)| key.value().to_vec()))
+        };
+        Some(first())
+    }
+
     fn sync(&self) -> Result<()> {
         // A durable commit makes those before it durable.
         self.write(::redb::Durability::Immediate, |_| Ok(()))

@@ -80,6 +80,11 @@ impl Store for Sled {
         Ok(scanned)
     }
 
+    fn first_key(&self, prefix: &[u8]) -> Option<Result<Option<Vec<u8>>>> {
+        let first = self.rows.scan_prefix(prefix).next().transpose();
+        Some(first.map(|row| row.map(|(key, _)| key.to_vec())).map_err(Into::into))
+    }
+
     fn sync(&self) -> Result<()> {
         self.rows.flush()?;
         Ok(())
