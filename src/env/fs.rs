@@ -1,5 +1,5 @@
 //! What the crate asks of a file system: [`Fs`] for names, [`FsFile`] for the bytes of one open
-//! file.
+//! file, [`FsDir`] for the names in one open directory.
 //!
 //! The traits are as small as the promises that the store makes allow, so that the simulated disk
 //! can give each of them its worst lawful meaning:
@@ -43,7 +43,8 @@ pub enum FileKind {
 /// One name in a directory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DirEntry {
-    /// The name, without the directory. Names that are not UTF-8 are none of ours and are left out.
+    /// The name, without the directory. One that is no UTF-8 has U+FFFD for what is not, and is
+    /// none of ours.
     pub name: String,
     /// What it stands for.
     pub kind: FileKind,
@@ -112,11 +113,21 @@ pub trait Fs: Send + Sync + fmt::Debug {
     /// `NotFound`, `DirectoryNotEmpty`, `NotADirectory` and those of the platform.
     fn remove_dir(&self, path: &Path) -> io::Result<()>;
 
-    /// Makes durable which names the directory holds.
+    /// Opens a directory, to make its names durable later: whatever could be missing for that, such
+    /// as a file handle, is missed before a name is changed. A symbolic link is followed.
     ///
     /// # Errors
-    /// As [`FsFile::sync`]: after an error nothing is known, and trying again proves nothing.
-    fn sync_dir(&self, path: &Path) -> io::Result<()>;
+    /// `NotFound`, `NotADirectory` and those of the platform; nothing was synced.
+    fn open_dir(&self, path: &Path) -> io::Result<Box<dyn FsDir>>;
+
+    /// Makes durable which names the directory holds: opens it and syncs it.
+    ///
+    /// # Errors
+    /// Those of [`Self::open_dir`] and [`FsDir::sync`], which cannot be told apart: whoever has
+    /// changed names that something relies on opens the directory before.
+    fn sync_dir(&self, path: &Path) -> io::Result<()> {
+        self.open_dir(path)?.sync()
+    }
 
     /// The names in a directory, sorted. One that is no UTF-8 is given with U+FFFD for what is not.
     ///
@@ -135,6 +146,15 @@ pub trait Fs: Send + Sync + fmt::Debug {
     /// # Errors
     /// Those of the platform.
     fn free_bytes(&self, path: &Path) -> io::Result<u64>;
+}
+
+/// One open directory.
+pub trait FsDir: Send + Sync + fmt::Debug {
+    /// Makes durable which names the directory holds.
+    ///
+    /// # Errors
+    /// As [`FsFile::sync`]: after an error nothing is known, and trying again proves nothing.
+    fn sync(&self) -> io::Result<()>;
 }
 
 /// One open file. Offsets are given with each call: there is no cursor that threads could disturb.

@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 use rustix::io::{Errno, retry_on_intr};
 
-use super::fs::{DirEntry, FileKind, Fs, FsFile, LockKind, OpenHow};
+use super::fs::{DirEntry, FileKind, Fs, FsDir, FsFile, LockKind, OpenHow};
 
 /// Zeros written in one call where the platform cannot reserve room.
 const ZEROS_BYTES: usize = 1 << 20;
@@ -88,10 +88,10 @@ impl Fs for DiskFs {
         fs::remove_dir(path)
     }
 
-    fn sync_dir(&self, path: &Path) -> io::Result<()> {
+    fn open_dir(&self, path: &Path) -> io::Result<Box<dyn FsDir>> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let dir = retry_on_intr(|| rustix::fs::open(path, flags, Mode::empty()))?;
-        File::from(dir).sync_all()
+        Ok(Box::new(DiskDir { dir: File::from(dir) }))
     }
 
     fn list(&self, path: &Path) -> io::Result<Vec<DirEntry>> {
@@ -130,6 +130,18 @@ fn to_kind(file_type: fs::FileType) -> FileKind {
         FileKind::Symlink
     } else {
         FileKind::Other
+    }
+}
+
+/// One open directory.
+#[derive(Debug)]
+struct DiskDir {
+    dir: File,
+}
+
+impl FsDir for DiskDir {
+    fn sync(&self) -> io::Result<()> {
+        self.dir.sync_all()
     }
 }
 

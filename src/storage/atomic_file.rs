@@ -58,10 +58,11 @@ pub(crate) fn publish_as(
         let target = directory.join(write(&file, &temporary)?);
         gate.sync_file(&*file, &temporary)?;
         let replaces = look(&target)?;
+        let folder = gate.open_dir(directory)?;
         fs.rename(&temporary, &target).map_err(StorageError::wrap("rename", &temporary))?;
-        Ok((target, replaces))
+        Ok((target, replaces, folder))
     })();
-    let (target, replaces) = match written {
+    let (target, replaces, folder) = match written {
         Ok(published) => published,
         Err(error) => {
             drop(file);
@@ -75,7 +76,7 @@ pub(crate) fn publish_as(
     };
     // If we die here the name may be the old one: nothing that relies on the new one happened yet,
     // and opening syncs the directories before anything does.
-    if let Err(error) = gate.sync_dir(directory) {
+    if let Err(error) = gate.sync_names(&*folder, directory) {
         // The name may never reach the device although everybody sees it, and no later sync would
         // tell. So a new one is taken back: whoever opens the store next must not rely on it.
         if !replaces && fs.remove(&target).is_err() {
@@ -103,8 +104,9 @@ pub(crate) fn publish_written(
     name: &str,
 ) -> Result<(), StorageError> {
     gate.sync_file(file, path)?;
+    let folder = gate.open_dir(directory)?;
     fs.rename(path, &directory.join(name)).map_err(StorageError::wrap("rename", path))?;
-    gate.sync_dir(directory)
+    gate.sync_names(&*folder, directory)
 }
 
 /// Sees to it that `directory/name` is a directory whose name is durable.
@@ -117,7 +119,7 @@ pub(crate) fn publish_directory(
     directory: &Path,
     name: &str,
 ) -> Result<(), StorageError> {
-    gate.check()?;
+    let folder = gate.open_dir(directory)?;
     let temporary = temporary_of(directory, name);
     let target = directory.join(name);
     let kind = |path: &Path| fs.kind(path).map_err(StorageError::wrap("look at", path));
@@ -132,7 +134,7 @@ pub(crate) fn publish_directory(
         }
         fs.rename(&temporary, &target).map_err(StorageError::wrap("rename", &temporary))?;
     }
-    gate.sync_dir(directory).inspect_err(|_| {
+    gate.sync_names(&*folder, directory).inspect_err(|_| {
         // As for files: a name that may never reach the device is taken back, so that it is given
         // anew by whoever tries next.
         if fs.rename(&target, &temporary).is_err() {
@@ -163,8 +165,9 @@ pub(crate) fn publish_built(
     fs.create_dir(&temporary).map_err(StorageError::wrap("create", &temporary))?;
     build(&temporary)?;
     gate.sync_dir(&temporary)?;
+    let folder = gate.open_dir(directory)?;
     fs.rename(&temporary, &target).map_err(StorageError::wrap("rename", &temporary))?;
-    gate.sync_dir(directory).inspect_err(|_| {
+    gate.sync_names(&*folder, directory).inspect_err(|_| {
         // As for files: a name that may never reach the device is taken back.
         if fs.rename(&target, &temporary).is_err() {
             tracing::debug!(folder = %target.display(), "its name may not be on the device");
@@ -184,10 +187,10 @@ pub(crate) fn retire_directory(
     directory: &Path,
     name: &str,
 ) -> Result<(), StorageError> {
-    gate.check()?;
+    let folder = gate.open_dir(directory)?;
     let (temporary, target) = (temporary_of(directory, name), directory.join(name));
     fs.rename(&target, &temporary).map_err(StorageError::wrap("rename", &target))?;
-    gate.sync_dir(directory).inspect_err(|_| {
+    gate.sync_names(&*folder, directory).inspect_err(|_| {
         if fs.rename(&temporary, &target).is_err() {
             tracing::debug!(folder = %target.display(), "it stays without its name");
         }

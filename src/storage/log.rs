@@ -387,9 +387,19 @@ impl Log {
         // Which they are is asked before the sync: it then covers whatever made them superfluous.
         let purged = self.writer.lock().purged_segments();
         self.sync()?;
+        let Context { env, gate, log: path, .. } = &self.context;
+        if purged.is_empty() {
+            return Ok(0);
+        }
+        let folder = match gate.open_dir(path) {
+            Err(error @ StorageError::Io { .. }) => {
+                tracing::warn!(%error, "purged segments stay");
+                return Ok(0);
+            }
+            opened => opened?,
+        };
         for id in purged {
-            let path = self.context.segment_path(id);
-            match self.context.env.fs.remove(&path) {
+            match env.fs.remove(&self.context.segment_path(id)) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => {
                     tracing::warn!(%error, segment = %segment_name(id), "a purged segment stays");
                     break;
@@ -399,7 +409,7 @@ impl Log {
             deleted += 1;
             // Each removal is made durable before the next: after a power cut no segment may be
             // missing between two that are there.
-            self.tell_if_poisoned(self.context.gate.sync_dir(&self.context.log))?;
+            self.tell_if_poisoned(gate.sync_names(&*folder, path))?;
         }
         Ok(deleted)
     }

@@ -11,7 +11,7 @@ use std::sync::{Arc, OnceLock};
 use parking_lot::Mutex;
 
 use super::error::StorageError;
-use crate::env::fs::{Fs, FsFile};
+use crate::env::fs::{Fs, FsDir, FsFile};
 
 /// Told when the store has stopped. It may be called with locks of the store held, so it waits for
 /// nothing.
@@ -94,10 +94,27 @@ impl SyncGate {
         self.latch(file.sync(), path)
     }
 
-    /// Syncs the names in a directory. Errors as [`Self::sync_file`].
-    pub(crate) fn sync_dir(&self, path: &Path) -> Result<(), StorageError> {
+    /// Opens a directory whose names are to be synced with [`Self::sync_names`]. Whoever changes
+    /// names that cannot be given back does it before: afterwards, to have no file handle left
+    /// would leave as little known as a failed sync.
+    ///
+    /// # Errors
+    /// `Poisoned`; `Io`: nothing was synced, and the latch stays open.
+    pub(crate) fn open_dir(&self, path: &Path) -> Result<Box<dyn FsDir>, StorageError> {
         self.check()?;
-        self.latch(self.fs.sync_dir(path), path)
+        self.fs.open_dir(path).map_err(StorageError::wrap("open", path))
+    }
+
+    /// Syncs the names in a directory that was opened by `path`. Errors as [`Self::sync_file`].
+    pub(crate) fn sync_names(&self, dir: &dyn FsDir, path: &Path) -> Result<(), StorageError> {
+        self.check()?;
+        self.latch(dir.sync(), path)
+    }
+
+    /// Syncs the names in a directory, where nothing relies on them yet. Errors as
+    /// [`Self::sync_names`], and those of [`Self::open_dir`].
+    pub(crate) fn sync_dir(&self, path: &Path) -> Result<(), StorageError> {
+        self.sync_names(&*self.open_dir(path)?, path)
     }
 
     fn latch(&self, result: std::io::Result<()>, path: &Path) -> Result<(), StorageError> {

@@ -1,4 +1,4 @@
-//! The calls of [`Fs`] and [`FsFile`], each of them one operation of the simulated disk.
+//! The calls of [`Fs`], [`FsFile`] and [`FsDir`], each of them one operation of the simulated disk.
 
 use std::fmt;
 use std::io::{self, IoSlice};
@@ -13,7 +13,7 @@ use super::disk::{Node, clean_dir, empty_file};
 use super::fault::{SimError, Verdict};
 use super::state::{Call, State, check_end};
 use super::trace::Operation;
-use crate::env::fs::{DirEntry, FileKind, Fs, FsFile, LockKind, OpenHow};
+use crate::env::fs::{DirEntry, FileKind, Fs, FsDir, FsFile, LockKind, OpenHow};
 
 impl SimFs {
     /// Runs one operation: counted, traced, timed, perhaps failed, and then kept in the history.
@@ -107,20 +107,14 @@ impl Fs for SimFs {
         self.run_on_path(Operation::RemoveDir, path, |state| state.disk.remove_dir(path))
     }
 
-    fn sync_dir(&self, path: &Path) -> io::Result<()> {
-        self.run_on_path(Operation::SyncDir, path, |state| {
+    fn open_dir(&self, path: &Path) -> io::Result<Box<dyn FsDir>> {
+        let (id, node) = self.run_on_path(Operation::OpenDir, path, |state| {
             state.check_handles_left()?;
             let node = state.disk.find(path)?;
-            let dir = state.disk.dir_mut(node)?;
-            if state.faults.read_only && !dir.pending.is_empty() {
-                dir.pending.clear();
-                return Err(SimError::ReadOnly.into());
-            }
-            if dir.sync() {
-                state.collect();
-            }
-            Ok(())
-        })
+            state.disk.dir(node)?;
+            Ok((state.open(node), node))
+        })?;
+        Ok(Box::new(SimDir { fs: self.clone(), id, node, path: path.into() }))
     }
 
     fn list(&self, path: &Path) -> io::Result<Vec<DirEntry>> {
@@ -140,6 +134,44 @@ impl Fs for SimFs {
             Ok(node) => Ok(state.disk.nodes.get(&node).map(Node::kind)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
+        })
+    }
+}
+
+/// One open directory of a simulated disk.
+struct SimDir {
+    fs: SimFs,
+    id: u64,
+    node: NodeId,
+    path: Box<Path>,
+}
+
+impl fmt::Debug for SimDir {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SimDir").field("path", &self.path).finish_non_exhaustive()
+    }
+}
+
+impl Drop for SimDir {
+    fn drop(&mut self) {
+        self.fs.state.lock().close(self.id);
+    }
+}
+
+impl FsDir for SimDir {
+    fn sync(&self) -> io::Result<()> {
+        let (operation, node) = (Operation::SyncDir, Some(self.node));
+        let call = Call { operation, path: &self.path, node, offset: 0, len: 0 };
+        self.fs.run(call, |state| {
+            let dir = state.disk.dir_mut(self.node)?;
+            if state.faults.read_only && !dir.pending.is_empty() {
+                dir.pending.clear();
+                return Err(SimError::ReadOnly.into());
+            }
+            if dir.sync() {
+                state.collect();
+            }
+            Ok(())
         })
     }
 }

@@ -147,7 +147,7 @@ impl SimFs {
         self.state.lock().syncs
     }
 
-    /// How many files are open.
+    /// How many files and directories are open.
     #[must_use]
     pub fn open_handles(&self) -> usize {
         self.state.lock().handles.len()

@@ -16,7 +16,7 @@ use crate::env::clock::ManualClock;
 use crate::env::fs::LockKind;
 use crate::env::rng::SeededRng;
 
-/// An open file.
+/// An open file or directory.
 #[derive(Debug)]
 pub(super) struct Handle {
     pub(super) node: NodeId,
@@ -115,9 +115,8 @@ impl State {
                     file.forget_pending();
                 }
             }
-            (Operation::SyncDir, _) => {
-                let dir = self.disk.find(call.path);
-                if let Ok(dir) = dir.and_then(|node| self.disk.dir_mut(node)) {
+            (Operation::SyncDir, Some(node)) => {
+                if let Ok(dir) = self.disk.dir_mut(node) {
                     dir.pending.clear();
                 }
             }

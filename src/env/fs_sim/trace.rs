@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 
-/// A call of [`Fs`](crate::env::fs::Fs) or [`FsFile`](crate::env::fs::FsFile).
+/// A call of [`Fs`](crate::env::fs::Fs), [`FsFile`](crate::env::fs::FsFile) or
+/// [`FsDir`](crate::env::fs::FsDir).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Operation {
     /// `Fs::create_dir`.
@@ -21,7 +22,9 @@ pub enum Operation {
     Remove,
     /// `Fs::remove_dir`.
     RemoveDir,
-    /// `Fs::sync_dir`.
+    /// `Fs::open_dir`.
+    OpenDir,
+    /// `FsDir::sync`; the path is the one by which the directory was opened.
     SyncDir,
     /// `Fs::list`.
     List,
@@ -67,7 +70,7 @@ impl Operation {
         )
     }
 
-    /// Whether it is a call on an open file.
+    /// Whether it is a call on an open file or directory.
     pub(super) const fn is_by_handle(self) -> bool {
         matches!(
             self,
@@ -77,6 +80,7 @@ impl Operation {
                 | Self::SetLen
                 | Self::Len
                 | Self::Sync
+                | Self::SyncDir
                 | Self::TryLock
         )
     }

@@ -7,7 +7,7 @@ use std::thread::{self, ThreadId};
 
 use parking_lot::Mutex;
 
-use crate::env::fs::{DirEntry, FileKind, Fs, FsFile, LockKind, OpenHow};
+use crate::env::fs::{DirEntry, FileKind, Fs, FsDir, FsFile, LockKind, OpenHow};
 
 /// What was waited for, and by whom.
 pub(super) type Waits = Arc<Mutex<Vec<(&'static str, ThreadId)>>>;
@@ -22,6 +22,19 @@ pub(super) struct WatchedFs {
 struct WatchedFile {
     under: Arc<dyn FsFile>,
     waits: Waits,
+}
+
+#[derive(Debug)]
+struct WatchedDir {
+    under: Box<dyn FsDir>,
+    waits: Waits,
+}
+
+impl FsDir for WatchedDir {
+    fn sync(&self) -> io::Result<()> {
+        note(&self.waits, "sync a directory");
+        self.under.sync()
+    }
 }
 
 fn note(waits: &Waits, what: &'static str) {
@@ -55,9 +68,9 @@ impl Fs for WatchedFs {
         self.under.remove_dir(path)
     }
 
-    fn sync_dir(&self, path: &Path) -> io::Result<()> {
-        note(&self.waits, "sync a directory");
-        self.under.sync_dir(path)
+    fn open_dir(&self, path: &Path) -> io::Result<Box<dyn FsDir>> {
+        let under = self.under.open_dir(path)?;
+        Ok(Box::new(WatchedDir { under, waits: Arc::clone(&self.waits) }))
     }
 
     fn list(&self, path: &Path) -> io::Result<Vec<DirEntry>> {

@@ -117,6 +117,19 @@ fn a_segment_that_cannot_be_deleted_is_tried_again_before_any_newer_one() {
 }
 
 #[test]
+fn without_a_file_handle_to_spare_purged_segments_stay_and_the_store_goes_on() {
+    let fs = SimFs::new(1);
+    let store = filled(&fs);
+    fs.set_handles_max(Some(fs.open_handles()));
+    store.log().purge(id(40)).unwrap();
+    assert!(fs.read_file(&segment(1)).is_ok());
+    append(store.log(), 60..61, 10);
+    fs.set_handles_max(None);
+    store.log().purge(id(40)).unwrap();
+    assert!(fs.read_file(&segment(1)).is_err());
+}
+
+#[test]
 fn truncating_back_to_the_purge_does_not_make_deleted_segments_missed() {
     let fs = SimFs::new(1);
     let store = filled(&fs);

@@ -4,13 +4,36 @@ use std::io;
 use std::sync::OnceLock;
 
 use super::*;
-use crate::env::fs::{DirEntry, FileKind, FsFile, OpenHow};
+use crate::env::fs::{DirEntry, FileKind, FsDir, FsFile, OpenHow};
 use crate::storage::sync_gate::SyncGate;
+
+type After = Arc<OnceLock<Box<dyn Fn() + Send + Sync>>>;
 
 /// A disk that calls somebody after each change of a name.
 struct Watched {
     fs: SimFs,
-    after: Arc<OnceLock<Box<dyn Fn() + Send + Sync>>>,
+    after: After,
+}
+
+struct WatchedDir {
+    dir: Box<dyn FsDir>,
+    after: After,
+}
+
+impl std::fmt::Debug for WatchedDir {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.dir.fmt(f)
+    }
+}
+
+impl FsDir for WatchedDir {
+    fn sync(&self) -> io::Result<()> {
+        let done = self.dir.sync();
+        if let Some(after) = self.after.get() {
+            after();
+        }
+        done
+    }
 }
 
 impl std::fmt::Debug for Watched {
@@ -53,8 +76,9 @@ impl Fs for Watched {
         self.then(self.fs.remove_dir(path))
     }
 
-    fn sync_dir(&self, path: &Path) -> io::Result<()> {
-        self.then(self.fs.sync_dir(path))
+    fn open_dir(&self, path: &Path) -> io::Result<Box<dyn FsDir>> {
+        let dir = self.fs.open_dir(path)?;
+        Ok(Box::new(WatchedDir { dir, after: Arc::clone(&self.after) }))
     }
 
     fn list(&self, path: &Path) -> io::Result<Vec<DirEntry>> {
