@@ -7,7 +7,6 @@ use crate::env::Env;
 use crate::error::Result;
 use crate::storage::backup::{CopySummary, copy_closed};
 use crate::storage::copy_target;
-use crate::storage::error::StorageError;
 use crate::storage::format::IDENTITY_NAME;
 use crate::storage::inspect;
 use crate::types::Version;
@@ -75,7 +74,7 @@ pub fn backup_closed(
 /// # Errors
 /// `Corrupt`, `MissingSegment`, `TailAmbiguous`: the backup is damaged, and nothing was made.
 /// `NoStore`, `Locked` for the backup. `UnusableDirectory` for a directory that is not empty, or a
-/// backup that was not finished. `Io`, `DiskFull`.
+/// backup that was not finished. `Io`, also where the backup could not be read; `DiskFull`.
 pub fn restore(backup: impl AsRef<Path>, directory: impl AsRef<Path>) -> Result<BackupReport> {
     restore_with(&Env::system(), backup.as_ref(), directory.as_ref(), &mut |_| ())
 }
@@ -102,11 +101,7 @@ pub fn restore_with(
         // How much there is to copy is known once it was read.
         on_progress(Progress { done: read, total: 0 });
     })?;
-    if let Some(damage) = report.damages.first() {
-        let (file, found) = (damage.file.clone(), damage.found.clone());
-        let offset = damage.offset;
-        return Err(StorageError::Corrupt { file, offset, first_index: None, found }.into());
-    }
+    report.check_whole()?;
     let summary =
         copy_closed(env, backup, directory, Links::Copy, &mut |Progress { done, total }| {
             on_progress(Progress { done: checked + done, total: checked + total });

@@ -24,7 +24,7 @@ use super::format::{
     IDENTITY_BYTES, LOG_NAME, TABLES_NAME, WATERMARK_BYTES, WATERMARK_NAME, manifest_name,
     segment_name, table_name,
 };
-use super::inspect::{self, VerifyReport};
+use super::inspect;
 use super::log_scan::TailPolicy;
 use super::manifest::Manifest;
 use super::store::{Absent, Store, identity_of, prepare_directory, scan, take_shared_lock};
@@ -108,7 +108,8 @@ impl Store {
     ///
     /// # Errors
     /// `UnusableDirectory`: nothing was made. `Corrupt` with a file of this store: the copy of it
-    /// does not check. `Io`, also for a sync of the copy that failed; `DiskFull`. After an error
+    /// does not check. `Io`, also for a sync of the copy that failed, or for a copy that could not
+    /// be read back; `DiskFull`. After an error
     /// the directory is as before, as far as what was made could be removed; where it could not, it
     /// is refused as unfinished. `SyncFailed`, `Poisoned`: this store stops.
     pub fn backup(
@@ -265,17 +266,19 @@ fn complete(
     let report = inspect::verify_files(&source.env, target.root(), &mut |read| {
         on_progress(Progress { done: copied_bytes + read, ..progress });
     })?;
-    blame(&report, target.root(), &source.root)?;
+    report.check_whole().map_err(|error| blame(error, target.root(), &source.root))?;
     Ok(summary)
 }
 
-/// Refuses a copy with a damage in it, naming the file of the original: the copy is removed.
-fn blame(report: &VerifyReport, copy: &Path, original: &Path) -> Result<(), StorageError> {
-    let Some(damage) = report.damages.first() else { return Ok(()) };
-    let file = match damage.file.strip_prefix(copy) {
-        Ok(name) => original.join(name),
-        Err(_) => damage.file.clone(),
-    };
-    let found = format!("{} (found in a copy of it)", damage.found);
-    Err(StorageError::corrupt(&file, damage.offset, found))
+/// Names the file of the original where a copy has a damage in it. What only kept the copy from
+/// being read says nothing of the original.
+fn blame(error: StorageError, copy: &Path, original: &Path) -> StorageError {
+    match error {
+        StorageError::Corrupt { file, offset, found, .. } => {
+            let name = file.strip_prefix(copy).map(|name| original.join(name));
+            let found = format!("{found} (found in a copy of it)");
+            StorageError::corrupt(&name.unwrap_or(file), offset, found)
+        }
+        other => other,
+    }
 }

@@ -42,9 +42,9 @@ pub(crate) struct NewState<'a> {
 /// After a crash at any moment: the whole store, or a directory that is refused as unfinished.
 ///
 /// # Errors
-/// `UnusableDirectory`: nothing was made. Those of the rows; `Io`, `DiskFull`: the directory is as
-/// before, as far as what was made could be removed; where it could not, it is refused as
-/// unfinished.
+/// `UnusableDirectory`: nothing was made. Those of the rows; `Corrupt`: what was written does not
+/// check; `Io`, `DiskFull`: the directory is as before, as far as what was made could be removed;
+/// where it could not, it is refused as unfinished.
 pub(crate) fn write_state(
     env: &Env,
     source: &Path,
@@ -93,9 +93,7 @@ fn fill(
     target.write(&Path::new(LOG_NAME).join(WATERMARK_NAME), &mark)?;
     target.identify(&identity)?;
     let report = inspect::verify_files(env, &root, &mut |_| ())?;
-    if let Some(damage) = report.damages.first() {
-        return Err(StorageError::corrupt(&damage.file, damage.offset, damage.found.clone()));
-    }
+    report.check_whole()?;
     let (files, bytes) = (report.files, report.bytes);
     Ok(CopySummary { last: Some(last), files, bytes, ..CopySummary::default() })
 }

@@ -3,11 +3,11 @@
 
 use std::path::Path;
 
-use hightower_kv::engine::backup::{Links, restore_with};
+use hightower_kv::engine::backup::{Links, backup_closed, restore_with};
 use hightower_kv::env::fs::Fs;
-use hightower_kv::env::fs_sim::{DiskImage, PowerCut, SimError, SimFs};
+use hightower_kv::env::fs_sim::{DiskImage, Operation, PowerCut, SimError, SimFs};
 use hightower_kv::storage::error::StorageError;
-use hightower_kv::{Error, KvEngine, SnapshotEngine};
+use hightower_kv::{Error, KvEngine, ReadOnlyEngine, SnapshotEngine};
 
 use crate::backup::{BOTH, backup, config_at, data, env, files_below, filled, rows_of, with};
 use crate::support::{Pairs, open_sim, open_sim_with, pairs};
@@ -25,7 +25,7 @@ enum Found {
 fn look_at(fs: &SimFs, directory: &Path, rows: &Pairs, what: &str) -> Found {
     let is_empty = match fs.kind(directory).unwrap() {
         None => true,
-        Some(_) => fs.list(directory).unwrap().is_empty(),
+        Some(_) => fs.list(directory).unwrap().iter().all(|entry| entry.name == "LOCK"),
     };
     let before = files_below(fs, directory);
     let found = match rows_of(fs, directory) {
@@ -214,4 +214,51 @@ fn a_crash_while_restoring_leaves_a_whole_store_or_a_refused_directory() {
     let found = cut_all(&fs.take_history(), backup(), again, &rows);
     assert!(found.contains(&Found::Unfinished));
     assert_eq!(found.last(), Some(&Found::Whole));
+}
+
+/// Lets each reading operation of a copy fail as if there were no damage: none may be told.
+fn fail_each_read(name: &str, copy: impl Fn(&SimFs) -> Result<(), Error>) {
+    let prepare = || {
+        let fs = SimFs::new(3);
+        let (engine, _) = filled(&fs);
+        engine.backup(Path::new("/first")).unwrap();
+        (fs, engine)
+    };
+    let (fs, _engine) = prepare();
+    fs.start_trace();
+    copy(&fs).unwrap();
+    let trace = fs.take_trace();
+    let (mut failed, mut went_on) = (0, 0);
+    for (at, traced) in trace.iter().enumerate() {
+        let errors: &[SimError] = match traced.operation {
+            Operation::OpenRead => &[SimError::TooManyFiles, SimError::Io],
+            Operation::Read | Operation::Len => &[SimError::Io],
+            _ => continue,
+        };
+        for &error in errors {
+            let (fs, _engine) = prepare();
+            fs.fail_operation(fs.operations() + 1 + at as u64, error);
+            match copy(&fs) {
+                Ok(()) => went_on += 1,
+                Err(Error::Io { .. }) => failed += 1,
+                Err(other) => panic!("{name}, {error:?} at {traced:?}: {other}"),
+            }
+        }
+    }
+    assert!(failed > 50 && went_on * 10 < failed, "{name}: {failed} failed, {went_on} went on");
+}
+
+#[test]
+fn what_keeps_a_backup_from_being_read_is_not_told_as_damage() {
+    fail_each_read("restore", |fs| {
+        restore_with(&env(fs), Path::new("/first"), Path::new("/again"), &mut |_| ()).map(drop)
+    });
+    fail_each_read("backup", |fs| {
+        let (env, options) = (env(fs), with(Links::Copy));
+        backup_closed(&env, Path::new("/first"), backup(), options, &mut |_| ()).map(drop)
+    });
+    fail_each_read("restore_at", |fs| {
+        let engine = ReadOnlyEngine::open_in(env(fs), Path::new("/first"))?;
+        engine.restore_at(engine.view().version().unwrap(), "/again").map(drop)
+    });
 }
