@@ -483,7 +483,7 @@ impl Log {
             segments: writer.segments.len(),
             bytes: writer.log_bytes(),
             unsynced_bytes: self.unsynced_bytes(&writer),
-            disk_full: writer.is_disk_full(),
+            disk_full: writer.is_disk_full(&self.context),
         }
     }
 
@@ -512,8 +512,8 @@ impl Log {
 
     /// Gives the reserve back, so that what relieves a full disk finds room. Returns whether there
     /// was any.
-    pub(crate) fn release_reserve(&self) -> bool {
-        self.writer.lock().release_reserve(&self.context)
+    pub(crate) fn give_back_reserve(&self) -> bool {
+        self.writer.lock().give_back_reserve(&self.context)
     }
 
     /// Syncs, gives back the room behind the last frame, and syncs the watermark. Afterwards

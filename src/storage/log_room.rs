@@ -63,9 +63,11 @@ impl Log {
         }
     }
 
-    /// Whether new data is refused for want of room, or deletes soon will be.
+    /// Whether new data was refused for want of room and none has found any since, or deletes soon
+    /// will be. What little a compaction has just made is no reason to make no more.
     pub(crate) fn lacks_room(&self) -> bool {
-        self.stats().disk_full || self.is_pressed()
+        let found_full = self.writer.lock().found_full();
+        found_full || self.is_pressed()
     }
 
     /// Whether half of what is kept for deletes is used up.

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use super::context::Context;
 use super::error::StorageError;
-use super::format::PAYLOAD_BYTES_MAX;
+use super::format::{HEADER_BYTES, PAYLOAD_BYTES_MAX};
 use super::frame::{Chain, Flag, FrameHeader, FrameKind};
 use super::frame_buffer::{Draft, FrameBuffer};
 use super::hard_state::SegmentState;
@@ -81,8 +81,8 @@ pub(crate) struct LogWriter {
     /// The last entry when `active` was begun.
     before_active: Option<LogId>,
     reserve: Reserve,
-    /// Whether the last write of new data found no room.
-    refused: bool,
+    /// That the last write of new data found no room.
+    refused: Option<Refused>,
     /// Whether half of what is kept for deletes was found used up by one.
     pub(crate) took_from_deletes: bool,
     /// What is left of a reserve that was given back: so much of the room that is kept may be used
@@ -118,6 +118,15 @@ impl Spared {
     }
 }
 
+/// What was refused for want of room.
+#[derive(Clone, Copy, Debug, Default)]
+struct Refused {
+    /// Bytes of log.
+    bytes: u64,
+    /// Whether the file system said that there was room.
+    was_misled: bool,
+}
+
 /// Whether so many bytes may be taken of the disk and leave what is to be spared. Where the file
 /// system does not say what is left, it is found out.
 fn has_free(context: &Context, needed: u64) -> bool {
@@ -139,15 +148,17 @@ fn leaves_log(context: &Context, spared: Option<Spared>, more: u64) -> bool {
 impl LogWriter {
     pub(crate) fn new(log: WritableLog, reserve: Reserve, bytes_max: u64) -> Self {
         let WritableLog { contents, segments, active, before_active, .. } = log;
+        let relief_bytes = if reserve.is_held() { 0 } else { reserve.bytes() };
         Self {
             contents,
             segments,
             active,
             before_active,
             reserve,
-            refused: false,
+            refused: None,
             took_from_deletes: false,
-            relief_bytes: 0,
+            // Whoever opened the store may have given it back.
+            relief_bytes,
             bytes_max,
             appended_bytes: 0,
             debt: None,
@@ -237,9 +248,7 @@ impl LogWriter {
             let before = self.active.room;
             let room = match self.active.make_room(len, bytes_max, &may_take, &may_step) {
                 Err(error) if error.is_disk_full() => {
-                    if self.reserve.release(context) {
-                        self.relief_bytes = self.reserve.bytes();
-                    }
+                    self.give_back_reserve(context);
                     let unwritten =
                         self.unwritten().map(|unwritten| Spared { unwritten, ..Spared::default() });
                     let left = self.relief_bytes;
@@ -269,7 +278,8 @@ impl LogWriter {
         };
         let room =
             restored.and_then(|()| self.active.make_room(len, bytes_max, &may_take, &may_take));
-        self.refused = room.as_ref().is_err_and(StorageError::is_disk_full);
+        self.refused = None;
+        self.note_refusal(context, &room, len);
         room
     }
 
@@ -309,14 +319,47 @@ impl LogWriter {
         leaves(context, self.spared(Purpose::Relieve), bytes)
     }
 
-    /// Gives the reserve back for something other than an append. Returns whether there was any.
-    pub(crate) fn release_reserve(&mut self, context: &Context) -> bool {
-        self.reserve.release(context)
+    /// Gives the reserve back; whoever it is for, what relieves may use so much from then on.
+    /// Returns whether there was any.
+    pub(crate) fn give_back_reserve(&mut self, context: &Context) -> bool {
+        let given = self.reserve.release(context);
+        if given {
+            self.relief_bytes = self.reserve.bytes();
+        }
+        given
     }
 
     /// Whether the disk was found full and no write of new data has found room since.
-    pub(crate) const fn is_disk_full(&self) -> bool {
-        self.refused || !self.reserve.is_held()
+    pub(crate) const fn found_full(&self) -> bool {
+        self.refused.is_some() || !self.reserve.is_held()
+    }
+
+    /// Whether new data is refused: the disk was found full, and nothing says that there is room
+    /// again.
+    pub(crate) fn is_disk_full(&self, context: &Context) -> bool {
+        let is_full = self.found_full();
+        is_full && !self.has_room_again(context)
+    }
+
+    /// Whether a write like the one that was refused would find room, and the reserve before it.
+    /// Where the file system does not say, or was wrong when that was refused, the next finds out.
+    fn has_room_again(&self, context: &Context) -> bool {
+        let Refused { bytes, was_misled } = self.refused.unwrap_or_default();
+        let reserve = if self.reserve.is_held() { 0 } else { self.reserve.bytes() };
+        let spared = self.spared(Purpose::Grow).unwrap_or_default();
+        let taken = bytes.saturating_mul(2).saturating_add(reserve);
+        let needed = spared.bytes(bytes.saturating_add(reserve)).saturating_add(taken);
+        let free = context.env.fs.free_bytes(&context.root);
+        !was_misled && free.is_ok_and(|free| free >= needed)
+    }
+
+    /// Notes that new data was refused so many bytes of log, if it was.
+    fn note_refusal<T>(&mut self, context: &Context, done: &Result<T, StorageError>, bytes: u64) {
+        if done.as_ref().is_err_and(StorageError::is_disk_full) {
+            self.refused = Some(Refused { bytes, was_misled: false });
+            let was_misled = self.has_room_again(context);
+            self.refused = Some(Refused { bytes, was_misled });
+        }
     }
 
     /// Ends the active segment with a seal, written and trimmed but not synced.
@@ -331,17 +374,15 @@ impl LogWriter {
     ) -> Result<(), StorageError> {
         if !self.active.sealed {
             // Where the segment was closed and opened again there is no room for it yet.
-            let Self { active, reserve, .. } = self;
-            match purpose {
-                Purpose::Grow => {
-                    let room = active.make_room_for_seal();
-                    self.refused |= room.as_ref().is_err_and(StorageError::is_disk_full);
-                    room?;
-                }
-                Purpose::Relieve | Purpose::Mark => {
-                    reserve.or_release(context, || active.make_room_for_seal())?;
-                }
+            let mut room = self.active.make_room_for_seal();
+            if purpose == Purpose::Grow {
+                self.note_refusal(context, &room, HEADER_BYTES as u64);
+            } else if room.as_ref().is_err_and(StorageError::is_disk_full)
+                && self.give_back_reserve(context)
+            {
+                room = self.active.make_room_for_seal();
             }
+            room?;
             let last = self.contents.hard.last.unwrap_or_default();
             let mut header = FrameHeader::mark(FrameKind::Seal, Flag::Unset, last);
             header.durable_upto = durable_upto;
@@ -376,18 +417,17 @@ impl LogWriter {
             let room = if has_room { at_first } else { 0 };
             LogSegment::create(context, id, state, &[], room)
         };
-        let active = match purpose {
-            Purpose::Grow => {
-                let created = if has_room {
-                    create()
-                } else {
-                    Err(StorageError::DiskFull { path: context.segment_path(id) })
-                };
-                self.refused |= created.as_ref().is_err_and(StorageError::is_disk_full);
-                created?
-            }
-            Purpose::Relieve | Purpose::Mark => self.reserve.or_release(context, create)?,
-        };
+        let is_refused = purpose == Purpose::Grow && !has_room;
+        let full = || StorageError::DiskFull { path: context.segment_path(id) };
+        let mut created = if is_refused { Err(full()) } else { create() };
+        if purpose == Purpose::Grow {
+            self.note_refusal(context, &created, at_first);
+        } else if created.as_ref().is_err_and(StorageError::is_disk_full)
+            && self.give_back_reserve(context)
+        {
+            created = create();
+        }
+        let active = created?;
         if let Some(last) = self.segments.last_mut() {
             last.end = self.active.end;
         }

@@ -290,7 +290,7 @@ impl Store {
     /// Tries what makes room; where the disk is full, once more with the reserve given back.
     fn relieved<T>(&self, work: impl Fn() -> Result<T, StorageError>) -> Result<T, StorageError> {
         let done = match work() {
-            Err(error) if error.is_disk_full() && self.log.release_reserve() => work(),
+            Err(error) if error.is_disk_full() && self.log.give_back_reserve() => work(),
             done => done,
         };
         self.log.tell_if_poisoned(done)

@@ -4,7 +4,9 @@ use std::sync::atomic::AtomicU64;
 
 use super::*;
 use crate::env::fs::Fs as _;
+use crate::env::fs_sim::{Operation, SimError};
 use crate::storage::format::segment_name;
+use crate::storage::merge_choice::KeptRoom;
 
 const RESERVE_BYTES: u64 = 16 * 1024;
 
@@ -141,7 +143,6 @@ fn creation_on_a_full_disk_is_told_so_and_begins_anew() {
 
 #[test]
 fn a_write_that_cannot_be_taken_back_stops_the_store() {
-    use crate::env::fs_sim::SimError;
     let fs = SimFs::new(1);
     let store = open(&fs);
     append(store.log(), 0..2, 10);
@@ -159,7 +160,7 @@ fn a_write_that_cannot_be_taken_back_stops_the_store() {
 
 #[test]
 fn a_write_that_finds_no_room_is_taken_back_before_it_is_refused() {
-    use crate::env::fs_sim::{PowerCut, SimError};
+    use crate::env::fs_sim::PowerCut;
     for written in 1..40 {
         let fs = SimFs::new(written);
         let store = open(&fs);
@@ -230,6 +231,7 @@ fn opening_leaves_the_room_of_merges_to_them_and_makes_no_reserve_of_it() {
         let fs = fs.kill();
         fs.set_space(Some(fs.used_bytes() + RESERVE_BYTES + room));
         let store = open_with(&fs, &with_reserve()).unwrap();
+        owe(&store, 0);
         assert_eq!(fs.read_file(&path("RESERVE")).is_ok(), is_made);
         assert_eq!(store.log().stats().disk_full, !is_made);
         // Whoever deletes finds room in any case.
@@ -262,4 +264,84 @@ fn a_segment_that_a_purge_begins_has_no_room_for_new_data_where_there_is_none() 
             assert!(len <= end + 64, "{len} bytes for {end}");
         }
     }
+}
+
+/// What deletes find where the reserve was given back for something else, and all other room is
+/// others'.
+fn delete_in_the_room_of_the_reserve(is_opened_anew: bool) {
+    let fs = SimFs::new(1);
+    let mut store = open_with(&fs, &with_reserve()).unwrap();
+    append(store.log(), 0..10, 100);
+    store.log().sync().unwrap();
+    assert!(store.log().give_back_reserve());
+    fs.set_space(Some(fs.used_bytes() + RESERVE_BYTES - 512));
+    if is_opened_anew {
+        drop(store);
+        store = open_with(&fs, &with_reserve()).unwrap();
+    }
+    assert!(fs.read_file(&path("RESERVE")).is_err());
+    owe(&store, 0);
+    let mut kept = KeptRoom::default();
+    kept.deletes = 4 * RESERVE_BYTES;
+    store.log().keep_room(kept);
+    for index in 10..30 {
+        store.log().append_one(&entry(index, 100).as_ref(), Purpose::Relieve).unwrap();
+    }
+}
+
+#[test]
+fn a_reserve_that_was_given_back_for_something_else_is_there_for_deletes() {
+    delete_in_the_room_of_the_reserve(false);
+}
+
+#[test]
+fn a_reserve_that_is_missing_when_a_store_is_opened_is_there_for_deletes() {
+    delete_in_the_room_of_the_reserve(true);
+}
+
+#[test]
+fn a_full_disk_is_told_until_there_is_room_though_nobody_writes() {
+    let (fs, store, mut next) = full(60_000);
+    let is_full = || store.log().stats().disk_full;
+    assert!(is_full() && store.log().lacks_room());
+    fs.set_space(Some(120_000));
+    assert!(!is_full());
+    assert!(store.log().lacks_room(), "compaction goes on until a write has found it");
+    fs.set_space(Some(60_000));
+    while fs.read_file(&path("RESERVE")).is_ok() {
+        store.log().append_one(&entry(next, 100).as_ref(), Purpose::Relieve).unwrap();
+        next += 1;
+    }
+    assert!(is_full());
+    fs.set_space(Some(fs.used_bytes() + 2 * RESERVE_BYTES));
+    assert!(!is_full());
+    // What tables still have to get is no room for new data, nor is that of the reserve.
+    owe(&store, RESERVE_BYTES);
+    assert!(is_full());
+    owe(&store, 0);
+    append(store.log(), next..next + 1, 100);
+    assert!(!is_full());
+}
+
+#[test]
+fn a_file_system_that_has_no_room_and_says_otherwise_is_not_believed() {
+    let prepare = || {
+        let fs = SimFs::new(1);
+        let store = open_with(&fs, &with_reserve()).unwrap();
+        append(store.log(), 0..5, 100);
+        (fs, store)
+    };
+    let long = entry(5, 8000);
+    let (fs, store) = prepare();
+    fs.start_trace();
+    store.log().append_one(&long.as_ref(), Purpose::Grow).unwrap();
+    let trace = fs.take_trace();
+    let at = trace.iter().position(|call| call.operation == Operation::CreateNew).unwrap();
+    let (fs, store) = prepare();
+    fs.fail_operation(fs.operations() + 1 + at as u64, SimError::NoSpace);
+    let refused = store.log().append_one(&long.as_ref(), Purpose::Grow).unwrap_err();
+    assert!(refused.is_disk_full(), "{refused}");
+    assert!(store.log().stats().disk_full);
+    store.log().append_one(&long.as_ref(), Purpose::Grow).unwrap();
+    assert!(!store.log().stats().disk_full);
 }
