@@ -475,6 +475,16 @@ impl Maintenance {
             }
             self.sync_quietly();
         }
+        self.sync_to_close();
+    }
+
+    /// Syncs where nobody syncs by interval any more: what else there is to end or to write may
+    /// take longer than that.
+    pub(crate) fn sync_to_close(&self) {
+        let is_by_interval = !self.schedule.fsync_interval.is_zero();
+        if is_by_interval && self.committer.machine.store.log().check().is_ok() {
+            self.sync_quietly();
+        }
     }
 
     fn compact_in_background(&self) {
@@ -637,6 +647,51 @@ mod tests {
         // After a failure it is waited all the same, and nobody asks.
         assert!(!inner.is_due_after_all(true));
         assert!(inner.asked.load(Ordering::Acquire));
+    }
+
+    #[test]
+    fn a_store_that_ends_syncs_before_it_waits_for_its_threads() {
+        let directory = tempfile::tempdir().unwrap();
+        let config = StoreConfig {
+            data_dir: directory.path().join("data"),
+            worker_threads: 1,
+            fsync_interval: Duration::from_hours(1),
+            compaction_interval: Duration::ZERO,
+            ..StoreConfig::default()
+        };
+        let engine = SingleNodeEngine::with_config(config).unwrap();
+        let inner = Arc::clone(&engine.inner);
+        let unsynced = || inner.committer.machine.store.log().stats().unsynced_bytes;
+        let within_reason = |is_so: &dyn Fn() -> bool, what: &str| {
+            let clock = &inner.committer.machine.env.clock;
+            let began = clock.elapsed();
+            while !is_so() {
+                assert!(clock.elapsed().saturating_sub(began) < Duration::from_secs(20), "{what}");
+                std::thread::yield_now();
+            }
+        };
+        // A compaction that takes its time, and a callback that does.
+        let compaction = inner.compaction.lock();
+        inner.tail_left.store(true, Ordering::Relaxed);
+        inner.wake_if_due();
+        let (go_on, told) = std::sync::mpsc::channel::<()>();
+        let wait = Box::new(move |_| told.recv().unwrap_or_default());
+        engine.submit_with(Command::set("first", "1"), wait);
+        within_reason(&|| engine.contains(b"first").unwrap(), "the worker writes");
+        engine.submit_with(Command::set("second", "2"), Box::new(drop));
+        let view = || inner.committer.machine.replica.view();
+        assert!(unsynced() > 0 && !view().contains(b"second").unwrap());
+        std::thread::scope(move |scope| {
+            let closing = scope.spawn(move || engine.close());
+            within_reason(&|| unsynced() == 0, "synced beside the worker");
+            assert!(!view().contains(b"second").unwrap());
+            go_on.send(()).unwrap();
+            within_reason(&|| view().contains(b"second").unwrap(), "the queue is committed");
+            within_reason(&|| unsynced() == 0, "synced beside compaction");
+            assert!(!closing.is_finished());
+            drop(compaction);
+            closing.join().unwrap().unwrap();
+        });
     }
 
     #[test]

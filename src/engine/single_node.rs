@@ -300,11 +300,17 @@ impl SingleNodeEngine {
         if threads.iter().any(|thread| thread.thread().id() == here) {
             self.inner.committer.close_here();
         }
-        for thread in threads {
+        let join = |thread: JoinHandle<()>| {
             if thread.thread().id() != here && thread.join().is_err() {
                 tracing::error!("a thread of the store had panicked");
             }
-        }
+        };
+        let mut threads = threads.into_iter();
+        // The first one writes what was handed in. What it has acknowledged is synced at once: the
+        // thread that did so has ended, and a merge may keep the others for a while.
+        threads.by_ref().take(1).for_each(join);
+        self.inner.sync_to_close();
+        threads.for_each(join);
         let machine = &self.inner.committer.machine;
         machine.end_watching();
         self.inner.compact_to_close();
