@@ -37,6 +37,15 @@ struct Anchor {
     elapsed: Duration,
 }
 
+impl Anchor {
+    /// Where log time has come to by itself.
+    fn by_itself(&self, elapsed: Duration) -> Timestamp {
+        let passed = elapsed.saturating_sub(self.elapsed).as_micros();
+        let passed = u64::try_from(passed).unwrap_or(u64::MAX);
+        Timestamp(self.stamp.0.saturating_add(passed))
+    }
+}
+
 impl LogClock {
     /// `last` is the stamp of the last entry that was applied.
     pub(crate) fn new(clock: Arc<dyn Clock>, last: Timestamp) -> Self {
@@ -82,7 +91,12 @@ impl LogClock {
             return self.go_on(day);
         }
         let mut anchor = self.anchor.lock();
-        *anchor = Anchor { stamp: day, elapsed: self.clock.elapsed() };
+        let elapsed = self.clock.elapsed();
+        // Set back, by less than the time since the last entry: no stamp shows it.
+        if day.0.saturating_add(ANCHOR_MICROS) < anchor.by_itself(elapsed).0 {
+            return self.go_on_from(&mut anchor, day, elapsed);
+        }
+        *anchor = Anchor { stamp: day, elapsed };
         self.anchored.store(day.0, Ordering::Relaxed);
         day
     }
@@ -91,10 +105,11 @@ impl LogClock {
     fn go_on(&self, day: Timestamp) -> Timestamp {
         let mut anchor = self.anchor.lock();
         let elapsed = self.clock.elapsed();
-        let passed = elapsed.saturating_sub(anchor.elapsed).as_micros();
-        let passed = u64::try_from(passed).unwrap_or(u64::MAX);
-        let by_itself = Timestamp(anchor.stamp.0.saturating_add(passed));
-        let stamp = day.max(by_itself).max(self.least());
+        self.go_on_from(&mut anchor, day, elapsed)
+    }
+
+    fn go_on_from(&self, anchor: &mut Anchor, day: Timestamp, elapsed: Duration) -> Timestamp {
+        let stamp = day.max(anchor.by_itself(elapsed)).max(self.least());
         *anchor = Anchor { stamp, elapsed };
         self.anchored.store(stamp.0, Ordering::Relaxed);
         self.told.store(stamp.0, Ordering::Relaxed);
@@ -153,6 +168,37 @@ mod tests {
         clock.set_now(Timestamp(9 * HOUR));
         assert_eq!(log.look(), Timestamp(10 * HOUR + 30_000_000));
         assert_eq!(log.now(), Timestamp(10 * HOUR + 30_000_000));
+    }
+
+    #[test]
+    fn what_passed_since_the_last_entry_is_not_lost() {
+        let second = 1_000_000;
+        let start = 10 * HOUR;
+        for back in [HOUR, 29 * second, 20 * second, 2 * second] {
+            let (clock, log) = at(start, 0);
+            log.saw(log.now());
+            clock.advance(Duration::from_secs(30));
+            clock.set_now(Timestamp(start + 30 * second - back));
+            let stamp = log.now();
+            assert!(stamp >= Timestamp(start + 29 * second), "{back}: {stamp:?}");
+            log.saw(stamp);
+            clock.advance(Duration::from_secs(3));
+            assert_eq!(log.now(), Timestamp(stamp.0 + 3 * second), "{back}");
+        }
+    }
+
+    #[test]
+    fn a_clock_set_back_within_a_second_of_the_last_entry_is_noticed_a_second_later() {
+        let second = 1_000_000;
+        let (clock, log) = at(10 * HOUR, 0);
+        log.saw(log.now());
+        clock.advance(Duration::from_secs(30));
+        clock.set_now(Timestamp(10 * HOUR + second / 2));
+        let stamp = log.now();
+        assert!(stamp >= Timestamp(10 * HOUR));
+        log.saw(stamp);
+        clock.advance(Duration::from_secs(1));
+        assert_eq!(log.now(), Timestamp(10 * HOUR + 31 * second));
     }
 
     #[test]
