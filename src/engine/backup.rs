@@ -73,8 +73,9 @@ pub fn backup_closed(
 ///
 /// # Errors
 /// `Corrupt`, `MissingSegment`, `TailAmbiguous`: the backup is damaged, and nothing was made.
-/// `NoStore`, `Locked` for the backup. `UnusableDirectory` for a directory that is not empty, or a
-/// backup that was not finished. `Io`, also where the backup could not be read; `DiskFull`.
+/// `NoStore`, `Locked` for the backup; `Locked` where somebody creates a store in the directory.
+/// `UnusableDirectory` for a directory that is not empty, or a backup that was not finished. `Io`,
+/// also where the backup could not be read; `DiskFull`.
 pub fn restore(backup: impl AsRef<Path>, directory: impl AsRef<Path>) -> Result<BackupReport> {
     restore_with(&Env::system(), backup.as_ref(), directory.as_ref(), &mut |_| ())
 }

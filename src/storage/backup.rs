@@ -107,11 +107,12 @@ impl Store {
     /// file for each file that is copied.
     ///
     /// # Errors
-    /// `UnusableDirectory`: nothing was made. `Corrupt` with a file of this store: the copy of it
-    /// does not check. `Io`, also for a sync of the copy that failed, or for a copy that could not
-    /// be read back; `DiskFull`. After an error
-    /// the directory is as before, as far as what was made could be removed; where it could not, it
-    /// is refused as unfinished. `SyncFailed`, `Poisoned`: this store stops.
+    /// `UnusableDirectory`; `Locked`: somebody creates a store there; nothing was made. `Corrupt`
+    /// with a file of this store: the copy of it does not check. `Io`, also for a sync of the copy
+    /// that failed, or for a copy that could not be read back; `DiskFull`. After an error the
+    /// directory is as before, but for `LOCK` in one that was there, as far as what was made could
+    /// be removed; where it could not, it is refused as unfinished. `SyncFailed`, `Poisoned`: this
+    /// store stops.
     pub fn backup(
         &self,
         directory: &Path,

@@ -1,23 +1,28 @@
 //! A directory that becomes a copy of a store: empty at first, then marked as unfinished, at last a
 //! store.
 //!
-//! The mark is the file `UNFINISHED`. It is on the device before anything else is in the directory,
-//! and goes when everything else is there, synced and checked. While it is there nobody opens the
-//! directory, so whatever a crash leaves of a copy is never taken for a store, nor for an empty
-//! directory in which one may be created.
+//! The mark is the file `UNFINISHED`. It is on the device before anything but `LOCK` is in the
+//! directory, and goes when everything else is there, synced and checked. While it is there nobody
+//! opens the directory, so whatever a crash leaves of a copy is never taken for a store, nor for an
+//! empty directory in which one may be created.
+//!
+//! `LOCK` is held from before the mark until the end, so nobody creates a store there meanwhile. It
+//! stays: to remove it would have who has opened it already lock a file that nobody else finds.
 //!
 //! Syncs do not go through the latch of the original: where the copy's device fails the copy is
 //! given up at once, and the original goes on.
 
 use std::io::IoSlice;
 use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
 
 use super::context::absolute;
 use super::error::StorageError;
-use super::format::{IDENTITY_NAME, LOG_NAME, TABLES_NAME, UNFINISHED_NAME};
+use super::format::{IDENTITY_NAME, LOCK_NAME, LOG_NAME, TABLES_NAME, UNFINISHED_NAME};
 use super::identity::Identity;
+use super::store::{Absent, Lock, take_lock};
 use crate::env::Env;
-use crate::env::fs::{FileKind, Fs, FsFile, OpenHow, read_exact_at, write_all_at};
+use crate::env::fs::{DirEntry, FileKind, Fs, FsFile, OpenHow, read_exact_at, write_all_at};
 
 /// How much is copied at once.
 const CHUNK_BYTES: u64 = 1 << 20;
@@ -38,21 +43,42 @@ pub(crate) struct CopyTarget {
     is_new: bool,
     /// Files in the order in which they were made; the first is the mark.
     made: Vec<PathBuf>,
+    /// Folders that were made.
+    folders: Vec<PathBuf>,
+    /// Of the directory; held for as long as this lives.
+    _lock: Lock,
 }
 
 impl CopyTarget {
     /// Takes a directory for a copy of the store in `source`, and marks it.
     ///
     /// # Errors
-    /// Those of [`check`]: nothing was changed. `DiskFull`, other `Io`: what was made is removed
-    /// again.
+    /// Those of [`check`], and `Locked` where somebody creates a store there: nothing was changed.
+    /// `DiskFull`, other `Io`: what was made is removed again, but for `LOCK` in a directory that
+    /// was there.
     pub(crate) fn create(env: &Env, source: &Path, root: &Path) -> Result<Self, StorageError> {
         let root = &absolute(env, root)?;
         let is_new = check(&*env.fs, source, root)?;
-        let mut target = Self { env: env.clone(), root: root.to_owned(), is_new, made: Vec::new() };
         if is_new {
             env.fs.create_dir(root).map_err(StorageError::wrap("create", root))?;
         }
+        let lock = match take_lock(env, root, Absent::Create) {
+            Ok(lock) => lock,
+            Err(error) => {
+                if is_new && env.fs.remove_dir(root).is_err() {
+                    tracing::debug!(directory = %root.display(), "a directory without data stays");
+                }
+                return Err(error);
+            }
+        };
+        let mut target = Self {
+            env: env.clone(),
+            root: root.to_owned(),
+            is_new,
+            made: Vec::new(),
+            folders: Vec::new(),
+            _lock: lock,
+        };
         match target.mark() {
             Ok(()) => Ok(target),
             Err(error) => {
@@ -63,6 +89,8 @@ impl CopyTarget {
     }
 
     fn mark(&mut self) -> Result<(), StorageError> {
+        // Somebody may have created a store there before the lock was taken.
+        check_free(&*self.env.fs, &self.root)?;
         // Whoever made it may have died before its name was durable.
         match self.sync_dir(above(&self.root)) {
             // Nobody but who made it may look at what it stands in: then that is theirs to sync.
@@ -76,6 +104,7 @@ impl CopyTarget {
         for folder in [LOG_NAME, TABLES_NAME] {
             let path = self.root.join(folder);
             self.env.fs.create_dir(&path).map_err(StorageError::wrap("create", &path))?;
+            self.folders.push(path);
         }
         Ok(())
     }
@@ -150,10 +179,7 @@ impl CopyTarget {
         self.made.push(path);
     }
 
-    fn open_new(
-        &mut self,
-        name: &Path,
-    ) -> Result<(std::sync::Arc<dyn FsFile>, PathBuf), StorageError> {
+    fn open_new(&mut self, name: &Path) -> Result<(Arc<dyn FsFile>, PathBuf), StorageError> {
         let path = self.root.join(name);
         let opened = self.env.fs.open(&path, OpenHow::CreateNew);
         let file = opened.map_err(StorageError::wrap("create", &path))?;
@@ -214,17 +240,17 @@ impl CopyTarget {
         for path in others.into_iter().flatten() {
             remove(path)?;
         }
-        for folder in [LOG_NAME, TABLES_NAME].map(|folder| self.root.join(folder)) {
-            if fs.kind(&folder)?.is_some() {
-                fs.sync_dir(&folder)?;
-                fs.remove_dir(&folder)?;
-            }
+        for folder in &self.folders {
+            fs.sync_dir(folder)?;
+            fs.remove_dir(folder)?;
         }
         fs.sync_dir(&self.root)?;
         if let Some(mark) = mark {
             remove(mark)?;
         }
-        if self.is_new {
+        // Where it is not empty somebody has made a store of it before the lock was taken.
+        if self.is_new && fs.list(&self.root)?.iter().all(is_lock) {
+            remove(&self.root.join(LOCK_NAME))?;
             fs.remove_dir(&self.root)?;
             fs.sync_dir(above(&self.root))?;
         }
@@ -280,7 +306,8 @@ fn check_free(fs: &dyn Fs, root: &Path) -> Result<bool, StorageError> {
         }
         None => Ok(true),
         Some(FileKind::Directory) => {
-            if fs.list(root).map_err(StorageError::wrap("list", root))?.is_empty() {
+            let names = fs.list(root).map_err(StorageError::wrap("list", root))?;
+            if names.iter().all(is_lock) {
                 Ok(false)
             } else {
                 unusable("it is not empty, and nothing is overwritten; name a new directory")
@@ -288,6 +315,10 @@ fn check_free(fs: &dyn Fs, root: &Path) -> Result<bool, StorageError> {
         }
         Some(_) => unusable("it is not a directory; name a new one"),
     }
+}
+
+fn is_lock(entry: &DirEntry) -> bool {
+    entry.name == LOCK_NAME
 }
 
 /// The directory that holds the name of another.

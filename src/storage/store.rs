@@ -105,6 +105,8 @@ impl Store {
             return Err(error);
         }
         let lock = take_lock(&env, root, options.absent)?;
+        // Again: a copy may have been begun before the lock was taken, and given up.
+        refuse_unfinished(&env, root)?;
         let identity = match identity_of(&env, root)? {
             Some(identity) => identity,
             None if options.absent == Absent::Create => create(&env, &gate, root, options)?,
@@ -520,8 +522,11 @@ fn sync_ancestors(env: &Env, gate: &SyncGate, root: &Path) -> Result<(), Storage
     Ok(())
 }
 
+/// The file `LOCK`, locked for as long as this is open.
+pub(crate) type Lock = Arc<dyn FsFile>;
+
 /// Takes the exclusive lock before anything else is read.
-fn take_lock(env: &Env, root: &Path, absent: Absent) -> Result<Arc<dyn FsFile>, StorageError> {
+pub(crate) fn take_lock(env: &Env, root: &Path, absent: Absent) -> Result<Lock, StorageError> {
     let path = root.join(LOCK_NAME);
     let existing = env.fs.open(&path, OpenHow::ReadWrite);
     let file = match existing {

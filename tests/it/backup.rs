@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use hightower_kv::engine::backup::{BackupOptions, Links, backup_closed, restore_with};
 use hightower_kv::env::Env;
-use hightower_kv::env::fs::Fs;
+use hightower_kv::env::fs::{Fs, LockKind, OpenHow};
 use hightower_kv::env::fs_sim::{PowerCut, SimFs};
 use hightower_kv::storage::error::StorageError;
 use hightower_kv::storage::inspect;
@@ -61,8 +61,10 @@ pub(crate) fn with(links: Links) -> BackupOptions {
     BackupOptions { links }
 }
 
+/// Those with bytes in them, so not `LOCK`.
 pub(crate) fn files_below(fs: &SimFs, directory: &Path) -> Vec<(PathBuf, Vec<u8>)> {
-    fs.files().into_iter().filter(|(path, _)| path.starts_with(directory)).collect()
+    let files = fs.files().into_iter();
+    files.filter(|(path, _)| path.starts_with(directory) && !path.ends_with("LOCK")).collect()
 }
 
 #[test]
@@ -394,4 +396,57 @@ fn a_damaged_or_unfinished_backup_is_not_restored() {
     assert!(error.to_string().contains("was not finished"), "{error}");
     let error = restore_with(&env(&fs), Path::new("/none"), again, &mut |_| ()).unwrap_err();
     assert!(matches!(error, Error::NoStore(_)), "{error}");
+}
+
+#[test]
+fn whoever_creates_a_store_in_the_directory_keeps_a_copy_out() {
+    let fs = SimFs::new(3);
+    let (engine, rows) = filled(&fs);
+    engine.backup(backup()).unwrap();
+    let again = Path::new("/again");
+    fs.create_dir(again).unwrap();
+    let restore = || restore_with(&env(&fs), backup(), again, &mut |_| ());
+    let creating = fs.open(&again.join("LOCK"), OpenHow::CreateNew).unwrap();
+    assert!(creating.try_lock(LockKind::Exclusive).unwrap());
+    let refused = restore().unwrap_err();
+    assert!(matches!(refused, Error::Locked(_)), "{refused}");
+    let names: Vec<_> = fs.list(again).unwrap().into_iter().map(|entry| entry.name).collect();
+    assert_eq!(names, ["LOCK"]);
+    // It has left no more than that.
+    drop(creating);
+    restore().unwrap();
+    assert!(rows_of(&fs, again).unwrap() == rows);
+}
+
+#[test]
+fn a_store_that_is_created_while_a_copy_begins_is_one_or_the_other() {
+    let plain = SimFs::new(3);
+    let (engine, rows) = filled(&plain);
+    engine.backup(backup()).unwrap();
+    engine.close().unwrap();
+    let again = Path::new("/again");
+    let (mut created, mut restored) = (0, 0);
+    for round in 0..300 {
+        let fs = plain.kill();
+        fs.create_dir(again).unwrap();
+        let (opened, copied) = std::thread::scope(|scope| {
+            let opening = scope.spawn(|| {
+                (0..round * 7 % 200).for_each(|_| drop(fs.kind(again)));
+                let engine = open_sim_with(&fs, &config_at(again))?;
+                engine.put(b"here".to_vec(), b"1".to_vec())?;
+                engine.close()
+            });
+            let copied = restore_with(&env(&fs), backup(), again, &mut |_| ());
+            (opening.join().unwrap(), copied)
+        });
+        created += u64::from(copied.is_err());
+        restored += u64::from(copied.is_ok());
+        assert!(opened.is_ok() || copied.is_ok(), "{round}: {opened:?}, {copied:?}");
+        let engine = open_sim_with(&fs, &config_at(again));
+        let engine = engine.unwrap_or_else(|it| panic!("{round}: {it}, {opened:?}, {copied:?}"));
+        let mut found = pairs(&engine.snapshot_state());
+        assert_eq!(found.remove(&b"here"[..]).is_some(), opened.is_ok(), "{round}");
+        assert!(found == if copied.is_ok() { rows.clone() } else { Pairs::new() }, "{round}");
+    }
+    println!("{created} created, {restored} restored");
 }
