@@ -20,15 +20,21 @@ const CHUNK_ROWS_FIRST: usize = 8;
 /// Most rows that are fetched in one look-up.
 const CHUNK_ROWS_MAX: usize = 256;
 
-/// A look-up fetches no more rows once their keys and values have so many bytes.
+/// A look-up fetches no more rows once their keys and values have so many bytes, and there are
+/// [`CHUNK_ROWS_FIRST`] of them.
 const CHUNK_BYTES_MAX: usize = 1 << 20;
+
+/// Nor once they have so many bytes, however few they are. Each look-up reads the block before its
+/// place in each run anew, so that one for each long row would read twice of what it gives.
+const CHUNK_BYTES_OF_FEW: usize = 8 << 20;
 
 /// Rows of one state in key order, from either end. It keeps its state and can outlive everything
 /// else. A table that cannot be read is told once, as the last item.
 ///
 /// It looks its place up anew every few hundred rows, so it costs a little more than
-/// [`StateView::range`], and holds at most that many rows besides the state, and none more
-/// once their keys and values are a mebibyte together.
+/// [`StateView::range`], and holds at most that many rows besides the state: from either end none
+/// more once their keys and values are a mebibyte together, or eight where they are fewer than
+/// eight rows.
 #[derive(Clone, Debug)]
 pub struct OwnedScan {
     view: StateView,
@@ -116,11 +122,12 @@ fn fetch(
     mut take: impl FnMut((Bytes, Value)),
 ) -> Result<(), StorageError> {
     let mut bytes = 0;
-    for row in rows {
+    for (before, row) in rows.enumerate() {
         let (key, value) = row?;
         bytes += key.len() + value.len();
         take((key, value));
-        if bytes >= CHUNK_BYTES_MAX {
+        let is_few = before + 1 < CHUNK_ROWS_FIRST;
+        if bytes >= if is_few { CHUNK_BYTES_OF_FEW } else { CHUNK_BYTES_MAX } {
             break;
         }
     }
