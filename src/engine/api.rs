@@ -40,15 +40,21 @@ pub trait KvEngine: Send + Sync {
     /// Hands a command in and returns without waiting for the disk. Commands that one caller hands
     /// in are applied in that order. With `worker_threads = 0` it is [`Self::submit`].
     ///
-    /// Where the queue is full, or compaction cannot keep pace, it waits as `submit` does, for
-    /// `submit_timeout` at most: what is handed in stays bounded.
+    /// Where compaction cannot keep pace, and then where the queue is full, it waits as `submit`
+    /// does, for `submit_timeout` at most each time: what is handed in stays bounded.
+    ///
+    /// The task that polls what this returns is woken by a thread of the store. A waker may block,
+    /// and may wait for threads that call the store synchronously, but not for one that waits in
+    /// [`Submission::wait`], nor for what was handed in: the thread that calls it may be the one
+    /// that commits that.
     fn submit_async(&self, command: Command) -> Submission;
 
     /// As [`Self::submit_async`]; `callback` gets the answer, on the thread that committed it. A
     /// synchronous write in it, and waiting for what was handed in there, is refused with
     /// `Validation`: it would wait for itself. So what it hands in where the queue is full is
     /// answered `Overloaded` at once. That holds of writes to any store: it is the thread that may
-    /// not wait.
+    /// not wait. With `worker_threads = 0` whatever a callback hands in is refused with
+    /// `Validation`, since there is nobody else to commit it.
     ///
     /// Callbacks of commands that were written are called in the order of these; what is refused
     /// may be told before, and a thread whose command came later may have its answer before. A

@@ -115,6 +115,8 @@ impl Slot {
 }
 
 /// A command that was handed in. A future that any executor can poll; or wait for it on a thread.
+/// A waker may not wait for such a thread: see
+/// [`KvEngine::submit_async`](super::api::KvEngine::submit_async).
 ///
 /// Dropping it does not take the command back.
 #[must_use = "the command is under way: wait for it, or drop this to not learn what became of it"]

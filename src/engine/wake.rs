@@ -1,6 +1,7 @@
-//! Calling wakers: code of others, which may panic, and may wait for other threads that use the
+//! Calling wakers: code of others, which may panic, and may wait for other threads that call the
 //! store. So they are called where nothing is locked and nobody leads, wherever that can be had:
-//! not while a panic unwinds, nor in a cluster, where openraft's threads answer.
+//! not while a panic unwinds, nor in a cluster, where openraft's threads answer. Whoever waits for
+//! what was handed in waits for the worker, which calls wakers, too: for such a thread none waits.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::task::Waker;
