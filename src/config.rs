@@ -69,10 +69,12 @@ pub struct StoreConfig {
     /// Bytes of overwritten and removed rows after which compaction runs: so many in the log, or so
     /// many in the tables where it is more than half of what is live. Default 64 MiB; at most half
     /// of `max_segment_size` counts, so that the directory stays within twice what is live and
-    /// three segments, where a row counts as 20 bytes at least (of a store by itself; besides it
-    /// what is kept of the past, what open views hold, and on a cluster node the last `log_kept`
-    /// entries); zero: at once whenever anything is stale, which only makes sense in tests.
-    /// Compaction also runs when a quarter of a segment, or 12 MiB, of log is in no table yet.
+    /// three segments, where a row counts as 20 bytes at least, and a segment is as long as the
+    /// longest entry where that is longer (of a store by itself, once compaction has merged what a
+    /// `delete_prefix` left; besides it what is kept of the past, what open views hold, and on a
+    /// cluster node the last `log_kept` entries); zero: at once whenever anything is stale, which
+    /// only makes sense in tests. Compaction also runs when a quarter of a segment, or 12 MiB, of
+    /// log is in no table yet.
     pub compaction_threshold: u64,
 
     /// Zero, the default: `Ok` means that the write is on the device. Otherwise `Ok` means that the
@@ -82,7 +84,8 @@ pub struct StoreConfig {
     pub fsync_interval: Duration,
 
     /// Whether compaction purges the log behind the snapshot it writes. Default true. False keeps
-    /// the whole log, so that it can be replayed from the start, and space never comes back.
+    /// the whole log, so that it can be replayed from the start: space never comes back, and each
+    /// opening takes longer, since it reads all of the log.
     pub emit_snapshot_after_compaction: bool,
 
     /// Zero: no threads; everything happens on the caller's, compaction and interval syncs

@@ -50,7 +50,8 @@ impl fmt::Debug for ReadOnlyEngine {
 }
 
 impl ReadOnlyEngine {
-    /// Opens a directory for reading. Cost and memory: those of opening it for writing.
+    /// Opens a directory for reading. Cost and memory: those of opening it for writing, which reads
+    /// all of the log that is still there.
     ///
     /// # Errors
     /// `NoStore`, `Locked` beside a writer; `Corrupt`, `TailAmbiguous`, `MissingSegment`,

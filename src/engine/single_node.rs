@@ -89,8 +89,9 @@ impl SingleNodeEngine {
         Self::with_config(StoreConfig { data_dir, ..StoreConfig::default() })
     }
 
-    /// Opens a store, or creates it. Cost: reading the filters and indexes of its tables, and the
-    /// log behind the newest manifest; no values but those of tables of at most a mebibyte in all.
+    /// Opens a store, or creates it. Cost: reading the filters and indexes of its tables, and all
+    /// of the log that is still there, also what tables have of it, which is not applied again; no
+    /// values of tables but those of at most a mebibyte in all.
     ///
     /// # Errors
     /// `Validation` for a configuration that cannot be; `Locked`, `UnusableDirectory`; `Corrupt`,
@@ -180,10 +181,11 @@ impl SingleNodeEngine {
     /// is the last file of the log and little more.
     ///
     /// # Errors
-    /// `UnusableDirectory`: it is not empty, or the one above it is missing. `Corrupt` with a file
-    /// of this store that is damaged. `Io`, also for a sync of the copy that failed; `DiskFull`.
-    /// After an error the directory is as before; where what was made could not be removed, it is
-    /// refused as unfinished. `Poisoned`: this store has stopped.
+    /// `UnusableDirectory`: it is not empty, or the one above it is missing; `Locked`: somebody
+    /// creates a store in it. `Corrupt` with a file of this store that is damaged. `Io`, also for a
+    /// sync of the copy that failed, or where it cannot be read back; `DiskFull`. After an error
+    /// the directory is as before, but for an empty `LOCK` in one that was there; where what was
+    /// made could not be removed, it is refused as unfinished. `Poisoned`: this store has stopped.
     pub fn backup(&self, directory: impl AsRef<Path>) -> Result<BackupReport> {
         self.backup_with(directory, BackupOptions::default(), &mut |_| ())
     }
