@@ -1,6 +1,6 @@
 //! The past, as applications read it.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::api::refuse_reserved;
 use super::backup::BackupReport;
@@ -97,6 +97,14 @@ impl SingleNodeEngine {
         self.inner.committer.machine.store.archive().eras()
     }
 
+    /// The folders of pieces of a past that reached further than the store, which was put back to
+    /// an older moment without it: this opening or an earlier one has set them aside. Nothing uses
+    /// or removes them: whoever does not want them removes the folders.
+    #[must_use]
+    pub fn eras_set_aside(&self) -> &[PathBuf] {
+        self.inner.committer.machine.store.archive().set_aside()
+    }
+
     /// Gives up the pieces of the past that are beyond these limits, oldest first, but for the
     /// newest and for what a handle wants. As every compaction does by the limits of the
     /// configuration.
@@ -107,7 +115,8 @@ impl SingleNodeEngine {
         clean_beyond(&self.inner.committer.machine, limits)
     }
 
-    /// Gives up all of the past. The newest state stays, and what the log has.
+    /// Gives up all of the past but for [what was set aside](Self::eras_set_aside). The newest
+    /// state stays, and what the log has.
     ///
     /// # Errors
     /// Those of [`Self::clean_past`].

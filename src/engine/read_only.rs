@@ -172,6 +172,13 @@ impl ReadOnlyEngine {
         self.store.archive().eras()
     }
 
+    /// Pieces of a past that reaches further than the store, which was put back to an older moment
+    /// without it. They are not shown, and opening the store for writing sets them aside.
+    #[must_use]
+    pub fn eras_ahead(&self) -> &[EraInfo] {
+        self.store.archive().ahead()
+    }
+
     fn with_past<T>(&self, read: impl FnOnce(&Past<'_>) -> Result<T>) -> Result<T> {
         let live = ClosedChanges::of(&self.store, &self.replayed.replica.effects);
         read(&Past {

@@ -197,6 +197,41 @@ pub(crate) fn retire_directory(
     })
 }
 
+/// Gives directories of `directory` other names, which must be free, in this order: from each first
+/// one to the second. They are durable together.
+///
+/// What is on disk if we die here: each of them under either name.
+///
+/// # Errors
+/// `Io` with the path of the one that kept its name: all have their names again, as far as that
+/// could be done. `SyncFailed`: the store is poisoned; the same, and a power cut may leave either.
+pub(crate) fn set_aside(
+    fs: &dyn Fs,
+    gate: &SyncGate,
+    directory: &Path,
+    names: &[(String, String)],
+) -> Result<(), StorageError> {
+    gate.check()?;
+    let undo = |done: &[(String, String)]| {
+        for (from, to) in done.iter().rev() {
+            if fs.rename(&directory.join(to), &directory.join(from)).is_err() {
+                let folder = directory.join(to);
+                tracing::debug!(folder = %folder.display(), "it stays without its name");
+            }
+        }
+    };
+    for (at, (from, to)) in names.iter().enumerate() {
+        let path = directory.join(from);
+        let renamed = fs.rename(&path, &directory.join(to));
+        renamed.map_err(StorageError::wrap("rename", &path)).inspect_err(|_| {
+            undo(names.get(..at).unwrap_or_default());
+        })?;
+    }
+    // As for files: what may never reach the device is taken back, so that it is done anew by
+    // whoever opens the store next.
+    gate.sync_dir(directory).inspect_err(|_| undo(names))
+}
+
 /// Where something that is to be called `directory/name` stands before it gets that name, and after
 /// it lost it.
 pub(crate) fn temporary_of(directory: &Path, name: &str) -> PathBuf {

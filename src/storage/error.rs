@@ -237,21 +237,24 @@ pub enum StorageError {
         asked: LogIndex,
     },
 
-    /// The archive reaches further than the log and the tables: the directory was put back to an
-    /// older moment without it, and other entries would get the numbers of those in it. Nothing
-    /// was written.
+    /// A part of the archive reaches further than the log and the tables: the directory was put
+    /// back to an older moment without it, and other entries get the numbers of those in it. Where
+    /// it cannot be set aside the store is not opened; nothing was appended to it.
     #[error(
-        "{} holds the past up to entry {archived}, but the store ends with {}: it was put back to \
-         an older moment; put the archive back to the same one, or move it away",
-        directory.display(), show(*last)
+        "the past reaches to entry {archived}, but the store ends with {}: it was put back to an \
+         older moment, and {} could not be set aside: move it away: {source}",
+        show(*last), directory.display()
     )]
     ArchiveAhead {
-        /// The folder of the past.
+        /// The folder that could not be set aside.
         directory: PathBuf,
-        /// The last entry in it.
+        /// The last entry of the past.
         archived: LogIndex,
         /// The last entry of the store.
         last: Option<LogIndex>,
+        /// What the operating system said.
+        #[source]
+        source: Arc<io::Error>,
     },
 
     /// The store was closed, or opened only for reading.

@@ -84,6 +84,8 @@ pub const SEGMENT_SUFFIX: &str = ".seg";
 pub const TABLE_SUFFIX: &str = ".tbl";
 /// Ending of an era's name.
 pub const ERA_SUFFIX: &str = ".era";
+/// What stands behind an era's name that was set aside, and before the last entry of the store.
+pub const AHEAD_SUFFIX: &str = ".ahead-";
 /// Ending of the name of a change file as it was first written.
 pub const RAW_SUFFIX: &str = ".chg";
 /// Ending of the name of a change file that was compressed.

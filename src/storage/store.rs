@@ -35,7 +35,7 @@ use super::table_set::TableSet;
 use super::table_store::{MergeStep, TableStore, TableStoreOptions};
 use crate::config::Compression;
 use crate::env::Env;
-use crate::env::fs::{FileKind, FsFile, LockKind, OpenHow, read_up_to_at};
+use crate::env::fs::{DirEntry, FileKind, FsFile, LockKind, OpenHow, read_up_to_at};
 use crate::types::{LogIndex, NodeId, RandomId};
 
 /// How a store is opened.
@@ -135,7 +135,9 @@ impl Store {
         // Survivors, which were written again above, count.
         let last = writable.contents.hard.last.map(|last| last.index);
         let last = last.max(tables.manifest_head().map(|head| head.last.index));
-        let archive = Archive::for_writing(&context, past, last)?;
+        // Before the log can grow: see there.
+        let open = || Archive::for_writing(&context, past.clone(), last);
+        let archive = reserve.or_release(&context, open)?;
         // What the log holds for tables is not known yet: the first put looks again.
         reserve.restore_if_room(&context, tables.room_to_keep().bytes(0))?;
         let writer = LogWriter::new(writable, reserve, bytes_max);
@@ -348,8 +350,11 @@ impl ReadOnlyStore {
         let context = Context::new(env, gate, root, identity);
         let (mut scanned, manifest) = scan(&context, TailPolicy::Refuse)?;
         let tables = TableStore::open(&context, manifest, tables)?;
-        let archive = Archive::for_reading(&context, history::look(&context)?);
+        // A past that reaches as far as what is not known to be synced is sound.
         scanned.take_in_survivors()?;
+        let last = scanned.contents.hard.last.map(|last| last.index);
+        let last = last.max(tables.manifest_head().map(|head| head.last.index));
+        let archive = Archive::for_reading(&context, history::look(&context)?, last);
         Ok(Self { context, scanned, tables, archive, _lock: lock })
     }
 
@@ -618,7 +623,8 @@ fn holds_entries(env: &Env, root: &Path) -> Result<bool, StorageError> {
     };
     let segments = folder(LOG_NAME)?;
     let has_tables = folder(TABLES_NAME)?.iter().any(|it| parse_table_name(&it.name).is_some());
-    if has_tables || folder(ARCHIVE_NAME)?.iter().any(|it| history::is_era_name(&it.name)) {
+    let is_past = |it: &DirEntry| history::is_era_name(&it.name) || history::is_ahead_era(&it.name);
+    if has_tables || folder(ARCHIVE_NAME)?.iter().any(is_past) {
         return Ok(true);
     }
     let log = root.join(LOG_NAME);

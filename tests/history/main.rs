@@ -19,6 +19,7 @@ mod workload;
 mod checks;
 mod clocks;
 mod damage;
+mod put_back;
 mod restoring;
 mod retaining;
 mod sequences;

@@ -117,3 +117,43 @@ fn a_damaged_archive_is_told_with_the_file_and_the_exit_code_of_damage() {
     assert_eq!(ran.code, 2, "{}", ran.err);
     assert!(ran.err.contains("archive") && ran.err.contains("is corrupt at offset"), "{}", ran.err);
 }
+
+/// The store of [`store`], put back to when it ended with its first value, beside that past.
+fn put_back() -> Ctl {
+    let (ctl, _) = store();
+    let older = Ctl::new();
+    let mut config = StoreConfig::default();
+    config.data_dir = older.directory();
+    config.worker_threads = 0;
+    let engine = SingleNodeEngine::with_config(config).unwrap();
+    engine.put(b"k".to_vec(), b"one".to_vec()).unwrap();
+    engine.close().unwrap();
+    // Of the past only names are looked at.
+    let archive = ctl.directory().join("archive");
+    fs::rename(archive, older.directory().join("archive")).unwrap();
+    older
+}
+
+#[test]
+fn a_past_of_another_moment_is_told_set_aside_and_left_alone() {
+    let ctl = put_back();
+    let listed = ctl.run(&["archive", "list"]);
+    assert_eq!(listed.code, 0, "{}", listed.err);
+    assert!(listed.err.contains(" more reach to entry "), "{}", listed.err);
+    assert!(listed.err.contains("the store ends with 2"), "{}", listed.err);
+    let verified = ctl.run(&["verify"]);
+    assert_eq!(verified.code, 0, "{}{}", verified.out, verified.err);
+    let cleaned = ctl.run(&["archive", "clean", "--all"]);
+    assert_eq!(cleaned.code, 0, "{}", cleaned.err);
+    assert!(cleaned.err.contains("set aside, and left alone"), "{}", cleaned.err);
+    assert!(cleaned.err.contains(".era.ahead-00000000000000000002"), "{}", cleaned.err);
+    let is_aside = |name: &str| name.contains(".ahead-");
+    let names = || {
+        let listed = fs::read_dir(ctl.directory().join("archive")).unwrap();
+        listed.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect::<Vec<_>>()
+    };
+    assert!(names().iter().any(|name| is_aside(name)), "{:?}", names());
+    assert_eq!(ctl.run(&["archive", "list"]).err, "");
+    assert_eq!(ctl.run(&["verify"]).code, 0);
+    assert_eq!(ctl.ok(&["get", "k"]), "one\n");
+}

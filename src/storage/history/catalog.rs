@@ -189,6 +189,13 @@ impl Catalog {
         holes
     }
 
+    /// The eras that a store which ends with `last` may go on with, and those that reach further:
+    /// of entries that it does not have, and which are to become others.
+    pub(super) fn split_ahead(&self, last: Option<LogIndex>) -> (Self, Vec<Arc<Era>>) {
+        let (ahead, eras) = self.eras.iter().cloned().partition(|era| era.last() > last);
+        (Self { eras }, ahead)
+    }
+
     /// With the newest era, or in the place of one of the same beginning, this one.
     pub(super) fn with(&self, era: Era) -> Self {
         let mut eras = self.eras.clone();
@@ -279,5 +286,28 @@ mod tests {
         assert_eq!(Catalog::default().find(LogIndex(0)), Place::Before(None));
         let empty = Catalog::of(vec![era(0, &[]).0]);
         assert_eq!(empty.find(LogIndex(0)), Place::Behind(None));
+    }
+
+    #[test]
+    fn eras_that_reach_further_are_told_from_the_others() {
+        let eras = [(0, vec![(0, 9, Raw)]), (10, vec![(10, 19, Packed)]), (30, vec![])];
+        let catalog = Catalog::of(eras.iter().map(|(first, files)| era(*first, files).0).collect());
+        let first = |eras: &[Arc<Era>]| eras.iter().map(|era| era.name.first.0).collect::<Vec<_>>();
+        for (last, kept, ahead) in [
+            (None, vec![], vec![0, 10, 30]),
+            (Some(8), vec![], vec![0, 10, 30]),
+            (Some(9), vec![0], vec![10, 30]),
+            (Some(18), vec![0], vec![10, 30]),
+            (Some(19), vec![0, 10], vec![30]),
+            // The base of the newest one holds entry 29.
+            (Some(28), vec![0, 10], vec![30]),
+            (Some(29), vec![0, 10, 30], vec![]),
+        ] {
+            let found = catalog.split_ahead(last.map(LogIndex));
+            assert_eq!((first(&found.0.eras), first(&found.1)), (kept, ahead), "{last:?}");
+        }
+        // One that holds nothing reaches no further than an empty store.
+        let empty = Catalog::of(vec![era(0, &[]).0]);
+        assert_eq!(empty.split_ahead(None).1, []);
     }
 }

@@ -36,11 +36,11 @@ impl Archive {
     ///
     /// # Errors
     /// `NotNext` when the state is older than what is archived: publish a manifest first;
-    /// `ArchiveAhead`; `DiskFull`, `Io`: the eras are as before, and no room is taken.
-    /// `SyncFailed`, `Poisoned`: the store stops. `Closed` when it is open for reading only.
+    /// `DiskFull`, `Io`: the eras are as before, and no room is taken. `SyncFailed`, `Poisoned`:
+    /// the store stops. `Closed` when it is open for reading only.
     pub fn begin_era(&self, tables: &TableStore) -> Result<(), StorageError> {
         let Shared { context, .. } = &*self.shared;
-        let _change = self.shared.extend()?;
+        let _change = self.shared.change()?;
         let kept = tables.keep_files();
         let head = tables.manifest_head();
         let name = EraName {
@@ -92,8 +92,7 @@ impl Archive {
         self.remove_while(|era, next| next.is_some_and(|next| !keep(&era.info(), &next.info())))
     }
 
-    /// Gives up everything, oldest first, as [`Self::clean`] does; also an archive that reaches
-    /// further than the log.
+    /// Gives up everything, oldest first, as [`Self::clean`] does; but for what was set aside.
     ///
     /// # Errors
     /// Those of [`Self::clean`].

@@ -2,12 +2,15 @@
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::catalog::{Catalog, Era};
 use super::file::ChangeFile;
-use super::name::{ChangeName, EraName, is_unfinished_era, is_unfinished_file};
+use super::name::{
+    ChangeName, EraName, ahead, is_ahead_era, is_unfinished_era, is_unfinished_file,
+};
 use crate::env::fs::{DirEntry, FileKind, Fs};
-use crate::storage::atomic_file::temporary_of;
+use crate::storage::atomic_file::{self, temporary_of};
 use crate::storage::context::Context;
 use crate::storage::error::StorageError;
 use crate::storage::format::{
@@ -16,9 +19,14 @@ use crate::storage::format::{
 use crate::types::LogIndex;
 
 /// What is in the folder of the past, by names alone.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Found {
     pub(super) catalog: Catalog,
+    /// Eras that reach further than the store, oldest first, once [`Self::part_ahead`] was told
+    /// where that ends. They do not count.
+    pub(super) ahead: Vec<Arc<Era>>,
+    /// The folders of those that an earlier opening has set aside.
+    pub(crate) set_aside: Vec<PathBuf>,
     /// Eras that were being built or removed.
     pub(crate) unfinished_eras: Vec<PathBuf>,
     /// Change files that were being written.
@@ -40,6 +48,24 @@ impl Found {
             (folder, era.name.base_last().is_some(), files)
         };
         self.catalog.eras.iter().map(|found| era(found)).collect()
+    }
+
+    /// Parts the eras that reach further than a store that ends with `last` from those that count,
+    /// with all that was found in them: nothing there is removed any more.
+    pub(crate) fn part_ahead(&mut self, context: &Context, last: Option<LogIndex>) {
+        let (catalog, ahead) = self.catalog.split_ahead(last);
+        (self.catalog, self.ahead) = (catalog, ahead);
+        let (folders, names) = (self.ahead(context), self.ahead.iter().map(|era| era.name));
+        let names: Vec<EraName> = names.collect();
+        self.replaced.retain(|(era, _)| !names.contains(era));
+        for files in [&mut self.unfinished_files, &mut self.overlapping, &mut self.foreign] {
+            files.retain(|file| !folders.iter().any(|folder| file.starts_with(folder)));
+        }
+    }
+
+    /// The folders of the eras that reach further than the store.
+    pub(crate) fn ahead(&self, context: &Context) -> Vec<PathBuf> {
+        self.ahead.iter().map(|era| era_path(context, &era.name)).collect()
     }
 
     /// An error for each hole within an era.
@@ -86,6 +112,8 @@ pub(crate) fn look(context: &Context) -> Result<Found, StorageError> {
             eras.push(look_into(fs, &path, name, &mut found)?);
         } else if is_unfinished_era(&entry.name) && entry.kind == FileKind::Directory {
             found.unfinished_eras.push(path);
+        } else if is_ahead_era(&entry.name) {
+            found.set_aside.push(path);
         } else {
             found.foreign.push(path);
         }
@@ -133,6 +161,71 @@ fn check_kind(path: &Path, entry: &DirEntry, expected: FileKind) -> Result<(), S
 
 fn list(fs: &dyn Fs, folder: &Path) -> Result<Vec<DirEntry>, StorageError> {
     fs.list(folder).map_err(StorageError::wrap("list", folder))
+}
+
+/// Takes their names from the eras that reach further than the store, which ends with `last`. To be
+/// called before [`settle`], and before the log can grow: where it has reached as far as they do,
+/// nobody can tell any more that they are of other entries.
+///
+/// What is on disk if we die here: any of them with its name and any without. Nothing was added to
+/// the log, so the next opening tells the same ones and goes on.
+///
+/// # Errors
+/// `ArchiveAhead` where one cannot be renamed, `DiskFull`: all are as before. `SyncFailed`.
+pub(super) fn set_aside(
+    context: &Context,
+    found: &mut Found,
+    last: Option<LogIndex>,
+) -> Result<(), StorageError> {
+    let (fs, archive) = (&*context.env.fs, &context.archive);
+    found.part_ahead(context, last);
+    // Newest first: after a cut the beginning of the row is there, and nothing behind a gap.
+    let pair = |era: &Arc<Era>| Ok((era.name.to_string(), free_name(fs, archive, era, last)?));
+    let names = found.ahead.iter().rev().map(pair).collect::<Result<Vec<_>, StorageError>>()?;
+    if names.is_empty() {
+        return Ok(());
+    }
+    atomic_file::set_aside(fs, &context.gate, archive, &names).map_err(|error| match error {
+        StorageError::Io { path, source, .. } => {
+            let archived = found.ahead.iter().filter_map(|era| era.last()).max();
+            let archived = archived.unwrap_or_default();
+            StorageError::ArchiveAhead { directory: path, archived, last, source }
+        }
+        other => other,
+    })?;
+    for (era, (_, name)) in found.ahead.iter().rev().zip(names) {
+        let path = archive.join(name);
+        let (folder, last) = (path.display(), last.map_or(0, |last| last.0));
+        let reaches_to = era.last().map_or(0, |last| last.0);
+        tracing::warn!(
+            %folder,
+            reaches_to,
+            last,
+            "a part of the past reaches further than the store, which was put back to an older \
+             moment: it was set aside, and is not used any more"
+        );
+        found.set_aside.push(path);
+    }
+    found.set_aside.sort_unstable();
+    Ok(())
+}
+
+/// What an era that is set aside is to be called: a name that nothing has.
+fn free_name(
+    fs: &dyn Fs,
+    archive: &Path,
+    era: &Era,
+    last: Option<LogIndex>,
+) -> Result<String, StorageError> {
+    let mut again = 1;
+    loop {
+        let name = ahead(&era.name, last, again);
+        let path = archive.join(&name);
+        if fs.kind(&path).map_err(StorageError::wrap("look at", &path))?.is_none() {
+            return Ok(name);
+        }
+        again += 1;
+    }
 }
 
 /// Makes durable what was found, and removes what an interrupted change left. To be called before

@@ -4,7 +4,9 @@
 use std::fmt;
 
 use super::place::Span;
-use crate::storage::format::{ERA_SUFFIX, PACKED_SUFFIX, RAW_SUFFIX, TEMPORARY_SUFFIX};
+use crate::storage::format::{
+    AHEAD_SUFFIX, ERA_SUFFIX, PACKED_SUFFIX, RAW_SUFFIX, TEMPORARY_SUFFIX,
+};
 use crate::types::{LogIndex, Timestamp};
 
 /// The name of an era: `<first>-<stamp>-<bytes>.era`.
@@ -41,6 +43,28 @@ impl EraName {
 /// Whether the folder of an era may have this name.
 pub(crate) fn is_era_name(name: &str) -> bool {
     EraName::parse(name).is_some()
+}
+
+/// What an era is called that was set aside because it reaches further than a store that ended with
+/// `last`; `again` tells apart those of one name, from 1 on. No era's name.
+pub(super) fn ahead(era: &EraName, last: Option<LogIndex>, again: u32) -> String {
+    let last = last.map_or(0, |last| last.0);
+    let more = if again > 1 { format!("-{again}") } else { String::new() };
+    format!("{era}{AHEAD_SUFFIX}{last:020}{more}")
+}
+
+/// Whether a name is that of an era that was set aside.
+pub(crate) fn is_ahead_era(name: &str) -> bool {
+    let parse = || {
+        let (era, rest) = name.split_once(AHEAD_SUFFIX)?;
+        let (last, again) = match numbers(rest) {
+            Some([last]) => (last, 1),
+            None => numbers(rest).map(|[last, again]| (last, again))?,
+        };
+        let expected = ahead(&EraName::parse(era)?, Some(LogIndex(last)), again.try_into().ok()?);
+        (expected == name).then_some(())
+    };
+    parse().is_some()
 }
 
 /// How a change file came to be.
@@ -188,5 +212,31 @@ mod tests {
         assert!(is_unfinished_era(&format!("{era}.tmp")));
         assert!(!is_unfinished_era(&era.to_string()));
         assert!(!is_unfinished_era("notes.era.tmp"));
+    }
+
+    #[test]
+    fn what_was_set_aside_has_a_name_of_its_own() {
+        let era = EraName { first: LogIndex(7), stamp: Timestamp(9), bytes: 12 };
+        let name = ahead(&era, Some(LogIndex(3)), 1);
+        let expected =
+            "00000000000000000007-00000000000000000009-12.era.ahead-00000000000000000003";
+        assert_eq!(name, expected);
+        assert_eq!(ahead(&era, Some(LogIndex(3)), 2), format!("{expected}-2"));
+        for (last, again) in [(None, 1), (None, 2), (Some(LogIndex(u64::MAX)), 12)] {
+            let name = ahead(&era, last, again);
+            assert!(is_ahead_era(&name), "{name}");
+            assert!(!is_era_name(&name) && !is_unfinished_era(&name), "{name}");
+        }
+        for other in [
+            era.to_string(),
+            format!("{era}.ahead-3"),
+            format!("{name}-1"),
+            format!("{name}-02"),
+            format!("{name}-2-2"),
+            format!("{name}.tmp"),
+            name.replace("-12.era", "-012.era"),
+        ] {
+            assert!(!is_ahead_era(&other), "{other}");
+        }
     }
 }

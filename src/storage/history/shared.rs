@@ -1,10 +1,11 @@
 //! What the handles of one archive share: what there is, and who may change it.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use parking_lot::{Mutex, MutexGuard, RwLock};
 
-use super::catalog::{Catalog, Era, Place};
+use super::catalog::{Catalog, Era, EraInfo, Place};
 use super::file::ChangeFile;
 use super::folder::file_path;
 use super::name::ChangeName;
@@ -16,30 +17,47 @@ use crate::types::LogIndex;
 /// Bytes of memory for blocks of bases that are read, of all together.
 const CACHE_BYTES: u64 = 8 << 20;
 
+/// What the store was opened for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Access {
+    Read,
+    Write,
+}
+
+/// What is in the folder and does not count.
+#[derive(Debug, Default)]
+pub(super) struct Apart {
+    /// Eras that reach further than the store, oldest first.
+    pub(super) ahead: Vec<EraInfo>,
+    /// The folders of those that were set aside.
+    pub(super) set_aside: Vec<PathBuf>,
+}
+
 #[derive(Debug)]
 pub(super) struct Shared {
     pub(super) context: Context,
     pub(super) cache: Arc<BlockCache>,
     catalog: RwLock<Arc<Catalog>>,
+    pub(super) apart: Apart,
     /// Held while files are compressed, and by whoever removes eras. Taken before `changing`.
     pub(super) packing: Mutex<()>,
     /// Held for the length of a change of names. Reading waits for none.
     changing: Mutex<()>,
-    /// Why nothing is appended, where nothing is.
-    refusal: Option<StorageError>,
+    access: Access,
     /// Files that could not be compressed because they are damaged.
     damaged: Mutex<Vec<ChangeName>>,
 }
 
 impl Shared {
-    pub(super) fn new(context: &Context, catalog: Catalog, refusal: Option<StorageError>) -> Self {
+    pub(super) fn new(context: &Context, catalog: Catalog, apart: Apart, access: Access) -> Self {
         Self {
             context: context.clone(),
             cache: Arc::new(BlockCache::new(CACHE_BYTES)),
             catalog: RwLock::new(Arc::new(catalog)),
+            apart,
             packing: Mutex::new(()),
             changing: Mutex::new(()),
-            refusal,
+            access,
             damaged: Mutex::new(Vec::new()),
         }
     }
@@ -59,22 +77,11 @@ impl Shared {
     /// # Errors
     /// `Closed` when the store is open for reading only; `Poisoned`.
     pub(super) fn change(&self) -> Result<MutexGuard<'_, ()>, StorageError> {
-        if let Some(refusal @ StorageError::Closed { .. }) = &self.refusal {
-            return Err(refusal.clone());
+        if self.access == Access::Read {
+            return Err(StorageError::Closed { state: "open for reading only" });
         }
         self.context.gate.check()?;
         Ok(self.changing.lock())
-    }
-
-    /// As [`Self::change`], to add something.
-    ///
-    /// # Errors
-    /// Those of [`Self::change`]; `ArchiveAhead`.
-    pub(super) fn extend(&self) -> Result<MutexGuard<'_, ()>, StorageError> {
-        match &self.refusal {
-            Some(refusal) => Err(refusal.clone()),
-            None => self.change(),
-        }
     }
 
     pub(super) fn is_damaged(&self, file: &ChangeName) -> bool {

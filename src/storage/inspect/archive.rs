@@ -9,18 +9,24 @@ use crate::storage::error::StorageError;
 use crate::storage::history::{self, ChangeFile};
 use crate::storage::manifest::Manifest;
 use crate::storage::manifest_file;
+use crate::types::LogIndex;
 
-/// Checks everything in the folder of the past, file by file.
+/// Checks everything in the folder of the past, file by file, of a store that ends with entry
+/// `end`, where that is known: what opening would set aside because it reaches further is not read.
 pub(super) fn check_archive(
     context: &Context,
+    end: Option<Option<LogIndex>>,
     report: &mut VerifyReport,
     on_read: &mut dyn FnMut(u64),
 ) {
-    let found = match history::look(context) {
+    let mut found = match history::look(context) {
         Ok(found) => found,
         // What stands in the place of a folder or a file is named in the error.
         Err(error) => return report.refused(&context.archive, error),
     };
+    if let Some(last) = end {
+        found.part_ahead(context, last);
+    }
     for (folder, has_base, files) in found.eras(context) {
         if has_base {
             check_base(context, &folder, report, on_read);
@@ -44,6 +50,8 @@ pub(super) fn check_archive(
         (found.unfinished_eras.clone(), "a part of the past that was being built or removed"),
         (found.unfinished_files.clone(), "changes that were being written; removed at opening"),
         (found.replaced(context), "changes that were compressed since; removed at opening"),
+        (found.ahead(context), "a past that reaches further than the store; set aside at opening"),
+        (found.set_aside.clone(), "a past that reached further than the store; left alone"),
         (found.foreign.clone(), "not a file of the store; left alone"),
     ];
     for (files, what) in leftovers {

@@ -24,7 +24,7 @@ use super::format::{
     take_u64,
 };
 use super::frame::{FrameKind, Salt, check_frame};
-use super::hard_state::SegmentState;
+use super::hard_state::{HardState, SegmentState};
 use super::identity::Identity;
 use super::log_contents::LogContents;
 use super::log_scan::split_at_gap;
@@ -40,7 +40,7 @@ use super::watermark;
 use crate::env::Env;
 use crate::env::fs::{OpenHow, read_up_to_at};
 use crate::types::RandomId;
-use crate::types::{LogIndex, LogPosition, NodeId, SegmentId};
+use crate::types::{LogPosition, NodeId, SegmentId};
 
 /// Reads every file of a store and compares every checksum. A file that cannot be read counts as
 /// damaged. Of a manifest, a table and a change file only the first damage is named.
@@ -86,9 +86,13 @@ pub(crate) fn verify_files(
         None => stand_in(env, directory, &names),
     };
     let context = Context::new(env.clone(), gate, directory, identity);
-    let purged = check_log(&context, &names, &mut report, on_read);
-    check_tables(&context, &names, purged, &mut report, on_read);
-    check_archive(&context, &mut report, on_read);
+    let hard = check_log(&context, &names, &mut report, on_read);
+    let purged = hard.and_then(|hard| hard.purged).map(|purged| purged.index);
+    let in_tables = check_tables(&context, &names, purged, &mut report, on_read);
+    // Where damage hides the end of the store nobody knows what is behind it.
+    let is_known = report.damages.is_empty();
+    let end = hard.filter(|_| is_known).map(|hard| hard.last.map(|last| last.index).max(in_tables));
+    check_archive(&context, end, &mut report, on_read);
     Ok(report)
 }
 
@@ -209,13 +213,13 @@ struct LogWalk<'a> {
     synced: LogPosition,
 }
 
-/// Checks watermark and segments. Returns up to which entry the log says it was purged.
+/// Checks watermark and segments. Returns what the log adds up to, where that is known.
 fn check_log(
     context: &Context,
     names: &Names,
     report: &mut VerifyReport,
     on_read: &mut dyn FnMut(u64),
-) -> Option<LogIndex> {
+) -> Option<HardState> {
     let synced = check_watermark(context, names, report).unwrap_or_default();
     let (stale, segments) = split_at_gap(&names.segments);
     let Some(&first) = segments.first() else {
@@ -251,8 +255,7 @@ fn check_log(
                 .leftover(context.segment_path(id), "its entries were purged; removed at opening");
         }
     }
-    let contents = contents?;
-    contents.hard.purged.map(|purged| purged.index)
+    contents.map(|contents| contents.hard)
 }
 
 impl LogWalk<'_> {

@@ -38,14 +38,15 @@ pub fn compression_of_newest(
     Ok(Some(open.table.compression()))
 }
 
-/// Checks what the log's purge relies on: the newest manifest, and every byte of its tables.
+/// Checks what the log's purge relies on: the newest manifest, and every byte of its tables. Returns
+/// the last entry in them.
 pub(super) fn check_tables(
     context: &Context,
     names: &Names,
     purged: Option<LogIndex>,
     report: &mut VerifyReport,
     on_read: &mut dyn FnMut(u64),
-) {
+) -> Option<LogIndex> {
     let newest = names.manifests.last().copied();
     for &older in names.manifests.iter().filter(|&&number| Some(number) < newest) {
         let what = "a replaced manifest; removed when the store is opened";
@@ -62,7 +63,8 @@ pub(super) fn check_tables(
                                      was in it",
             );
         }
-        return check_leftovers(context, names, &HashSet::new(), report);
+        check_leftovers(context, names, &HashSet::new(), report);
+        return None;
     };
     let path = manifest_file::path_of(context, number);
     let manifest = match manifest_file::read(context, number) {
@@ -71,7 +73,10 @@ pub(super) fn check_tables(
             manifest
         }
         // Without it nobody knows what the tables are.
-        Err(error) => return report.refused(&path, error),
+        Err(error) => {
+            report.refused(&path, error);
+            return None;
+        }
     };
     if purged > Some(manifest.head.last.index) {
         report.damage(
@@ -88,6 +93,7 @@ pub(super) fn check_tables(
     }
     let live = manifest.tables().map(|entry| entry.summary.id).collect();
     check_leftovers(context, names, &live, report);
+    Some(manifest.head.last.index)
 }
 
 pub(super) fn count_manifest(manifest: &Manifest, bytes: u64, report: &mut VerifyReport) {

@@ -81,7 +81,8 @@ pub(crate) fn archive(args: &Args, command: &ArchiveCommand) -> Result<()> {
 }
 
 fn list(args: &Args) -> Result<()> {
-    let eras = args.look()?.eras();
+    let engine = args.look()?;
+    let eras = engine.eras();
     let mut out = output();
     for era in &eras {
         let begins = era.base_last().map(Version::from);
@@ -119,7 +120,18 @@ fn list(args: &Args) -> Result<()> {
         let bytes = eras.iter().map(EraInfo::file_bytes).sum();
         writeln!(out, "pieces:{} bytes:{}", eras.len(), Size(bytes))?;
     }
-    Ok(out.flush()?)
+    out.flush()?;
+    let ahead = engine.eras_ahead();
+    if let Some(last) = ahead.iter().filter_map(|era| era.last).max() {
+        let version = engine.view().version().map(|version| version.to_string());
+        let (pieces, end) = (ahead.len(), version.unwrap_or_else(|| "nothing".to_owned()));
+        let line = format!(
+            "{pieces} more reach to entry {last}, and the store ends with {end}: it was put back \
+             to an older moment; they are set aside when it is opened for writing"
+        );
+        drop(writeln!(std::io::stderr().lock(), "{line}"));
+    }
+    Ok(())
 }
 
 fn clean(args: &Args, limits: Option<Retention>) -> Result<()> {
@@ -133,6 +145,7 @@ fn clean(args: &Args, limits: Option<Retention>) -> Result<()> {
         Some(limits) => engine.clean_past(limits)?,
         None => engine.remove_past()?,
     };
+    let set_aside = engine.eras_set_aside().to_vec();
     engine.close()?;
     let CleanSummary { eras, file_bytes, oldest } = done;
     let oldest = oldest.map(|first| first.previous().unwrap_or_default().0);
@@ -145,5 +158,13 @@ fn clean(args: &Args, limits: Option<Retention>) -> Result<()> {
         writeln!(out, "given up  {eras} pieces, {} bytes", Size(file_bytes))?;
         writeln!(out, "oldest    {oldest}")?;
     }
-    Ok(out.flush()?)
+    out.flush()?;
+    if limits.is_none() && !set_aside.is_empty() {
+        let mut err = std::io::stderr().lock();
+        drop(writeln!(err, "set aside, and left alone; remove what you do not want:"));
+        for folder in set_aside {
+            drop(writeln!(err, "{}", folder.display()));
+        }
+    }
+    Ok(())
 }

@@ -71,7 +71,8 @@ fn course(seed: u64, links: bool) -> Course {
 fn check(fs: &SimFs, course: &Course, operation: u64, what: &str) -> (u64, u64) {
     let before = fs.files();
     let context = context(fs);
-    let reading = Archive::for_reading(&context, look(&context).unwrap());
+    let all = Some(LogIndex(u64::MAX));
+    let reading = Archive::for_reading(&context, look(&context).unwrap(), all);
     assert_eq!(fs.files(), before, "{what}: reading changes nothing");
     course.past.check(&reading, &format!("{what}, for reading"));
     // As a store does: what tables left is theirs.

@@ -11,6 +11,7 @@ mod disk_full;
 mod damage;
 mod hostile;
 mod opening;
+mod ahead;
 mod golden;
 mod inspecting;
 

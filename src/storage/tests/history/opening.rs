@@ -69,44 +69,6 @@ fn opening_reads_no_file_of_the_past() {
 }
 
 #[test]
-fn an_archive_that_reaches_further_than_the_store_is_not_added_to() {
-    let fs = SimFs::new(1);
-    store_with_a_past(&fs);
-    let archived: Vec<(PathBuf, Vec<u8>)> =
-        fs.files().into_iter().filter(|(file, _)| file.starts_with(path("archive"))).collect();
-    // Another moment of the same directory, with the past of a later one.
-    let earlier = SimFs::new(1);
-    let store = open(&earlier);
-    super::super::append(store.log(), 0..3, 40);
-    drop(store);
-    for folder in ["archive"].into_iter().map(path) {
-        earlier.create_dir(&folder).unwrap();
-    }
-    for (file, bytes) in &archived {
-        let era = file.strip_prefix(path("archive")).unwrap();
-        let mut folder = path("archive");
-        for part in era.parent().unwrap() {
-            folder = folder.join(part);
-            let _ = earlier.create_dir(&folder);
-        }
-        earlier.write_file(file, bytes).unwrap();
-    }
-    let store = open(&earlier);
-    for refused in [
-        append(store.archive(), 10..=10, &[]).unwrap_err(),
-        store.archive().begin_era(store.tables()).unwrap_err(),
-    ] {
-        assert!(matches!(refused, StorageError::ArchiveAhead { archived: LogIndex(9), .. }));
-        assert!(refused.to_string().contains("move it away"), "{refused}");
-    }
-    store.archive().remove_all().unwrap();
-    drop(store);
-    let store = open(&earlier);
-    store.archive().begin_era(store.tables()).unwrap();
-    append(store.archive(), 0..=2, &[]).unwrap();
-}
-
-#[test]
 fn a_symbolic_link_in_the_place_of_anything_is_refused() {
     let fs = SimFs::new(1);
     store_with_a_past(&fs);
