@@ -6,10 +6,10 @@ use std::sync::atomic::Ordering;
 
 use super::machine::Machine;
 use super::pressure::{Marks, is_due, is_out_of_hand};
-use super::recording::{record, tidy_up};
+use super::recording::{record, tidy_up, tidy_up_on_full_disk};
 use super::replay::membership_bytes;
 use super::stats::CompactionReport;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::storage::manifest::ManifestHead;
 use crate::storage::merge_choice::MergeGoal;
 use crate::storage::table_store::MergeProgress;
@@ -85,8 +85,9 @@ pub(crate) struct Frozen {
 /// joins it. A merge changes no row.
 ///
 /// # Errors
-/// `DiskFull`, `Io`, `Corrupt` for a damaged table: the last manifest is in force, the frozen tail
-/// is kept in memory, and it can be tried again. `Poisoned`.
+/// `DiskFull`, once what nobody wants of the past was given up; `Io`, `Corrupt` for a damaged
+/// table: the last manifest is in force, the frozen tail is kept in memory, and it can be tried
+/// again. `Poisoned`.
 pub(crate) fn compact(
     machine: &Machine,
     frozen: &mut Option<Frozen>,
@@ -111,10 +112,17 @@ fn do_steps(
     machine.store.log().check()?;
     let mut report =
         CompactionReport { bytes_before: bytes_of(machine), ..CompactionReport::default() };
-    write_tail(machine, frozen, rules.keep_log, effort, &mut report)?;
-    if rules.merges == Merges::Do {
-        merge(machine, frozen, rules, effort, &mut report)?;
+    let written = write_tail(machine, frozen, rules.keep_log, effort, &mut report);
+    let done = match (written, rules.merges) {
+        (Ok(()), Merges::Do) => merge(machine, frozen, rules, effort, &mut report),
+        (written, _) => written,
+    };
+    if let Err(Error::DiskFull(_)) = &done {
+        // It comes from what is written down first, the past. So what may go of that goes now: if
+        // it went behind a compaction only, none would ever find room.
+        tidy_up_on_full_disk(machine);
     }
+    done?;
     validate(machine, rules.keep_log);
     tidy_up(machine);
     if !matches!(effort, Effort::Close { .. }) {
@@ -173,8 +181,7 @@ fn freeze(machine: &Machine, frozen: &mut Option<Frozen>) {
     };
     // Under the lock, so that no write is counted on the wrong side.
     let stale = machine.load.stale.load(Ordering::Relaxed);
-    machine.load.behind.store(0, Ordering::Relaxed);
-    machine.load.tail.store(0, Ordering::Relaxed);
+    machine.load.set_aside();
     drop(replica);
     // Writers that waited have room again: for as much as is now being written.
     machine.throttle.progress();
@@ -212,7 +219,16 @@ fn write_frozen(
     let log = machine.store.log();
     // The manifest must not be ahead of what a power cut leaves of the log, nor the past.
     log.sync()?;
-    record(machine, &head)?;
+    match record(machine, &head) {
+        // What is in memory is whole, and must not be lost for it: the log goes once tables have
+        // it, and with it what is damaged. Of the past these entries are missing from then on, which
+        // is told by where it goes on.
+        Err(Error::Corrupt(error)) => {
+            tracing::error!(%error, "what cannot be read of the log is missing from the past");
+        }
+        recorded => recorded?,
+    }
+    machine.recorded();
     let rows = machine.replica.read().kv.frozen();
     let set = machine.store.add_run(&head, &rows)?;
     report.rows_written += rows.len() as u64;
@@ -384,6 +400,7 @@ mod tests {
     use crate::config::StoreConfig;
     use crate::engine::{KvEngine, SingleNodeEngine};
     use crate::env::Env;
+    use crate::retention::Retention;
 
     #[test]
     fn writers_that_wait_go_on_when_the_tail_is_set_aside() {
@@ -432,5 +449,33 @@ mod tests {
         engine.submit(Command::delete_prefix("")).unwrap();
         // The third was in no table yet: nothing is left of it.
         assert_eq!(machine.load.unwritten(), 2 * row(0));
+    }
+
+    #[test]
+    fn what_the_past_still_has_to_get_is_known_at_any_time() {
+        let mut config =
+            StoreConfig { data_dir: "/data".into(), worker_threads: 0, ..StoreConfig::default() };
+        for is_kept in [false, true] {
+            config.retention = is_kept.then(Retention::default);
+            let engine = SingleNodeEngine::with_env(&config, Env::simulated(1).env).unwrap();
+            let machine = &engine.inner.committer.machine;
+            let past = || machine.load.debt() - machine.load.unwritten();
+            let put = |n: u8, len| engine.put(vec![n; 10], vec![n; len]).unwrap();
+            let begun_with = past();
+            put(1, 1_000);
+            let first = past() - begun_with;
+            // Of two with one key both are in the past.
+            put(1, 1_000);
+            assert_eq!(past() - begun_with, 2 * first);
+            assert_eq!((first > 1_000, first > 0), (is_kept, is_kept));
+            let mut frozen = None;
+            freeze(machine, &mut frozen);
+            put(2, 1_000);
+            assert_eq!(past() - begun_with, 3 * first);
+            let mut report = CompactionReport::default();
+            let due = Effort::Due { threshold: 0 };
+            write_frozen(machine, &mut frozen, KeepLog::Keep, due, &mut report).unwrap();
+            assert_eq!(past(), first);
+        }
     }
 }

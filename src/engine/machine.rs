@@ -37,8 +37,13 @@ pub(crate) struct Load {
     pub(crate) behind: AtomicU64,
     /// Memory of the tail.
     pub(crate) tail: AtomicU64,
-    /// Of a table of what is in memory only. The log knows it, and leaves room for it.
-    unwritten: Arc<AtomicU64>,
+    /// Of a table of what is in memory only.
+    unwritten: AtomicU64,
+    /// Log of the part that is being compacted, until the past has it.
+    unrecorded: AtomicU64,
+    /// What is to be written of both, as far as anybody asks for the past. The log knows it, and
+    /// leaves room for it.
+    debt: Arc<AtomicU64>,
 }
 
 impl Load {
@@ -50,6 +55,19 @@ impl Load {
     /// Bytes of a table of what is in memory only.
     pub(crate) fn unwritten(&self) -> u64 {
         self.unwritten.load(Ordering::Relaxed)
+    }
+
+    /// Bytes that are still to be written to tables and to the past.
+    #[cfg(test)]
+    pub(crate) fn debt(&self) -> u64 {
+        self.debt.load(Ordering::Relaxed)
+    }
+
+    /// The tail was set aside: what gathers is that of a new one.
+    pub(crate) fn set_aside(&self) {
+        let behind = self.behind.swap(0, Ordering::Relaxed);
+        self.unrecorded.fetch_add(behind, Ordering::Relaxed);
+        self.tail.store(0, Ordering::Relaxed);
     }
 }
 
@@ -93,14 +111,14 @@ impl Machine {
         pressure: Pressure,
         keeping: Keeping,
     ) -> Self {
-        let unwritten = Arc::new(AtomicU64::new(replica.kv.unwritten_bytes()));
-        store.begin_debt(Arc::clone(&unwritten));
         let load = Load {
-            unwritten,
             stale: AtomicU64::new(pressure.stale),
             behind: AtomicU64::new(pressure.behind),
             tail: AtomicU64::new(pressure.tail),
+            ..Load::default()
         };
+        owe(&load, &keeping, &replica);
+        store.begin_debt(Arc::clone(&load.debt));
         let watchers = Arc::<Registry>::default();
         let told = Arc::clone(&watchers);
         store.log().on_poison(Box::new(move || told.stop_under_locks()));
@@ -176,8 +194,15 @@ impl Machine {
         // Before memory lets go of the rows that are in them now.
         self.tables.store(Arc::clone(&tables));
         let replaced = replica.kv.rebase(tables, written);
-        self.load.unwritten.store(replica.kv.unwritten_bytes(), Ordering::Relaxed);
+        owe(&self.load, &self.keeping, &replica);
         replaced
+    }
+
+    /// The past has the part that was set aside, or is not to get it.
+    pub(crate) fn recorded(&self) {
+        let replica = self.replica.read();
+        self.load.unrecorded.store(0, Ordering::Relaxed);
+        owe(&self.load, &self.keeping, &replica);
     }
 
     /// Refuses a command that would have to look at rows that cannot be read. Called by whoever
@@ -252,7 +277,7 @@ impl Machine {
         }
         self.load.behind.fetch_add(entry_frame_len(payload_len) as u64, Ordering::Relaxed);
         self.load.tail.store(replica.kv.tail_bytes(), Ordering::Relaxed);
-        self.load.unwritten.store(replica.kv.unwritten_bytes(), Ordering::Relaxed);
+        owe(&self.load, &self.keeping, replica);
         Ok(applied)
     }
 
@@ -289,8 +314,8 @@ impl Machine {
     #[cfg_attr(not(feature = "raft"), expect(dead_code, reason = "for clusters"))]
     pub(crate) fn replace(&self, replica: Replica) -> Replica {
         let mut current = self.replica.write();
-        let Load { stale, behind, tail, unwritten } = &self.load;
-        for load in [stale, behind, tail, &**unwritten] {
+        let Load { stale, behind, tail, unwritten, unrecorded, debt } = &self.load;
+        for load in [stale, behind, tail, unwritten, unrecorded, &**debt] {
             load.store(0, Ordering::Relaxed);
         }
         self.log_clock.saw(replica.kv.as_view().timestamp());
@@ -319,4 +344,14 @@ impl Machine {
         self.store.log().poison(cause);
         self.throttle.close();
     }
+}
+
+/// Counts what is still to be written: tables of what is in memory, and before them what the past
+/// is to have of it, which is about as long as the log. Under the replica's lock.
+fn owe(load: &Load, keeping: &Keeping, replica: &Replica) {
+    let of = |bytes: &AtomicU64| bytes.load(Ordering::Relaxed);
+    let unwritten = replica.kv.unwritten_bytes();
+    let past = if keeping.is_asked() { of(&load.unrecorded) + of(&load.behind) } else { 0 };
+    load.unwritten.store(unwritten, Ordering::Relaxed);
+    load.debt.store(unwritten.saturating_add(past), Ordering::Relaxed);
 }

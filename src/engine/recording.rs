@@ -7,7 +7,7 @@ use super::changes::{ChangeSource, LiveChanges};
 use super::keeping::{Keeping, surplus};
 use super::machine::Machine;
 use crate::env::priority::yield_to_others;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::retention::Retention;
 use crate::storage::error::StorageError;
 use crate::storage::history::{ARCHIVE_COMPRESSION, Archive, CleanSummary, EntryChanges, EraInfo};
@@ -26,32 +26,57 @@ const PACE: u64 = 32 << 20;
 /// compaction goes on from there.
 ///
 /// # Errors
-/// `DiskFull`, `Io`: what was written stays. `Corrupt` for an entry of the log. `SyncFailed`,
-/// `Poisoned`.
+/// `DiskFull`, `Io`: what was written stays. `Corrupt` for an entry of the log that is in no table:
+/// once it is in one, the past goes on behind it. `SyncFailed`, `Poisoned`.
 pub(crate) fn record(machine: &Machine, head: &ManifestHead) -> Result<()> {
     if !machine.keeping.is_asked() {
         return Ok(());
     }
     let store = &machine.store;
     let live = LiveChanges::of(machine);
+    let begin = || store.archiving(|archive| archive.begin_era(store.tables()));
     if !goes_on(machine, live) {
-        store.archiving(|archive| archive.begin_era(store.tables()))?;
+        begin()?;
     }
+    let mut was_given_up = false;
     loop {
-        let first = store.archive().last().map_or(LogIndex(0), LogIndex::next);
+        // Somebody may give up all of it at any moment.
+        let eras = store.archive().eras();
+        let Some(newest) = eras.last() else {
+            begin()?;
+            continue;
+        };
+        let first = newest.last.map_or(LogIndex(0), LogIndex::next);
         if first > head.last.index {
             return Ok(());
         }
-        let piece = live.read(first..head.last.index.next(), PIECE_BYTES)?;
+        let piece = match live.read(first..head.last.index.next(), PIECE_BYTES) {
+            Err(Error::Corrupt(_)) if is_in_tables(machine, first) => {
+                // Told when it was found. What came since the tables were written may be whole.
+                begin()?;
+                continue;
+            }
+            read => read?,
+        };
         let (Some(begin), Some(end)) = (piece.first(), piece.last()) else { return Ok(()) };
         let (range, stamps) = (begin.index..=end.index, (begin.timestamp, end.timestamp));
         let changed: Vec<&EntryChanges> =
             piece.iter().filter(|entry| !entry.changes.is_empty()).collect();
-        store.archiving(|archive| {
+        let appended = store.archiving(|archive| {
             let mut entries = changed.iter().map(|&entry| Ok(entry.clone()));
             archive.append(range.clone(), stamps, &mut entries)
-        })?;
+        });
+        match appended {
+            Err(StorageError::NotNext { .. }) if !was_given_up => was_given_up = true,
+            appended => drop(appended?),
+        }
     }
+}
+
+/// Whether the tables hold what entry `index` left.
+fn is_in_tables(machine: &Machine, index: LogIndex) -> bool {
+    let head = machine.store.tables().manifest_head();
+    head.is_some_and(|head| head.last.index >= index)
 }
 
 /// Whether the newest era goes on: it joins what the log has, and has not gathered enough.
@@ -133,6 +158,13 @@ pub(crate) fn tidy_up(machine: &Machine) {
         let bytes = eras.iter().fold(0, |sum: u64, era| sum.saturating_add(era.file_bytes()));
         metrics::gauge!(crate::metrics::PAST_ERAS).set(eras.len() as f64);
         metrics::gauge!(crate::metrics::PAST_BYTES).set(bytes as f64);
+    }
+}
+
+/// Gives up what nobody wants any more, when a compaction has found no room. A failure is logged.
+pub(crate) fn tidy_up_on_full_disk(machine: &Machine) {
+    if let Err(error) = clean(machine) {
+        tracing::warn!(%error, "what nobody wants of the past stays on a full disk");
     }
 }
 

@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 use hightower_kv::env::Env;
 use hightower_kv::env::fs_sim::SimFs;
 use hightower_kv::env::rng::SeededRng;
-use hightower_kv::{At, Error, ReadOnlyEngine, Retention, Version};
+use hightower_kv::{
+    At, Error, KvEngine, ReadOnlyEngine, Retention, SingleNodeEngine, SnapshotEngine, Version,
+};
 
 use crate::checks::{assert_state, kept};
 use crate::model::Model;
@@ -93,4 +95,46 @@ fn a_flipped_bit_of_the_past_is_named_and_no_other_state_is_shown() {
         named += usize::from(!errors.is_empty());
     }
     assert!(named > 2, "{named}");
+}
+
+/// Flips a bit of the log where these bytes stand.
+fn flip_in_log(fs: &SimFs, bytes: &[u8]) {
+    let in_log = |path: &Path| path.starts_with("/data/log");
+    for (path, content) in fs.files().into_iter().filter(|(path, _)| in_log(path)) {
+        if let Some(at) = content.windows(bytes.len()).position(|found| found == bytes) {
+            return fs.flip_bit(&path, at as u64 * 8).unwrap();
+        }
+    }
+    panic!("the log does not have it");
+}
+
+#[test]
+fn a_damaged_frame_of_the_log_costs_nothing_but_what_it_was_in_the_past() {
+    let sim = Env::simulated(21);
+    let config = kept(Some(Retention::default()));
+    let engine = SingleNodeEngine::with_env(&config, sim.env.clone()).unwrap();
+    let put = |value: &str| engine.put(b"k".to_vec(), value.into()).unwrap().version;
+    let before = put("before");
+    engine.run_compaction_now().unwrap();
+    let damaged = engine.put(b"other".to_vec(), b"to be damaged".to_vec()).unwrap().version;
+    put("last");
+    flip_in_log(&sim.fs, b"to be damaged");
+    // What is in memory goes into tables.
+    engine.run_compaction_now().unwrap();
+    assert_eq!(engine.stats().snapshot_version, Some(engine.latest_version()));
+    assert_eq!(engine.get(b"other").unwrap().as_deref(), Some(&b"to be damaged"[..]));
+    assert_eq!(engine.get(b"k").unwrap().as_deref(), Some(&b"last"[..]));
+    // The past goes on behind what is damaged, although the log still has it.
+    let after = put("after");
+    engine.run_compaction_now().unwrap();
+    let next = put("next");
+    engine.run_compaction_now().unwrap();
+    for (version, value) in [(before, "before"), (after, "after"), (next, "next")] {
+        let then = engine.snapshot_at(version).unwrap();
+        assert_eq!(then.get(b"k").unwrap().as_deref(), Some(value.as_bytes()));
+    }
+    let refused = engine.snapshot_at(damaged).unwrap_err();
+    let goes_on = |oldest: Version| oldest > damaged && oldest < after;
+    assert!(matches!(refused, Error::Compacted { oldest } if goes_on(oldest)), "{refused}");
+    engine.close().unwrap();
 }

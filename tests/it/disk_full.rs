@@ -6,7 +6,9 @@ use std::time::Duration;
 use hightower_kv::env::clock::ManualClock;
 use hightower_kv::env::fs_sim::{PowerCut, SimFs};
 use hightower_kv::env::{Env, Simulated};
-use hightower_kv::{Command, Error, KvEngine, SingleNodeEngine, SnapshotEngine, StoreConfig};
+use hightower_kv::{
+    Command, Error, KvEngine, Retention, SingleNodeEngine, SnapshotEngine, StoreConfig,
+};
 
 use crate::support::{Pairs, open_sim, open_sim_with, pairs, sim_config};
 
@@ -197,6 +199,41 @@ fn deleting_brings_room_back_without_anything_being_called() {
             let put = engine.put(key(100_000 - n), vec![8; 300]);
             put.unwrap_or_else(|error| panic!("{budget}: put {n} of {deleted}: {error}"));
         }
+    }
+}
+
+#[test]
+fn a_full_disk_gets_back_what_the_past_may_give_up() {
+    for spare in (0..100_000).step_by(9_001) {
+        let Simulated { env, fs, clock } = Env::simulated(1);
+        let mut config = roomy_config();
+        let age_max = Some(Duration::from_hours(1));
+        config.retention = Some(Retention { age_max, ..Retention::default() });
+        let engine = SingleNodeEngine::with_env(&config, env).unwrap();
+        let put = |n: u64| engine.put(format!("key/{}", n % 50).into_bytes(), vec![7; 300]);
+        // A live state that is short beside what it was.
+        for n in 0..2_000 {
+            put(n).unwrap();
+            if n % 200 == 0 {
+                clock.advance(Duration::from_mins(5));
+            }
+        }
+        assert!(engine.eras().len() > 2, "{spare}");
+        // Somebody else takes the room, and what is new of the past takes the rest.
+        fs.set_space(Some(fs.used_bytes() + spare));
+        let refused = (0..10_000).find(|&n| put(n).is_err());
+        assert!(refused.is_some() && engine.stats().disk_full, "{spare}");
+        clock.advance(Duration::from_hours(2));
+        for n in 0..500 {
+            let mut attempts = 0;
+            while let Err(error) = put(n) {
+                assert!(matches!(error, Error::DiskFull(_)), "{spare}: put {n}: {error}");
+                attempts += 1;
+                assert!(attempts < 100, "{spare}: put {n} never finds room");
+                clock.advance(Duration::from_secs(1));
+            }
+        }
+        engine.close().unwrap();
     }
 }
 
