@@ -275,8 +275,9 @@ impl From<StorageError> for Error {
             StorageError::MissingFile { .. }
             | StorageError::MissingSegment { .. }
             | StorageError::MissingChanges { .. } => Self::MissingSegment(error),
+            // The state before the first entry whose changes are there can be had.
             StorageError::Compacted { oldest: Some(oldest) } => {
-                Self::Compacted { oldest: oldest.into() }
+                Self::Compacted { oldest: oldest.previous().unwrap_or_default().into() }
             }
             StorageError::UnsupportedFormat { .. } | StorageError::MissingFeature { .. } => {
                 Self::UnsupportedFormat(error)

@@ -18,6 +18,7 @@ use crate::state::{PastState, RowChange, StateView, Value};
 use crate::storage::error::StorageError;
 use crate::storage::history::{Archive, EntryChanges, EraInfo, KeyChange};
 use crate::storage::manifest::ManifestHead;
+use crate::storage::record::Record;
 use crate::storage::table_set::TableSet;
 use crate::storage::table_store::TableStore;
 use crate::types::{LogIndex, Timestamp, Version};
@@ -165,7 +166,7 @@ impl Past<'_> {
             return self.state_of(head.last.index);
         }
         let live = self.live.range();
-        match self.archive.index_at(time)? {
+        match self.archive.index_at(time).map_err(|error| self.gone(error))? {
             Some(index) => match self.gap_behind(index, &live) {
                 None => self.state_of(index),
                 Some(oldest) => Err(compacted(oldest)),
@@ -197,6 +198,15 @@ impl Past<'_> {
             Some(oldest) => oldest.base_last().unwrap_or_default(),
             None if live.start == LogIndex(0) => live.start,
             None => self.tables.manifest_head().map_or(live.start, |head| head.last.index),
+        }
+    }
+
+    /// An error of the archive. Of what somebody gave up since it was looked for, what is left now
+    /// is told: the archive names the first entry of that, and nothing where nothing is left.
+    fn gone(&self, error: StorageError) -> Error {
+        match error {
+            StorageError::Compacted { .. } => compacted(self.oldest(&self.live.range())),
+            other => other.into(),
         }
     }
 
@@ -275,7 +285,7 @@ impl Past<'_> {
         match error {
             StorageError::BeyondEnd { .. } if joins => match last {
                 Some(last) => {
-                    let base = self.archive.base_for(last)?;
+                    let base = self.archive.base_for(last).map_err(|error| self.gone(error))?;
                     begin(base.head.as_ref(), base.set)
                 }
                 None => begin(None, TableSet::empty()),
@@ -319,7 +329,7 @@ impl Past<'_> {
         {
             let upto = last.min(range.end.previous().unwrap_or_default());
             for entry in self.archive.read(next..=upto) {
-                tell(&entry?)?;
+                tell(&entry.map_err(|error| self.gone(error))?)?;
             }
             next = upto.next();
         }
@@ -350,7 +360,8 @@ impl Past<'_> {
     }
 
     /// The versions of a key, of either keyspace. Cost: a look into the filters of each change file
-    /// and the blocks that have the key; and reading what the log has.
+    /// and the blocks that have the key, and into the tables of the oldest base that may have it;
+    /// and reading what the log has.
     ///
     /// # Errors
     /// `Corrupt`, `MissingSegment`, `Io` with the file when a part of the past is damaged or gone;
@@ -364,10 +375,12 @@ impl Past<'_> {
         if let (Some(oldest), Some(newest)) = (eras.first(), eras.last()) {
             if let Some(base) = oldest.base_last() {
                 complete_from = base.into();
-                versions.extend(row_in(&self.archive.base_for(base)?.set, key)?);
+                let row = self.archive.base_row_for(base, key).map_err(|error| self.gone(error))?;
+                versions.extend(row.map(version_in));
             }
             if let Some(last) = newest.last.filter(|&last| last >= first) {
-                for (index, timestamp, change) in self.archive.changes_of(key, first..=last)? {
+                let changes = self.archive.changes_of(key, first..=last);
+                for (index, timestamp, change) in changes.map_err(|error| self.gone(error))? {
                     versions.push(version_of(index, timestamp, &change));
                 }
                 next = last.next();
@@ -431,12 +444,12 @@ fn begin(head: Option<&ManifestHead>, set: Arc<TableSet>) -> Result<Begin> {
 
 /// The row of a key in tables, as a version of it.
 fn row_in(set: &TableSet, key: &[u8]) -> Result<Option<KeyVersion>> {
-    let record = set.get(key)?.filter(|record| !record.is_tombstone());
-    Ok(record.map(|record| KeyVersion {
-        version: record.version,
-        timestamp: record.timestamp,
-        value: record.value.map(Value::from),
-    }))
+    Ok(set.get(key)?.filter(|record| !record.is_tombstone()).map(version_in))
+}
+
+fn version_in(record: Record) -> KeyVersion {
+    let value = record.value.map(Value::from);
+    KeyVersion { version: record.version, timestamp: record.timestamp, value }
 }
 
 fn version_of(index: LogIndex, timestamp: Timestamp, change: &KeyChange) -> KeyVersion {

@@ -1,8 +1,11 @@
 //! Who keeps the past, and who lets it go.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use hightower_kv::env::{Env, Simulated};
 use hightower_kv::{
-    Error, KvEngine, Retention, RetentionRegistry, SingleNodeEngine, StoreConfig, Version,
+    Error, KvEngine, Retention, RetentionRegistry, SingleNodeEngine, SnapshotEngine, StoreConfig,
+    Version,
 };
 
 use crate::checks::kept;
@@ -116,4 +119,50 @@ fn a_version_that_has_not_come_is_told_from_one_that_is_gone() {
     let asked = Version(last.0 + 1);
     let refused = engine.snapshot_at(asked).unwrap_err();
     assert!(matches!(refused, Error::NotYet { asked: a, at } if a == asked && at == Some(last)));
+}
+
+/// `Validation` would say that no past is kept, and a compaction that fails that something is wrong
+/// with the store.
+#[test]
+fn what_is_given_up_beside_readers_and_compactions_is_compacted_and_fails_nothing() {
+    let sim = Env::simulated(6);
+    let engine = open(&sim, &kept(Some(Retention::default())));
+    let first = write(&engine, "a");
+    let is_over = AtomicBool::new(false);
+    let told = |done: Result<(), Error>| match done {
+        Ok(()) => false,
+        Err(Error::Compacted { .. }) => true,
+        Err(error) => panic!("{error}"),
+    };
+    std::thread::scope(|scope| {
+        let given_up = scope.spawn(|| {
+            let mut given_up = 0;
+            while !is_over.load(Ordering::Relaxed) {
+                given_up += engine.remove_past().unwrap().eras;
+            }
+            given_up
+        });
+        let refused = scope.spawn(|| {
+            let mut refused = 0;
+            while !is_over.load(Ordering::Relaxed) {
+                let newest = engine.latest_version();
+                let before = Version(newest.0.saturating_sub(2));
+                for version in [first, before] {
+                    let state = engine.snapshot_at(version).map(drop);
+                    refused += u64::from(told(state));
+                }
+                refused += u64::from(told(engine.history(b"k").map(drop)));
+            }
+            refused
+        });
+        let ended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            for n in 0..400 {
+                write(&engine, &n.to_string());
+            }
+        }));
+        is_over.store(true, Ordering::Relaxed);
+        assert!(given_up.join().unwrap() > 50);
+        assert!(refused.join().unwrap() > 50);
+        ended.unwrap();
+    });
 }

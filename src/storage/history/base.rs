@@ -15,7 +15,7 @@ use crate::storage::format::{TABLES_NAME, manifest_name, table_name};
 use crate::storage::hot_map::HotMap;
 use crate::storage::manifest::ManifestHead;
 use crate::storage::manifest_file;
-use crate::storage::table::BlockCache;
+use crate::storage::table::{BlockCache, TableSummary};
 use crate::storage::table_dir;
 use crate::storage::table_set::TableSet;
 use crate::storage::table_store::KeptTables;
@@ -103,7 +103,8 @@ pub(crate) fn context_of(context: &Context, folder: &Path) -> Context {
     Context::new(context.env.clone(), context.gate.clone(), folder, context.identity)
 }
 
-/// Opens the base of an era. Reads the manifest, and of each table its head, index and filter.
+/// Opens the base of an era, or only those tables of it that may have a key. Reads the manifest,
+/// and of each table its head, index and filter.
 ///
 /// # Errors
 /// `MissingFile`, `Corrupt`, `UnsupportedFormat` with the file; `Io`.
@@ -111,6 +112,7 @@ pub(super) fn open(
     context: &Context,
     folder: &Path,
     name: &EraName,
+    key: Option<&[u8]>,
     cache: &Arc<BlockCache>,
 ) -> Result<Base, StorageError> {
     let Some(last) = name.base_last() else {
@@ -128,7 +130,13 @@ pub(super) fn open(
         let found = format!("it holds the state after entry {}", head.last.index);
         return Err(StorageError::corrupt(&path, 0, found));
     }
-    let runs = table_dir::open_runs(&context, &manifest.runs, cache)?;
+    let mut runs = manifest.runs;
+    if let Some(key) = key {
+        let encloses = |table: &TableSummary| *table.first_key <= *key && *key <= *table.last_key;
+        runs.iter_mut().for_each(|run| run.retain(|entry| encloses(&entry.summary)));
+        runs.retain(|run| !run.is_empty());
+    }
+    let runs = table_dir::open_runs(&context, &runs, cache)?;
     let hot = Arc::new(HotMap::new(0, number));
     let set = Arc::new(TableSet::new(number, runs, Arc::clone(cache), hot));
     Ok(Base { head: Some(head), set, from: name.first })

@@ -11,6 +11,7 @@ use super::file::ChangeFile;
 use super::folder::era_path;
 use super::name::ChangeName;
 use crate::storage::error::StorageError;
+use crate::storage::record::Record;
 use crate::storage::table::KeyHash;
 use crate::types::{LogIndex, Timestamp};
 
@@ -52,6 +53,24 @@ impl Archive {
     /// or behind a hole; `MissingFile`, `Corrupt`, `UnsupportedFormat` with the file, when the base
     /// cannot be opened; `Io`.
     pub fn base_for(&self, index: LogIndex) -> Result<Base, StorageError> {
+        self.find_base(index, None)
+    }
+
+    /// What a key has in the base that [`Self::base_for`] finds; a tombstone is nothing. Opens no
+    /// tables of it but those that may have the key.
+    ///
+    /// # Errors
+    /// Those of [`Self::base_for`].
+    pub(crate) fn base_row_for(
+        &self,
+        index: LogIndex,
+        key: &[u8],
+    ) -> Result<Option<Record>, StorageError> {
+        let row = self.find_base(index, Some(key))?.set.get(key)?;
+        Ok(row.filter(|row| !row.is_tombstone()))
+    }
+
+    fn find_base(&self, index: LogIndex, key: Option<&[u8]>) -> Result<Base, StorageError> {
         loop {
             let catalog = self.shared.catalog();
             let at_or_before = |era: &&Arc<Era>| era.name.base_last() <= Some(index);
@@ -65,7 +84,7 @@ impl Archive {
                 self.check_whole(era, index)?;
             }
             let folder = era_path(&self.shared.context, &era.name);
-            match base::open(&self.shared.context, &folder, &era.name, &self.shared.cache) {
+            match base::open(&self.shared.context, &folder, &era.name, key, &self.shared.cache) {
                 // It was removed meanwhile.
                 Err(_) if !Arc::ptr_eq(&catalog, &self.shared.catalog()) => {}
                 opened => return opened,
