@@ -122,7 +122,9 @@ impl RetentionHandle {
         self.say(Keep::FromTime(time));
     }
 
-    /// Wants the state of `version` and everything after it; what is older may go.
+    /// Wants what the entry of `version` changed, the state of it and everything after it; what is
+    /// older may go. So a watcher goes on from its
+    /// [`position`](crate::Watcher::position) for as long as that is what is wanted here.
     pub fn keep_from_version(&self, version: Version) {
         self.say(Keep::FromVersion(version));
     }

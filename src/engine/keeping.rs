@@ -83,7 +83,8 @@ fn wants(keep: Keep, next: &EraInfo) -> bool {
     match keep {
         Keep::Everything => true,
         Keep::FromTime(time) => next.base_stamp > time,
-        Keep::FromVersion(version) => next.base_last().map(Version::from) > Some(version),
+        // The changes of that entry are wanted, too: whoever watches has them still to come.
+        Keep::FromVersion(version) => next.base_last().map(Version::from) >= Some(version),
         Keep::Nothing => false,
     }
 }
@@ -180,7 +181,7 @@ mod tests {
                     Keep::Nothing => true,
                     Keep::Everything => first.first == eras[0].first,
                     Keep::FromTime(time) => first.base_stamp <= time,
-                    Keep::FromVersion(version) => first.base_last() <= Some(version.into()),
+                    Keep::FromVersion(version) => first.first <= version.into(),
                 };
                 prop_assert!(can_be_read(kept) || !can_be_read(&eras[0]) && gone == 0);
             }
