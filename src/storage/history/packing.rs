@@ -35,8 +35,10 @@ pub(super) fn plan(eras: &[Arc<Era>], is_damaged: impl Fn(&ChangeName) -> bool) 
     eras.iter().enumerate().find_map(|(at, era)| {
         let worth = |files: &[ChangeName]| is_worth_it(files, at == newest);
         let groups = groups(&era.files, &is_damaged).into_iter();
-        let mut groups = groups.filter(|files| era.files.get(files.clone()).is_some_and(worth));
-        groups.next().map(|files| Group { era: Arc::clone(era), files })
+        // Behind a long one stand the short ones that came later: they are merged without it.
+        let mut ends = groups.flat_map(|files| files.clone().map(move |from| from..files.end));
+        let files = ends.find(|files| era.files.get(files.clone()).is_some_and(worth))?;
+        Some(Group { era: Arc::clone(era), files })
     })
 }
 
@@ -145,6 +147,38 @@ mod tests {
         let mut files = [(Packed, 1); 8];
         files[3].1 = MIB;
         assert_eq!(planned(&[era(0, &files)]), None);
+    }
+
+    #[test]
+    fn short_compressed_files_become_one_behind_longer_ones() {
+        let of = |long: &[u64], short: usize| {
+            let long = long.iter().map(|&bytes| (Packed, bytes));
+            long.chain([(Packed, 2)].repeat(short)).collect::<Vec<_>>()
+        };
+        assert_eq!(planned(&[era(0, &of(&[MIB], 7))]), None);
+        assert_eq!(planned(&[era(0, &of(&[MIB], 8))]), Some((0, 1..9)));
+        assert_eq!(planned(&[era(0, &of(&[9 * MIB, MIB, 100], 8))]), Some((0, 3..11)));
+        // One that came after some of them ends a row as one before them does.
+        let mut files = of(&[], 20);
+        files[5].1 = MIB;
+        assert_eq!(planned(&[era(0, &files)]), Some((0, 6..20)));
+    }
+
+    #[test]
+    fn what_short_compressed_files_are_merged_from_is_rewritten_seldom() {
+        let mut files: Vec<(Kind, u64)> = Vec::new();
+        let mut rewritten = 0;
+        for _ in 0..4_000 {
+            files.push((Packed, 4_096));
+            while let Some((_, range)) = planned(&[era(0, &files)]) {
+                let bytes = files[range.clone()].iter().map(|file| file.1).sum();
+                rewritten += bytes;
+                files.splice(range, [(Packed, bytes)]);
+            }
+            assert!(files.len() < 60, "{} files", files.len());
+        }
+        let written = files.iter().map(|file| file.1).sum::<u64>();
+        assert!(rewritten < 6 * written, "{rewritten} of {written}");
     }
 
     #[test]
