@@ -149,8 +149,10 @@ pub struct StoreConfig {
 
     /// How much of the past is kept. Default `None`: what handles ask for, see
     /// `retention_registry`. With `Some` every compaction writes down what changed before it lets
-    /// the log go, and gives up what is beyond the limits. It takes room on the device: about half
-    /// of what is written.
+    /// the log go, and gives up what is beyond the limits. It takes room on the device: for what is
+    /// written, compressed, and up to a copy of the state for each piece of the past (see
+    /// [`eras`](crate::SingleNodeEngine::eras)), whose tables it shares with the store until merges
+    /// have replaced them there. Where much is written anew, set a limit.
     pub retention: Option<Retention>,
 
     /// Who wants the past to be kept. Default `None`: the store makes a registry, which the engine
