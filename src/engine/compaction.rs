@@ -221,8 +221,7 @@ fn write_frozen(
     log.sync()?;
     match record(machine, &head) {
         // What is in memory is whole, and must not be lost for it: the log goes once tables have
-        // it, and with it what is damaged. Of the past these entries are missing from then on, which
-        // is told by where it goes on.
+        // it, and with it what is damaged. The past has a gap then, and says where it goes on.
         Err(Error::Corrupt(error)) => {
             tracing::error!(%error, "what cannot be read of the log is missing from the past");
         }

@@ -35,7 +35,7 @@ use super::table_set::TableSet;
 use super::table_store::{MergeStep, TableStore, TableStoreOptions};
 use crate::config::Compression;
 use crate::env::Env;
-use crate::env::fs::{DirEntry, FileKind, FsFile, LockKind, OpenHow, read_up_to_at};
+use crate::env::fs::{FileKind, FsFile, LockKind, OpenHow, read_up_to_at};
 use crate::types::{LogIndex, NodeId, RandomId};
 
 /// How a store is opened.
@@ -118,14 +118,13 @@ impl Store {
         let (scanned, manifest) = scan(&context, options.tail)?;
         let tables = TableStore::open(&context, manifest, options.tables)?;
         let past = history::look(&context)?;
-        let bytes_max = options.segment_bytes_max;
         remove_temporaries(&context)?;
         // A process that was killed between a rename and the sync of its directory leaves a name
         // that everybody sees and a power cut still takes. Nothing may rely on such a name.
         context.gate.sync_dir(&context.root)?;
         context.gate.sync_dir(&context.log)?;
         let mut reserve = Reserve::look(&context, options.reserve_bytes)?;
-        let settle = || log_open::settle(&context, &scanned, bytes_max);
+        let settle = || log_open::settle(&context, &scanned, options.segment_bytes_max);
         let writable = reserve.or_release(&context, settle)?;
         log_open::remove_stale(&context, &scanned);
         let open = || open_watermark(&context, writable.synced);
@@ -136,11 +135,11 @@ impl Store {
         let last = writable.contents.hard.last.map(|last| last.index);
         let last = last.max(tables.manifest_head().map(|head| head.last.index));
         // Before the log can grow: see there.
-        let open = || Archive::for_writing(&context, past.clone(), last);
-        let archive = reserve.or_release(&context, open)?;
+        let archive =
+            reserve.or_release(&context, || Archive::for_writing(&context, &past, last))?;
         // What the log holds for tables is not known yet: the first put looks again.
         reserve.restore_if_room(&context, tables.room_to_keep().bytes(0))?;
-        let writer = LogWriter::new(writable, reserve, bytes_max);
+        let writer = LogWriter::new(writable, reserve, options.segment_bytes_max);
         let limits = LogLimits {
             unsynced_bytes_max: options.unsynced_bytes_max,
             wait_max: options.wait_max,
@@ -623,8 +622,7 @@ fn holds_entries(env: &Env, root: &Path) -> Result<bool, StorageError> {
     };
     let segments = folder(LOG_NAME)?;
     let has_tables = folder(TABLES_NAME)?.iter().any(|it| parse_table_name(&it.name).is_some());
-    let is_past = |it: &DirEntry| history::is_era_name(&it.name) || history::is_ahead_era(&it.name);
-    if has_tables || folder(ARCHIVE_NAME)?.iter().any(is_past) {
+    if has_tables || folder(ARCHIVE_NAME)?.iter().any(|it| history::is_era_name(&it.name)) {
         return Ok(true);
     }
     let log = root.join(LOG_NAME);

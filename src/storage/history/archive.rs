@@ -49,9 +49,10 @@ impl Archive {
     /// `ArchiveAhead` when one that is ahead cannot be set aside; `DiskFull`, `SyncFailed`.
     pub(crate) fn for_writing(
         context: &Context,
-        mut found: Found,
+        found: &Found,
         last: Option<LogIndex>,
     ) -> Result<Self, StorageError> {
+        let mut found = found.clone();
         set_aside(context, &mut found, last)?;
         settle(context, &found)?;
         let apart = Apart { ahead: Vec::new(), set_aside: found.set_aside };

@@ -35,5 +35,5 @@ pub use self::compress::{ARCHIVE_COMPRESSION, CompressSummary};
 pub use self::eras::CleanSummary;
 pub(crate) use self::file::ChangeFile;
 pub(crate) use self::folder::look;
-pub(crate) use self::name::{is_ahead_era, is_era_name};
+pub(crate) use self::name::is_era_name;
 pub use self::reader::ArchiveReader;

@@ -40,9 +40,9 @@ impl EraName {
     }
 }
 
-/// Whether the folder of an era may have this name.
+/// Whether the folder of an era may have this name, or that of one that was set aside.
 pub(crate) fn is_era_name(name: &str) -> bool {
-    EraName::parse(name).is_some()
+    EraName::parse(name).is_some() || is_ahead_era(name)
 }
 
 /// What an era is called that was set aside because it reaches further than a store that ended with
@@ -54,7 +54,7 @@ pub(super) fn ahead(era: &EraName, last: Option<LogIndex>, again: u32) -> String
 }
 
 /// Whether a name is that of an era that was set aside.
-pub(crate) fn is_ahead_era(name: &str) -> bool {
+pub(super) fn is_ahead_era(name: &str) -> bool {
     let parse = || {
         let (era, rest) = name.split_once(AHEAD_SUFFIX)?;
         let (last, again) = match numbers(rest) {
@@ -224,8 +224,8 @@ mod tests {
         assert_eq!(ahead(&era, Some(LogIndex(3)), 2), format!("{expected}-2"));
         for (last, again) in [(None, 1), (None, 2), (Some(LogIndex(u64::MAX)), 12)] {
             let name = ahead(&era, last, again);
-            assert!(is_ahead_era(&name), "{name}");
-            assert!(!is_era_name(&name) && !is_unfinished_era(&name), "{name}");
+            assert!(is_ahead_era(&name) && is_era_name(&name), "{name}");
+            assert!(EraName::parse(&name).is_none() && !is_unfinished_era(&name), "{name}");
         }
         for other in [
             era.to_string(),

@@ -38,7 +38,7 @@ pub fn compression_of_newest(
     Ok(Some(open.table.compression()))
 }
 
-/// Checks what the log's purge relies on: the newest manifest, and every byte of its tables. Returns
+/// Checks what the log's purge relies on: the newest manifest, and every byte of its tables. Tells
 /// the last entry in them.
 pub(super) fn check_tables(
     context: &Context,

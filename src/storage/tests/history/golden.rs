@@ -18,7 +18,7 @@ fn written() -> (SimFs, Vec<u8>) {
     let machine = Env::simulated_on(fs.clone(), 7);
     let mut context = context(&fs);
     context.env = machine.env;
-    let archive = Archive::for_writing(&context, look(&context).unwrap(), None);
+    let archive = Archive::for_writing(&context, &look(&context).unwrap(), None);
     let archive = archive.unwrap();
     let tables = try_tables(&fs, table_options()).unwrap();
     archive.begin_era(&tables).unwrap();

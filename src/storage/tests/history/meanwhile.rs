@@ -111,7 +111,7 @@ fn while_it_goes_on(change: impl Fn(&Past)) -> usize {
     watched.env.fs = Arc::new(Watched { fs: fs.clone(), after: Arc::clone(&after) });
     watched.gate = SyncGate::new(Arc::clone(&watched.env.fs));
     let found = look(&watched).unwrap();
-    past.archive = Archive::for_writing(&watched, found, Some(LogIndex(31))).unwrap();
+    past.archive = Archive::for_writing(&watched, &found, Some(LogIndex(31))).unwrap();
     let (reading, expected) = (past.archive.clone(), past.expected(0..=31));
     let times = Arc::new(Mutex::new(0));
     let counted = Arc::clone(&times);

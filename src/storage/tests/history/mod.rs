@@ -53,7 +53,7 @@ fn stamp(index: u64) -> Timestamp {
 fn try_archive(fs: &SimFs) -> Result<Archive, StorageError> {
     let context = context(fs);
     let found = look(&context)?;
-    Archive::for_writing(&context, found, Some(LogIndex(u64::MAX)))
+    Archive::for_writing(&context, &found, Some(LogIndex(u64::MAX)))
 }
 
 fn archive(fs: &SimFs) -> Archive {
