@@ -12,10 +12,10 @@ use crate::storage::manifest_file;
 use crate::types::LogIndex;
 
 /// Checks everything in the folder of the past, file by file, of a store that ends with entry
-/// `end`, where that is known: what opening would set aside because it reaches further is not read.
+/// `end`: what opening would set aside because it reaches further is not read.
 pub(super) fn check_archive(
     context: &Context,
-    end: Option<Option<LogIndex>>,
+    end: Option<LogIndex>,
     report: &mut VerifyReport,
     on_read: &mut dyn FnMut(u64),
 ) {
@@ -24,9 +24,7 @@ pub(super) fn check_archive(
         // What stands in the place of a folder or a file is named in the error.
         Err(error) => return report.refused(&context.archive, error),
     };
-    if let Some(last) = end {
-        found.part_ahead(context, last);
-    }
+    found.part_ahead(context, end);
     for (folder, has_base, files) in found.eras(context) {
         if has_base {
             check_base(context, &folder, report, on_read);

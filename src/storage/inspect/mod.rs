@@ -40,7 +40,7 @@ use super::watermark;
 use crate::env::Env;
 use crate::env::fs::{OpenHow, read_up_to_at};
 use crate::types::RandomId;
-use crate::types::{LogPosition, NodeId, SegmentId};
+use crate::types::{LogIndex, LogPosition, NodeId, SegmentId};
 
 /// Reads every file of a store and compares every checksum. A file that cannot be read counts as
 /// damaged. Of a manifest, a table and a change file only the first damage is named.
@@ -90,8 +90,10 @@ pub(crate) fn verify_files(
     let purged = hard.and_then(|hard| hard.purged).map(|purged| purged.index);
     let in_tables = check_tables(&context, &names, purged, &mut report, on_read);
     // Where damage hides the end of the store nobody knows what is behind it.
-    let is_known = report.damages.is_empty();
-    let end = hard.filter(|_| is_known).map(|hard| hard.last.map(|last| last.index).max(in_tables));
+    let end = match hard.filter(|_| report.damages.is_empty()) {
+        Some(hard) => hard.last.map(|last| last.index).max(in_tables),
+        None => Some(LogIndex(u64::MAX)),
+    };
     check_archive(&context, end, &mut report, on_read);
     Ok(report)
 }

@@ -15,7 +15,7 @@ use crate::storage::manifest::ManifestHead;
 use crate::storage::record::Record;
 use crate::storage::store::{Store, StoreOptions};
 use crate::storage::table_store::TableStoreOptions;
-use crate::types::{LogId, LogIndex, Term, Timestamp, Version};
+use crate::types::{LogId, Term, Timestamp, Version};
 
 const ROOT: &str = "/data";
 const TABLE: &str = "tables/0000000001.tbl";
