@@ -133,7 +133,9 @@ pub(super) fn open(
     let mut runs = manifest.runs;
     if let Some(key) = key {
         let encloses = |table: &TableSummary| *table.first_key <= *key && *key <= *table.last_key;
-        runs.iter_mut().for_each(|run| run.retain(|entry| encloses(&entry.summary)));
+        for run in &mut runs {
+            run.retain(|entry| encloses(&entry.summary));
+        }
         runs.retain(|run| !run.is_empty());
     }
     let runs = table_dir::open_runs(&context, &runs, cache)?;

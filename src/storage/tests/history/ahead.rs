@@ -202,7 +202,7 @@ fn a_full_disk_gets_the_reserve_to_set_something_aside() {
     let options = StoreOptions { reserve_bytes: 64 << 10, ..options() };
     // The file of the reserve is there before the disk is full.
     let with_reserve = clean.kill();
-    with_reserve.write_file(&path("RESERVE"), &[0; 64 << 10]).unwrap();
+    with_reserve.write_file(&path("RESERVE"), &vec![0; 64 << 10]).unwrap();
     let mut set_aside = 0;
     for failing in 1..200 {
         let fs = with_reserve.kill();
