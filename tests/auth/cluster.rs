@@ -171,6 +171,33 @@ fn a8_a_leader_that_is_cut_off_accepts_no_key_that_was_revoked_meanwhile() {
 }
 
 #[test]
+fn a_node_that_is_cut_off_says_so_to_all_within_one_deadline() {
+    let deadline = Duration::from_secs(1);
+    let cluster = start_with(Disk::Simulated, 5, Duration::from_millis(800), deadline);
+    let old = cluster.leader().unwrap();
+    let cut_off = service(&cluster, old);
+    let user = persist("a user", || match cut_off.create_user("captain", PASSWORD) {
+        // By an attempt before, of which it was not known.
+        Err(Error::Conflict(_)) => cut_off.find_user("captain").map(Option::unwrap),
+        made => made,
+    });
+    cluster.router().isolate(old);
+    let started = Instant::now();
+    let refused = |error: Error| assert!(is_passing(&error), "{error}");
+    std::thread::scope(|scope| {
+        for _ in 0..12 {
+            scope.spawn(|| {
+                refused(cut_off.verify_password("captain", PASSWORD).unwrap_err());
+            });
+            scope.spawn(|| refused(cut_off.disable_user(&user.user_id).unwrap_err()));
+        }
+    });
+    // One behind the other would be six deadlines for logins, and twelve for changes.
+    let took = started.elapsed();
+    assert!(took < 4 * deadline, "{took:?}");
+}
+
+#[test]
 fn a10_of_creates_of_one_name_on_three_nodes_one_wins() {
     let cluster = start(Disk::Simulated, 3);
     let services = [1, 2, 3].map(|id| service(&cluster, NodeId(id)));
