@@ -40,6 +40,14 @@ fn failures_of(view: &StateView, user_id: &str) -> Result<Option<Row>> {
     Ok(Some((Written { failures, at: row.timestamp }, row.version)))
 }
 
+/// Says that failures could not be told; nobody else is told so. Returns whether they were.
+fn warn_of_untold(user_id: &str, told: Result<()>) -> bool {
+    if let Err(error) = &told {
+        tracing::warn!(user = user_id, %error, "failed logins could not be told, and are kept");
+    }
+    told.is_ok()
+}
+
 impl<E: KvEngine, H: SecretHasher, C: EnvelopeEncryptor> AuthService<E, H, C> {
     /// Whether this is the password of the user of this name, who is enabled and not locked out.
     /// What is wrong is not told, and costs the same: one hash.
@@ -50,6 +58,10 @@ impl<E: KvEngine, H: SecretHasher, C: EnvelopeEncryptor> AuthService<E, H, C> {
     /// that follows, up to a day. A failure counts for 15 minutes after the last one. A right
     /// password, [`Self::reset_password`] and [`Self::unlock_user`] end the count; a lock ends with
     /// its time, which is the log's and no node's clock, or by the latter two.
+    ///
+    /// Failures that cannot be told, because the disk is full or the master key is another one, are
+    /// kept and told later, with a warning in the log. Until then a node refuses its user, the right
+    /// password too, once five of them wait: for 15 minutes after the last one.
     ///
     /// One command tells five failures, so a crash forgets at most four, and other nodes may lack
     /// up to five of a node's failures: before the lock is known to all, one node checks at most
@@ -62,10 +74,14 @@ impl<E: KvEngine, H: SecretHasher, C: EnvelopeEncryptor> AuthService<E, H, C> {
     /// until it logs in again, a wrong password for it takes another time than an unknown name. A
     /// hash of another algorithm is refused after the usual work, with a warning in the log.
     ///
+    /// A guess that fills five waits for the command that tells them, and so do guesses of the same
+    /// user meanwhile; those of an unknown name wait for none. So of who makes fewer than five
+    /// guesses none is told by its time whether there is such a user.
+    ///
     /// # Errors
     /// `TooLarge` for more than 1,024 bytes of password or 256 of name, before any work;
-    /// `Overloaded`: 64 logins wait already; those of a read, and of a write: then the failures
-    /// are told with the next check, which is not made before.
+    /// `Overloaded`: 64 logins wait already; those of a read; for a right password those of the
+    /// write that ends the count of failures.
     pub fn verify_password(&self, username: &str, password: &str) -> Result<bool> {
         check_password_bytes(password)?;
         let name = match normalise(username) {
@@ -83,12 +99,17 @@ impl<E: KvEngine, H: SecretHasher, C: EnvelopeEncryptor> AuthService<E, H, C> {
     /// The user of a normalised name, if the password is right.
     pub(super) fn check_password(&self, name: &str, password: &str) -> Result<Option<UserRecord>> {
         check_password_bytes(password)?;
+        // On a node that is cut off each look takes a whole deadline: all find that out at once, and
+        // not two at a time, as they would with the places of the pool.
+        drop(self.view()?);
         let place = self.shared.pool.enter()?;
         let admission = self.begin(name)?;
         match place.run(|| self.check_once(admission, password))? {
             Checked::Refused => Ok(None),
             Checked::Wrong(user_id, telling) => {
-                telling.map_or(Ok(()), |telling| self.tell(&user_id, telling))?;
+                // An unknown name is refused whatever the disk says, so this is, too.
+                let told = telling.map_or(Ok(()), |telling| self.tell(&user_id, telling));
+                warn_of_untold(&user_id, told);
                 Ok(None)
             }
             Checked::Right(user, failures) => self.admit(user, failures, password),
@@ -99,9 +120,6 @@ impl<E: KvEngine, H: SecretHasher, C: EnvelopeEncryptor> AuthService<E, H, C> {
     fn refuse_alike(&self, password: &str) -> Result<()> {
         let hasher = &self.shared.hasher;
         hasher.verify(password.as_bytes(), &hasher.dummy()).map(drop)
-        // On a node that is cut off each look takes a whole deadline: all find that out at once, and
-        // not two at a time, as they would with the places of the pool.
-        drop(self.view()?);
     }
 
     /// Does the work, and nothing but that.
@@ -156,7 +174,12 @@ impl<E: KvEngine, H: SecretHasher, C: EnvelopeEncryptor> AuthService<E, H, C> {
                 Begun::Check(turn) => return Ok(Some(Admission { user, failures, turn })),
                 Begun::Refuse => return Ok(None),
                 Begun::Stale => {}
-                Begun::Tell(telling) => self.tell(&user.user_id, telling)?,
+                Begun::Tell(telling) => {
+                    let told = self.tell(&user.user_id, telling);
+                    if !warn_of_untold(&user.user_id, told) {
+                        return Ok(None);
+                    }
+                }
             }
         }
     }
@@ -174,7 +197,10 @@ impl<E: KvEngine, H: SecretHasher, C: EnvelopeEncryptor> AuthService<E, H, C> {
             return Ok(known);
         }
         let nothing = Command::reserved([], [Command::delete(keyspace::nothing())]);
-        self.shared.engine.submit(nothing)?;
+        if self.shared.engine.submit(nothing).is_err() {
+            // What was known still holds, and an error would tell that there is such a user.
+            return Ok(known);
+        }
         Ok(known.max(self.view()?.timestamp()))
     }
 

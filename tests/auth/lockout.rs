@@ -4,9 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hightower_kv::env::Env;
-use hightower_kv::{Command, KvEngine, SingleNodeEngine, Timestamp};
+use hightower_kv::env::rng::Rng;
+use hightower_kv::{
+    AesGcmEncryptor, AuthService, Command, Error, KvEngine, SecretHasher, SingleNodeEngine,
+    Timestamp,
+};
+use parking_lot::Mutex;
 
-use crate::support::{PASSWORD, engine_on, fast_on, simulated_fast};
+use crate::support::{FastHasher, MASTER, PASSWORD, engine_on, fast_on, simulated_fast};
 
 const WRONG: &str = "wrong-password";
 const QUARTER: Duration = Duration::from_mins(15);
@@ -121,6 +126,52 @@ fn a5_an_administrator_ends_a_lock() {
     assert!(auth.verify_password("captain", PASSWORD).unwrap());
     let rows = auth.audit(1, u64::MAX).unwrap();
     assert_eq!(rows.iter().filter(|row| row.action == "user.lock").count(), 2);
+}
+
+/// A hasher during whose next check something happens.
+struct Meanwhile<F>(FastHasher, Mutex<Option<F>>);
+
+impl<F: FnOnce() + Send> SecretHasher for Meanwhile<F> {
+    fn hash(&self, secret: &[u8], rng: &dyn Rng) -> Result<String, Error> {
+        self.0.hash(secret, rng)
+    }
+
+    fn verify(&self, secret: &[u8], hash: &str) -> Result<bool, Error> {
+        let happens = self.1.lock().take();
+        happens.into_iter().for_each(|happens| happens());
+        self.0.verify(secret, hash)
+    }
+
+    fn is_outdated(&self, hash: &str) -> bool {
+        self.0.is_outdated(hash)
+    }
+
+    fn dummy(&self) -> String {
+        self.0.dummy()
+    }
+}
+
+#[test]
+fn a5_a_right_password_under_way_ends_no_lock_that_is_told_meanwhile() {
+    for known in [0, 5] {
+        let machine = Env::simulated(1);
+        let engine = Arc::new(engine_on(machine.env.clone()));
+        let other = fast_on(&engine, machine.env.clone());
+        other.create_user("captain", PASSWORD).unwrap();
+        let fail = |times| {
+            for _ in 0..times {
+                assert!(!other.verify_password("captain", WRONG).unwrap());
+            }
+        };
+        fail(known);
+        let lock = || fail(10 - known);
+        let hasher = Meanwhile(FastHasher::default(), Mutex::new(Some(lock)));
+        let encryptor = AesGcmEncryptor::new(MASTER);
+        let auth = AuthService::with_env(Arc::clone(&engine), hasher, encryptor, machine.env);
+        assert!(auth.verify_password("captain", PASSWORD).unwrap(), "it began before");
+        assert!(!auth.verify_password("captain", PASSWORD).unwrap(), "{known}: the lock is there");
+        assert!(!other.verify_password("captain", PASSWORD).unwrap(), "{known}: on each node");
+    }
 }
 
 #[test]

@@ -4,10 +4,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use hightower_kv::env::Env;
-use hightower_kv::{AesGcmEncryptor, AuthService, BcryptSecretHasher, Error, KvEngine, StateView};
+use hightower_kv::{
+    AesGcmEncryptor, AuthService, BcryptSecretHasher, Error, KvEngine, ReadOnlyEngine,
+    SingleNodeEngine, StateView, StoreConfig,
+};
 
 use crate::support::{
-    MASTER, PASSWORD, engine_on, fast_on, fast_with, row_key, simulated, simulated_fast, value_of,
+    FastHasher, MASTER, PASSWORD, engine_on, fast_on, fast_with, row_key, simulated,
+    simulated_fast, value_of,
 };
 
 const WRONG: &str = "wrong-password";
@@ -107,6 +111,63 @@ fn a3_a_hash_of_another_kind_is_refused_after_the_same_work() {
     for count in 1..=20 {
         assert!(!auth.verify_password("captain", PASSWORD).unwrap());
         assert_eq!((calls.dummy(), calls.work()), (count, count));
+    }
+}
+
+#[test]
+fn a3_failures_that_cannot_be_told_change_no_answer() {
+    for is_full in [false, true] {
+        let machine = Env::simulated(1);
+        let mut config = StoreConfig::default();
+        config.data_dir = "/data".into();
+        (config.worker_threads, config.max_segment_size, config.disk_reserve) = (0, 4096, 4096);
+        let engine = SingleNodeEngine::with_env(&config, machine.env.clone()).unwrap();
+        let engine = Arc::new(engine);
+        fast_on(&engine, machine.env.clone()).create_user("captain", PASSWORD).unwrap();
+        // Either the disk is full, or the master key is lost.
+        let master = if is_full { MASTER } else { [9; 32] };
+        let auth = fast_with(&engine, machine.env.clone(), AesGcmEncryptor::new(master), 1);
+        if is_full {
+            machine.fs.set_space(Some(machine.fs.used_bytes()));
+            // There is room in what was reserved before.
+            let mut made = (0..100).map(|it| auth.create_user(&format!("other-{it}"), PASSWORD));
+            let refused = made.find_map(Result::err);
+            assert!(matches!(refused, Some(Error::DiskFull(_))), "{refused:?}");
+        }
+        for guess in 0..12 {
+            for name in ["captain", "nobody"] {
+                let before = auth.calls.work();
+                let answer = auth.verify_password(name, WRONG);
+                assert!(matches!(answer, Ok(false)), "{is_full}, {guess}: {name}: {answer:?}");
+                assert_eq!(auth.calls.work(), before + 1, "{is_full}, {guess}: {name}");
+            }
+        }
+        assert_eq!(auth.calls.real(), 5, "no sixth is checked before five are told");
+        assert!(!auth.verify_password("captain", PASSWORD).unwrap(), "the right one neither");
+        machine.clock.advance(Duration::from_mins(15) + Duration::from_micros(1));
+        assert!(auth.verify_password("captain", PASSWORD).unwrap(), "they count no more");
+    }
+}
+
+#[test]
+fn a3_a_log_that_cannot_be_asked_for_its_time_changes_no_answer() {
+    let machine = Env::simulated(1);
+    let engine = Arc::new(engine_on(machine.env.clone()));
+    let auth = fast_on(&engine, machine.env.clone());
+    auth.create_user("captain", PASSWORD).unwrap();
+    for _ in 0..5 {
+        assert!(!auth.verify_password("captain", WRONG).unwrap());
+    }
+    drop(auth);
+    Arc::into_inner(engine).unwrap().close().unwrap();
+    // The row of failures is over by this clock, and here nobody writes.
+    machine.clock.advance(Duration::from_mins(16));
+    let engine = Arc::new(ReadOnlyEngine::open_in(machine.env.clone(), "/data".as_ref()).unwrap());
+    let (hasher, encryptor) = (FastHasher::default(), AesGcmEncryptor::new(MASTER));
+    let auth = AuthService::with_env(engine, hasher, encryptor, machine.env);
+    for name in ["captain", "nobody"] {
+        let answer = auth.verify_password(name, WRONG);
+        assert!(matches!(answer, Ok(false)), "{name}: {answer:?}");
     }
 }
 
