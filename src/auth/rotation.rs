@@ -21,9 +21,22 @@ const ROWS_AT_ONCE: usize = 64;
 /// A record as far as rotation looks at it: its id, and the master key that it needs, if any.
 type Needs = (String, Option<u32>);
 
+/// What is done about a record that needs another key than the current one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Step {
+    /// See whether it can be wrapped anew.
+    Try,
+    /// Wrap it anew.
+    Write,
+}
+
 impl<E: KvEngine, H: SecretHasher, C: EnvelopeEncryptor> AuthService<E, H, C> {
     /// Wraps every data key by the current master key that another one wraps, one command for each
     /// record. Returns how many. After a crash, or an error, do it again: what is done is kept.
+    ///
+    /// The first record is the one that says which key is in force. Before it all others are tried:
+    /// where one needs a key that is not in the keyring, such as that of a rotation before which was
+    /// not finished, nothing is changed.
     ///
     /// # On several nodes, one after the other
     ///
@@ -45,18 +58,27 @@ impl<E: KvEngine, H: SecretHasher, C: EnvelopeEncryptor> AuthService<E, H, C> {
     /// `UnknownKey`: a record needs a key that is not in the keyring. `Crypto`: the current key
     /// has wrapped too often. Those of a write.
     pub fn rotate_master_key(&self) -> Result<u64> {
-        let mut rewrapped = u64::from(self.rewrap_realm()?);
+        // What needs a third key is found before the new one is in force. From then on the one before
+        // it is another, and who gives these two could finish neither rotation.
+        self.rewrap_records(Step::Try)?;
+        let realm = u64::from(self.rewrap_realm()?);
+        Ok(realm + self.rewrap_records(Step::Write)?)
+    }
+
+    /// Goes through the users and the keys. Returns how many were wrapped anew.
+    fn rewrap_records(&self, step: Step) -> Result<u64> {
         let user = |bytes: &[u8]| {
             let user = UserRecord::from_bytes(bytes)?;
             Ok((user.user_id, user.metadata.map(|envelope| envelope.key_id)))
         };
-        rewrapped += self.rewrap_all(&keyspace::user(""), user, |id| self.rewrap_user(id))?;
+        let rewrap_user = |id: &str| self.rewrap_user(id, step);
+        let users = self.rewrap_all(&keyspace::user(""), user, rewrap_user)?;
         let key = |bytes: &[u8]| {
             let key = ApiKeyRecord::from_bytes(bytes)?;
             Ok((key.key_id, key.metadata.map(|envelope| envelope.key_id)))
         };
-        rewrapped += self.rewrap_all(&keyspace::api_key(""), key, |id| self.rewrap_api_key(id))?;
-        Ok(rewrapped)
+        let rewrap_api_key = |id: &str| self.rewrap_api_key(id, step);
+        Ok(users + self.rewrap_all(&keyspace::api_key(""), key, rewrap_api_key)?)
     }
 
     /// Goes through the records below a prefix, page by page, each of its own state.
@@ -110,14 +132,15 @@ impl<E: KvEngine, H: SecretHasher, C: EnvelopeEncryptor> AuthService<E, H, C> {
         })
     }
 
-    fn rewrap_user(&self, id: &str) -> Result<bool> {
+    fn rewrap_user(&self, id: &str, step: Step) -> Result<bool> {
         let realm = self.realm()?;
         let mut wraps = 0;
         self.change(|view| {
             let Some(mut found) = user_by_id(view, id)? else { return Ok((None, false)) };
             let Some(envelope) = &found.record.metadata else { return Ok((None, false)) };
             let place = realm.metadata_place(users::KIND, id, found.record.metadata_version);
-            let Some(envelope) = self.rewrap(&place, envelope)? else {
+            let envelope = self.rewrap(&place, envelope)?;
+            let Some(envelope) = envelope.filter(|_| step == Step::Write) else {
                 return Ok((None, false));
             };
             wraps += 1;
@@ -126,7 +149,7 @@ impl<E: KvEngine, H: SecretHasher, C: EnvelopeEncryptor> AuthService<E, H, C> {
         })
     }
 
-    fn rewrap_api_key(&self, id: &str) -> Result<bool> {
+    fn rewrap_api_key(&self, id: &str, step: Step) -> Result<bool> {
         let (realm, key) = (self.realm()?, keyspace::api_key(id));
         let mut wraps = 0;
         self.change(|view| {
@@ -135,7 +158,8 @@ impl<E: KvEngine, H: SecretHasher, C: EnvelopeEncryptor> AuthService<E, H, C> {
             };
             let Some(envelope) = &found.record.metadata else { return Ok((None, false)) };
             let place = realm.metadata_place(api_keys::KIND, id, found.record.metadata_version);
-            let Some(envelope) = self.rewrap(&place, envelope)? else {
+            let envelope = self.rewrap(&place, envelope)?;
+            let Some(envelope) = envelope.filter(|_| step == Step::Write) else {
                 return Ok((None, false));
             };
             wraps += 1;

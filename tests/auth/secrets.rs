@@ -237,6 +237,33 @@ fn filled(auth: &FastAuth) {
 }
 
 #[test]
+fn a12_a_rotation_that_would_leave_something_behind_changes_nothing() {
+    let (engine, auth, _) = simulated_fast();
+    filled(&auth);
+    let service = |keys: &[(u32, [u8; 32])]| {
+        let current = keys.last().unwrap().0;
+        let ring = AesGcmEncryptor::with_keyring(current, keys.to_vec()).unwrap();
+        fast_with(&engine, engine.env().clone(), ring, 1)
+    };
+    let (one, two, three) = ((1, MASTER), (2, NEW), (3, [9; 32]));
+    assert_eq!(service(&[one, two]).rotate_master_key().unwrap(), 5);
+    // A node that was not restarted, or a rotation that was not finished, leaves the old key needed.
+    let user = auth.find_user("plain").unwrap().unwrap();
+    auth.set_user_metadata(&user.user_id, Some(b"late")).unwrap();
+    let before = engine.stats().latest_version;
+    for _ in 0..2 {
+        let refused = service(&[two, three]).rotate_master_key();
+        assert!(matches!(refused, Err(Error::UnknownKey { id: 1 })), "{refused:?}");
+    }
+    assert_eq!(engine.stats().latest_version, before);
+    service(&[two]).audit(1, 9).unwrap();
+    assert_eq!(service(&[one, two]).rotate_master_key().unwrap(), 1, "the first is finished");
+    assert_eq!(service(&[two, three]).rotate_master_key().unwrap(), 6);
+    let user = service(&[three]).find_user("plain").unwrap().unwrap();
+    assert_eq!(service(&[three]).decrypt_user_metadata(&user).unwrap().unwrap(), b"late");
+}
+
+#[test]
 fn a12_a_crash_at_any_step_of_a_rotation_is_gone_on_from() {
     let machine = Env::simulated(1);
     let engine = Arc::new(engine_on(machine.env.clone()));
