@@ -7,6 +7,7 @@
 //! do not, and no token.
 
 use std::collections::HashMap;
+use std::mem::size_of;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -15,7 +16,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 
 use super::keyspace;
-use super::records::{ApiKeyRecord, UserRecord};
+use super::records::{ApiKeyRecord, Grant, UserRecord};
 use crate::engine::Versioned;
 use crate::error::Result;
 use crate::types::{Timestamp, Version};
@@ -24,6 +25,9 @@ use crate::types::{Timestamp, Version};
 const GENERATION_BYTES_MAX: usize = 16 << 20;
 /// What an entry weighs beside the bytes of the key's row: the map, allocations, counters.
 const ENTRY_BYTES: usize = 512;
+/// What a grant weighs beside the bytes of its prefix, which are in the row: itself, and what an
+/// allocation takes more than it is asked for.
+const GRANT_BYTES: usize = size_of::<Grant>() + 32;
 
 /// A key as it was read.
 pub(super) struct CheckedKey {
@@ -67,12 +71,13 @@ impl CheckedKey {
     /// What the row of a key says, before its owner is known.
     pub(super) fn read(row: &Versioned) -> Result<Self> {
         let record = ApiKeyRecord::from_bytes(&row.value)?;
+        let grants = record.grants.as_ref().map_or(0, Vec::len);
         Ok(Self {
             owner: keyspace::user(&record.owner_id),
             record,
             key_version: row.version,
             owner_is: None,
-            weight: row.value.len() + ENTRY_BYTES,
+            weight: row.value.len() + ENTRY_BYTES + grants * GRANT_BYTES,
             use_told: Turn::default(),
             end_told: Turn::default(),
         })
@@ -183,6 +188,10 @@ mod tests {
     use crate::auth::stored_hash::StoredHash;
 
     fn row(id: &str, version: u64) -> Versioned {
+        row_with(id, version, None)
+    }
+
+    fn row_with(id: &str, version: u64, grants: Option<Vec<Grant>>) -> Versioned {
         let record = ApiKeyRecord {
             key_id: id.to_owned(),
             owner_id: "owner".to_owned(),
@@ -190,7 +199,7 @@ mod tests {
             secret_hash: StoredHash::new([7; 32]),
             created_at: Timestamp(1),
             expires_at: None,
-            grants: None,
+            grants,
             metadata_version: 1,
             metadata: None,
         };
@@ -229,6 +238,23 @@ mod tests {
         assert!(cache.get("0").is_none());
         cache.forget("used");
         assert!(cache.get("used").is_none());
+    }
+
+    #[test]
+    fn a_key_with_many_grants_weighs_what_they_take_in_memory() {
+        // Of each a few bytes are in the row, and a vector with an allocation in memory.
+        let grants = vec![Grant::to_read("a"); 256];
+        let (few, many) = (row("id", 1), row_with("id", 1, Some(grants)));
+        let weight = |row: &Versioned| CheckedKey::read(row).unwrap().weight;
+        assert!(weight(&many) - weight(&few) >= 256 * (size_of::<Grant>() + 32));
+        let cache = KeyCache::default();
+        for number in 0..5000 {
+            let row = row_with(&format!("{number}"), 1, Some(vec![Grant::to_read("a"); 256]));
+            cache.put(&Arc::new(CheckedKey::read(&row).unwrap()));
+        }
+        let generations = cache.generations.lock();
+        let kept = generations.young.len() + generations.old.len();
+        assert!(kept * 256 * (size_of::<Grant>() + 32) <= 2 * GENERATION_BYTES_MAX, "{kept}");
     }
 
     #[test]
