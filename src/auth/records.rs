@@ -43,6 +43,12 @@ impl fmt::Debug for UserRecord {
 }
 
 impl UserRecord {
+    /// What the password is hashed by, as the hash names it: `argon2id`, or `2b`, which is bcrypt.
+    #[must_use]
+    pub fn password_algorithm(&self) -> &str {
+        self.password_hash.expose().split('$').nth(1).unwrap_or_default()
+    }
+
     pub(super) fn to_bytes(&self) -> Vec<u8> {
         let head = Writer::new(VERSION).bytes(self.user_id.as_bytes());
         let head =
@@ -203,7 +209,7 @@ mod tests {
         let user = UserRecord {
             user_id: "id".to_owned(),
             username: "captain".to_owned(),
-            password_hash: StoredHash::new("hash-canary".to_owned()),
+            password_hash: StoredHash::new("$kind$hash-canary".to_owned()),
             created_at: Timestamp(7),
             disabled: true,
             roles: vec!["ops".to_owned()],
@@ -216,6 +222,7 @@ mod tests {
             assert!(UserRecord::from_bytes(&bytes[..end]).is_err(), "{end}");
         }
         assert!(!format!("{user:?}").contains("canary"));
+        assert_eq!(user.password_algorithm(), "kind");
         let grant = Grant { prefix: b"a/".to_vec(), read: true, write: false };
         let role = RoleRecord { name: "ops".to_owned(), grants: vec![grant] };
         assert_eq!(RoleRecord::from_bytes(&role.to_bytes()).unwrap(), role);

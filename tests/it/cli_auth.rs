@@ -53,7 +53,7 @@ pub(crate) fn armed(ctl: &Ctl, args: &[&str]) -> Command {
 /// A tool with neither.
 pub(crate) fn bare(ctl: &Ctl, args: &[&str]) -> Command {
     let mut command = ctl.command(args);
-    for name in ["HTKV_MASTER_KEY", "HTKV_PASSWORD", "HTKV_OLD_MASTER_KEY"] {
+    for name in ["HTKV_MASTER_KEY", "HTKV_PASSWORD", "HTKV_OLD_MASTER_KEY", "HTKV_PEPPER"] {
         command.env_remove(name).env_remove(format!("{name}_FILE"));
     }
     command.stdin(std::process::Stdio::null()).env("USER", "operator");
@@ -313,6 +313,9 @@ fn an_actor_that_could_forge_a_row_is_refused_before_anything_is_opened() {
     let added = ran(armed(&ctl, &["user", "add", "captain"]).env("USER", "a\nb"));
     assert_eq!(added.code, 0, "{added:?}");
     assert!(ok(&ctl, &["audit"]).contains("\thtkvctl:uid "));
+    let other = ran(armed(&ctl, &["role", "put", "crew"]).env("USER", "").env("LOGNAME", "deck"));
+    assert_eq!(other.code, 0, "{other:?}");
+    assert!(ok(&ctl, &["audit"]).contains("\thtkvctl:deck\t"), "an empty one hides no other");
 }
 
 #[test]
@@ -448,6 +451,42 @@ fn the_master_key_is_rotated_and_an_interrupted_rotation_goes_on() {
     assert!(neither.code == 1 && neither.err.contains("neither key"), "{neither:?}");
     let same = rotate([3; 32], [3; 32]);
     assert!(same.code == 1 && same.err.contains("are the same"), "{same:?}");
+}
+
+#[test]
+fn a_rotation_waits_for_the_end_of_the_one_before() {
+    let ctl = Ctl::new();
+    ok(&ctl, &["user", "add", "captain"]);
+    let ring = |keys: &[(u32, [u8; 32])]| {
+        AesGcmEncryptor::with_keyring(keys.last().unwrap().0, keys.iter().copied()).unwrap()
+    };
+    let engine = Arc::new(SingleNodeEngine::open(ctl.directory()).unwrap());
+    let hasher = Argon2SecretHasher::default;
+    let service = |ring| AuthService::new(Arc::clone(&engine), hasher(), ring);
+    // What was interrupted leaves something under the first key.
+    let old = service(ring(&[(1, KEY)]));
+    let user = old.find_user("captain").unwrap().unwrap();
+    old.disable_user(&user.user_id).unwrap();
+    service(ring(&[(1, KEY), (2, [2; 32])])).rotate_master_key().unwrap();
+    old.set_user_metadata(&user.user_id, Some(b"ops")).unwrap();
+    drop(old);
+    Arc::into_inner(engine).unwrap().close().unwrap();
+    let rotate = |old: [u8; 32], new: [u8; 32]| {
+        let mut command = bare(&ctl, &["rotate-master-key"]);
+        ran(command.env("HTKV_OLD_MASTER_KEY", hex(old)).env("HTKV_MASTER_KEY", hex(new)))
+    };
+    for _ in 0..2 {
+        let refused = rotate([2; 32], [3; 32]);
+        assert_eq!((refused.code, refused.out.as_str()), (1, ""), "{refused:?}");
+        assert!(refused.err.contains("still under the master key 1"), "{refused:?}");
+    }
+    let finished = rotate(KEY, [2; 32]);
+    assert!(finished.out.starts_with("rewrapped  1\n"), "{finished:?}");
+    let next = rotate([2; 32], [3; 32]);
+    assert!(next.out.contains("in force   master key 3;"), "{next:?}");
+    let mut show = bare(&ctl, &["user", "show", "captain", "--metadata"]);
+    let shown = ran(show.env("HTKV_MASTER_KEY", hex([3; 32])));
+    assert!(shown.out.contains("metadata  ops"), "{shown:?}");
 }
 
 #[test]

@@ -4,8 +4,12 @@ use std::fs;
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 
-use hightower_kv::{KvEngine, SingleNodeEngine};
+use hightower_kv::{
+    AesGcmEncryptor, Argon2SecretHasher, AuthService, BcryptSecretHasher, KvEngine, ReadOnlyEngine,
+    SingleNodeEngine,
+};
 
 use crate::cli::{Ctl, Ran};
 use crate::cli_auth::{KEY, PASSWORD, armed, bare, hex, library, ok, ran, write};
@@ -80,6 +84,82 @@ fn the_master_key_is_the_first_line_of_standard_input_and_the_password_the_next(
     );
     let both = ran(armed(&ctl, &["audit"]).env("HTKV_MASTER_KEY_FILE", &file));
     assert!(both.code == 64 && both.err.contains("found both"), "{both:?}");
+}
+
+#[test]
+fn a_password_is_hashed_with_the_pepper_of_the_application() {
+    let ctl = Ctl::new();
+    let accepts = |pepper: &[u8], name: &str, password: &str| {
+        let copy = ctl.copied();
+        let engine = Arc::new(ReadOnlyEngine::open(copy.directory()).unwrap());
+        let hasher = Argon2SecretHasher::default().with_pepper(pepper);
+        let auth = AuthService::new(engine, hasher, AesGcmEncryptor::new(KEY));
+        auth.verify_password(name, password).unwrap()
+    };
+    let file = ctl.file("pepper");
+    write(&file, b"canary pepper\n");
+    let path = file.to_str().unwrap();
+    ok(&ctl, &["user", "add", "file", "--pepper-file", path]);
+    let added = ran(armed(&ctl, &["user", "add", "value"]).env("HTKV_PEPPER", "canary pepper"));
+    assert_eq!((added.code, added.err.as_str()), (0, ""), "{added:?}");
+    let mut command = armed(&ctl, &["user", "add", "variable"]);
+    assert_eq!(ran(command.env("HTKV_PEPPER_FILE", path)).code, 0);
+    // Of three on standard input the pepper is the second.
+    let three = ["user", "add", "three", "--pepper-file", "-", "--master-key-file", "-"];
+    let lines = format!("{}\ncanary pepper\n{PASSWORD}\n", hex(KEY));
+    let added = fed(&mut bare(&ctl, &three), lines.as_bytes());
+    assert_eq!(added.code, 0, "{added:?}");
+    ok(&ctl, &["user", "add", "none"]);
+    for name in ["file", "value", "variable", "three"] {
+        assert!(accepts(b"canary pepper", name, PASSWORD), "{name}");
+        assert!(!is_password(&ctl, name, PASSWORD), "{name}");
+    }
+    assert!(!accepts(b"canary pepper", "none", PASSWORD) && is_password(&ctl, "none", PASSWORD));
+    let passwd = ["user", "passwd", "none", "--pepper-file", path];
+    let changed = ran(armed(&ctl, &passwd).env("HTKV_PASSWORD", "canary other"));
+    assert_eq!(changed.code, 0, "{changed:?}");
+    assert!(accepts(b"canary pepper", "none", "canary other"));
+    let empty = ran(armed(&ctl, &passwd[..3]).env("HTKV_PEPPER_FILE", "/dev/null"));
+    assert!(empty.code == 1 && empty.err.contains("the pepper: expected one line"), "{empty:?}");
+}
+
+#[test]
+fn a_password_that_is_hashed_by_something_else_is_left_to_the_application() {
+    let ctl = Ctl::new();
+    let engine = Arc::new(SingleNodeEngine::open(ctl.directory()).unwrap());
+    let bcrypt = BcryptSecretHasher::with_cost(10).unwrap();
+    let auth = AuthService::new(Arc::clone(&engine), bcrypt, AesGcmEncryptor::new(KEY));
+    auth.create_user("captain", PASSWORD).unwrap();
+    drop(auth);
+    Arc::into_inner(engine).unwrap().close().unwrap();
+    let refused = ran(&mut armed(&ctl, &["user", "passwd", "captain"]));
+    assert_eq!((refused.code, refused.out.as_str()), (1, ""), "{refused:?}");
+    assert!(refused.err.contains("is hashed by '2b'"), "{refused:?}");
+    let engine = Arc::new(ReadOnlyEngine::open(ctl.directory()).unwrap());
+    let auth = AuthService::new(engine, bcrypt, AesGcmEncryptor::new(KEY));
+    assert!(auth.verify_password("captain", PASSWORD).unwrap(), "it is as it was");
+}
+
+#[test]
+fn metadata_is_what_follows_the_master_key_and_the_password_on_standard_input() {
+    let ctl = Ctl::new();
+    let key = hex(KEY);
+    let both = ["--metadata-file", "-", "--master-key-file", "-"];
+    let run = |args: &[&str], lines: String| {
+        let ran = fed(&mut bare(&ctl, &[args, &both].concat()), lines.as_bytes());
+        assert_eq!(ran.code, 0, "{args:?}: {ran:?}");
+        ran.out
+    };
+    let shown = || ok(&ctl, &["user", "show", "captain", "--metadata"]);
+    run(&["user", "add", "captain"], format!("{key}\n{PASSWORD}\nops\nteam"));
+    assert!(is_password(&ctl, "captain", PASSWORD));
+    assert!(shown().contains("metadata  ops\\x0ateam\n"), "{}", shown());
+    run(&["user", "metadata", "captain"], format!("{key}\nbridge"));
+    assert!(shown().contains("metadata  bridge\n"), "{}", shown());
+    let token = run(&["key", "issue", "captain"], format!("{key}\nof a key"));
+    let library = library(&ctl, &[(1, KEY)]);
+    let issued = library.authenticate_api_key(token.trim_end()).unwrap().unwrap();
+    assert_eq!(library.decrypt_api_key_metadata(&issued).unwrap().unwrap(), b"of a key");
 }
 
 #[test]

@@ -26,7 +26,7 @@ pub(crate) struct Authority {
     pub(crate) actor: Option<String>,
 }
 
-/// Where a new password is.
+/// Where a new password is, and what is hashed with it.
 #[derive(Debug, Args)]
 pub(crate) struct PasswordSource {
     /// The file with the password, on one line. `-` is standard input. Without it:
@@ -34,6 +34,12 @@ pub(crate) struct PasswordSource {
     /// input; on a terminal it is asked for, twice, and not shown.
     #[arg(long, value_name = "FILE")]
     pub(crate) password_file: Option<PathBuf>,
+    /// The file with the pepper of the application, on one line: it accepts no password that was
+    /// hashed without the pepper that it has. `-` is a line of standard input, before that of the
+    /// password. Without it: `HTKV_PEPPER` has it, or `HTKV_PEPPER_FILE` names the file, or there
+    /// is none.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) pepper_file: Option<PathBuf>,
 }
 
 /// What is permitted for which keys.
@@ -49,7 +55,8 @@ pub(crate) struct Prefixes {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum UserCommand {
-    /// Create a user and print its id. The directory is created where it is missing.
+    /// Create a user and print its id. The directory is created where it is missing. The password
+    /// is hashed by Argon2id: an application with another hasher does not accept it.
     Add {
         /// The name, at most 256 bytes. Spellings that look the same are one name.
         name: String,
@@ -60,7 +67,8 @@ pub(crate) enum UserCommand {
         #[arg(long, value_name = "FILE")]
         metadata_file: Option<PathBuf>,
     },
-    /// Give a user another password, without the old one, and end a lock.
+    /// Give a user another password, without the old one, and end a lock. Only where the one until
+    /// now is hashed by Argon2id, as the new one will be.
     Passwd {
         /// The name.
         name: String,

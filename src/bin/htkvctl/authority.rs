@@ -75,8 +75,8 @@ impl Authority {
 /// The machine's user, by number where the environment has no name that may stand in the trail.
 fn actor_of_machine() -> String {
     let actor = |name: String| format!("htkvctl:{name}");
-    let name = ["USER", "LOGNAME"].iter().find_map(|name| std::env::var(name).ok());
-    let named = name.filter(|name| !name.is_empty()).map(actor);
+    let name = |variable| std::env::var(variable).ok().filter(|name| !name.is_empty());
+    let named = ["USER", "LOGNAME"].into_iter().find_map(name).map(actor);
     let named = named.filter(|actor| check_actor(actor).is_ok());
     named.or_else(|| user_number().map(actor)).unwrap_or_else(|| actor("unknown".to_owned()))
 }
@@ -98,6 +98,7 @@ fn keyring(id: u32, key: &MasterKey) -> Result<AesGcmEncryptor> {
     Ok(AesGcmEncryptor::with_keyring(id, [(id, key.expose())])?)
 }
 
+/// A service that hashes no password.
 fn service<E: KvEngine>(engine: &Arc<E>, encryptor: AesGcmEncryptor) -> Auth<E> {
     AuthService::new(Arc::clone(engine), Argon2SecretHasher::default(), encryptor)
 }
@@ -148,12 +149,24 @@ pub(crate) fn no_records(args: &Args) -> Failure {
     Failure::Other(format!("{directory} has no users and no audit trail: `user add` makes them"))
 }
 
-/// Makes a change under the master key, and closes the store.
+/// Makes a change under the master key that hashes no password, and closes the store.
 pub(crate) fn change<T>(
     args: &Args,
     authority: &Authority,
     key: &MasterKey,
     missing: Missing,
+    act: impl FnOnce(&Auth<SingleNodeEngine>) -> Result<T>,
+) -> Result<T> {
+    change_hashing(args, authority, key, missing, Argon2SecretHasher::default(), act)
+}
+
+/// As [`change`], with what hashes passwords.
+pub(crate) fn change_hashing<T>(
+    args: &Args,
+    authority: &Authority,
+    key: &MasterKey,
+    missing: Missing,
+    hasher: Argon2SecretHasher,
     act: impl FnOnce(&Auth<SingleNodeEngine>) -> Result<T>,
 ) -> Result<T> {
     let id = match args.look() {
@@ -166,7 +179,8 @@ pub(crate) fn change<T>(
         (None, Missing::Create) => FIRST_KEY_ID,
         (None, Missing::Refuse) => return Err(no_records(args)),
     };
-    change_with(args, authority, keyring(id, key)?, act).map_err(|failure| explained(failure, id))
+    change_with(args, authority, keyring(id, key)?, hasher, act)
+        .map_err(|failure| explained(failure, id))
 }
 
 /// Makes a change with a keyring, and closes the store.
@@ -174,10 +188,12 @@ pub(crate) fn change_with<T>(
     args: &Args,
     authority: &Authority,
     encryptor: AesGcmEncryptor,
+    hasher: Argon2SecretHasher,
     act: impl FnOnce(&Auth<SingleNodeEngine>) -> Result<T>,
 ) -> Result<T> {
     let engine = Arc::new(SingleNodeEngine::with_config(args.config())?);
-    let auth = service(&engine, encryptor).acting_as(&authority.actor());
+    let auth = AuthService::new(Arc::clone(&engine), hasher, encryptor);
+    let auth = auth.acting_as(&authority.actor());
     let done = act(&auth);
     drop(auth);
     let closed = Arc::into_inner(engine).map_or(Ok(()), SingleNodeEngine::close);

@@ -45,8 +45,25 @@ impl Wanted {
     /// # Errors
     /// What was expected, where, and what was found.
     pub(crate) fn get(&self, file: Option<&Path>, unnamed: Unnamed) -> Result<Secret> {
+        match self.named(file)? {
+            Some(secret) => Ok(secret),
+            None if unnamed == Unnamed::Refuse => Err(Failure::Usage(format!(
+                "{}: expected {} FILE, {} or {}, found none of them",
+                self.what, self.option, self.variable, self.variable_file
+            ))),
+            None if terminal::is_there() => self.ask_twice(),
+            None => self.of_standard_input(),
+        }
+    }
+
+    /// The secret: of the file of the option, otherwise of the environment; `None` where neither
+    /// names a place.
+    ///
+    /// # Errors
+    /// Those of [`Self::get`].
+    pub(crate) fn named(&self, file: Option<&Path>) -> Result<Option<Secret>> {
         if let Some(file) = file {
-            return self.of_file(file, self.option);
+            return self.of_file(file, self.option).map(Some);
         }
         match (variable(self.variable), variable(self.variable_file)) {
             (Some(_), Some(_)) => Err(Failure::Usage(format!(
@@ -60,15 +77,10 @@ impl Wanted {
                 let line = line_of(&mut rest, self.bytes_max);
                 let line =
                     if rest.is_empty() { line } else { line.and(Err("more than one line".into())) };
-                self.check(line, self.variable)
+                self.check(line, self.variable).map(Some)
             }
-            (None, Some(path)) => self.of_file(&PathBuf::from(path), self.variable_file),
-            (None, None) if unnamed == Unnamed::Refuse => Err(Failure::Usage(format!(
-                "{}: expected {} FILE, {} or {}, found none of them",
-                self.what, self.option, self.variable, self.variable_file
-            ))),
-            (None, None) if terminal::is_there() => self.ask_twice(),
-            (None, None) => self.of_standard_input(),
+            (None, Some(path)) => self.of_file(&PathBuf::from(path), self.variable_file).map(Some),
+            (None, None) => Ok(None),
         }
     }
 

@@ -4,9 +4,9 @@ use std::io::{self, IoSlice, Write};
 use std::path::Path;
 use std::sync::Arc;
 
-use hightower_kv::AesGcmEncryptor;
 use hightower_kv::env::Env;
 use hightower_kv::env::fs::{FsFile, OpenHow};
+use hightower_kv::{AesGcmEncryptor, Argon2SecretHasher, Error};
 use serde_json::json;
 use zeroize::Zeroizing;
 
@@ -80,7 +80,10 @@ pub(crate) fn rotate(args: &Args, authority: &Authority, old_file: Option<&Path>
     let (before, next) = ids.ok_or_else(|| Failure::Other("no id is left".to_owned()))?;
     let keys = [(before, old.expose()), (next, new.expose())];
     let encryptor = AesGcmEncryptor::with_keyring(next, keys)?;
-    let rewrapped = change_with(args, authority, encryptor, |auth| Ok(auth.rotate_master_key()?))?;
+    let hasher = Argon2SecretHasher::default();
+    let rewrapped =
+        change_with(args, authority, encryptor, hasher, |auth| Ok(auth.rotate_master_key()?))
+            .map_err(unfinished)?;
     let mut out = output();
     if args.json {
         writeln!(out, "{}", json!({"rewrapped": rewrapped, "master_key_id": next}))?;
@@ -98,4 +101,16 @@ pub(crate) fn rotate(args: &Args, authority: &Authority, old_file: Option<&Path>
         }
     }
     Ok(out.flush()?)
+}
+
+/// Says what to do where something is under a third key.
+fn unfinished(failure: Failure) -> Failure {
+    match failure {
+        Failure::Store(Error::UnknownKey { id }) => Failure::Other(format!(
+            "a value is still under the master key {id}, which is none of the two: the rotation \
+             from it to the next one was not finished; finish it first, with its own two keys. \
+             Nothing was changed"
+        )),
+        other => other,
+    }
 }

@@ -4,16 +4,16 @@ use std::io::Write;
 use std::path::Path;
 
 use hightower_kv::auth::{PasswordPolicy, check_new_user};
-use hightower_kv::{KvEngine, UserRecord};
+use hightower_kv::{Argon2SecretHasher, KvEngine, SingleNodeEngine, UserRecord};
 use serde_json::json;
 use zeroize::Zeroizing;
 
 use crate::args::Args;
 use crate::auth_args::{Authority, PasswordSource, UserCommand};
-use crate::authority::{Auth, Missing, change, explained, look, look_with_key};
+use crate::authority::{Auth, Missing, change, change_hashing, explained, look, look_with_key};
 use crate::console::output;
 use crate::failure::{Failure, Result};
-use crate::secrets::{Secret, Unnamed, Wanted, bytes_of};
+use crate::secrets::{MasterKey, Secret, Unnamed, Wanted, bytes_of};
 use crate::text::{Escaped, Hex, Utc};
 
 /// What is read of metadata at most. The library has a limit of its own.
@@ -28,9 +28,26 @@ const NEW_PASSWORD: Wanted = Wanted {
     bytes_max: 1024,
 };
 
+const PEPPER: Wanted = Wanted {
+    what: "the pepper",
+    option: "--pepper-file",
+    variable: "HTKV_PEPPER",
+    variable_file: "HTKV_PEPPER_FILE",
+    bytes_max: 1024,
+};
+
+/// What the hash of a password begins with that this tool makes.
+const ALGORITHM: &str = "argon2id";
+
 impl PasswordSource {
-    fn get(&self) -> Result<Secret> {
-        NEW_PASSWORD.get(self.password_file.as_deref(), Unnamed::AskTwice)
+    /// The password, and what hashes it.
+    fn get(&self) -> Result<(Argon2SecretHasher, Secret)> {
+        let mut hasher = Argon2SecretHasher::default();
+        if let Some(pepper) = PEPPER.named(self.pepper_file.as_deref())? {
+            hasher = hasher.with_pepper(pepper.as_bytes());
+        }
+        let password = NEW_PASSWORD.get(self.password_file.as_deref(), Unnamed::AskTwice)?;
+        Ok((hasher, password))
     }
 }
 
@@ -41,9 +58,11 @@ pub(crate) fn user(args: &Args, authority: &Authority, command: &UserCommand) ->
             add(args, authority, name, password, metadata_file.as_deref())
         }
         UserCommand::Passwd { name, password } => {
-            let (key, password) = (authority.key.get()?, password.get()?);
-            let change = change(args, authority, &key, Missing::Refuse, |auth| {
+            let key = authority.key.get()?;
+            let (hasher, password) = password.get()?;
+            let change = change_hashing(args, authority, &key, Missing::Refuse, hasher, |auth| {
                 let user = named(auth, name)?;
+                check_algorithm(&user)?;
                 auth.reset_password(&user.user_id, &password)?;
                 Ok(user.user_id)
             });
@@ -59,9 +78,11 @@ pub(crate) fn user(args: &Args, authority: &Authority, command: &UserCommand) ->
             simple(args, authority, "unlock", name, |auth, id| Ok(auth.unlock_user(id)?))
         }
         UserCommand::Metadata { name, metadata_file, .. } => {
+            // First the key, which may be the first line of standard input: this reads all of it.
+            let key = authority.key.get()?;
             let metadata = read_metadata(metadata_file.as_deref())?;
             let metadata = metadata.as_deref().map(Vec::as_slice);
-            simple(args, authority, "metadata", name, |auth, id| {
+            simple_with(args, authority, &key, "metadata", name, |auth, id| {
                 auth.set_user_metadata(id, metadata)?;
                 Ok(())
             })
@@ -90,6 +111,19 @@ pub(super) fn named<E: KvEngine>(auth: &Auth<E>, name: &str) -> Result<UserRecor
     })
 }
 
+/// Refuses to replace a hash that this tool cannot make: who made it does not accept another kind.
+fn check_algorithm(user: &UserRecord) -> Result<()> {
+    let found = user.password_algorithm();
+    if found == ALGORITHM {
+        return Ok(());
+    }
+    let (name, found) = (Escaped(user.username.as_bytes()), Escaped(found.as_bytes()));
+    Err(Failure::Other(format!(
+        "the password of '{name}' is hashed by '{found}', and this tool makes hashes of {ALGORITHM}: \
+         the application would not accept one; it replaces passwords by `reset_password`"
+    )))
+}
+
 fn add(
     args: &Args,
     authority: &Authority,
@@ -97,12 +131,13 @@ fn add(
     password: &PasswordSource,
     metadata_file: Option<&Path>,
 ) -> Result<()> {
-    let (key, password) = (authority.key.get()?, password.get()?);
+    let key = authority.key.get()?;
+    let (hasher, password) = password.get()?;
     let metadata = read_metadata(metadata_file)?;
     let metadata = metadata.as_deref().map(Vec::as_slice);
     // No store is created for a user who cannot be.
     check_new_user(PasswordPolicy::default(), name, &password, metadata)?;
-    let user = change(args, authority, &key, Missing::Create, |auth| {
+    let user = change_hashing(args, authority, &key, Missing::Create, hasher, |auth| {
         Ok(auth.create_user_with_metadata(name, &password, metadata)?)
     })?;
     let mut out = output();
@@ -121,10 +156,20 @@ fn simple(
     authority: &Authority,
     what: &str,
     name: &str,
-    act: impl FnOnce(&Auth<hightower_kv::SingleNodeEngine>, &str) -> Result<()>,
+    act: impl FnOnce(&Auth<SingleNodeEngine>, &str) -> Result<()>,
 ) -> Result<()> {
-    let key = authority.key.get()?;
-    let id = change(args, authority, &key, Missing::Refuse, |auth| {
+    simple_with(args, authority, &authority.key.get()?, what, name, act)
+}
+
+fn simple_with(
+    args: &Args,
+    authority: &Authority,
+    key: &MasterKey,
+    what: &str,
+    name: &str,
+    act: impl FnOnce(&Auth<SingleNodeEngine>, &str) -> Result<()>,
+) -> Result<()> {
+    let id = change(args, authority, key, Missing::Refuse, |auth| {
         let user = named(auth, name)?;
         act(auth, &user.user_id)?;
         Ok(user.user_id)
