@@ -236,7 +236,16 @@ impl<E: KvEngine, H: SecretHasher, C: EnvelopeEncryptor> AuthService<E, H, C> {
         })
     }
 
-    /// The keys of a user, by id, expired ones included, of one state.
+    /// How many keys a user has, expired ones included. Cost: one row is read.
+    ///
+    /// # Errors
+    /// Those of a read.
+    pub fn count_api_keys(&self, user_id: &str) -> Result<u64> {
+        key_count(&self.view()?, user_id).map(|(count, _)| count)
+    }
+
+    /// The keys of a user, by id, expired ones included, of one state, with metadata as it is
+    /// stored: with many keys see [`Self::list_api_keys_after`].
     ///
     /// # Errors
     /// Those of a read.
@@ -247,6 +256,30 @@ impl<E: KvEngine, H: SecretHasher, C: EnvelopeEncryptor> AuthService<E, H, C> {
             found.extend(record.map(|found| found.record));
         }
         Ok(found)
+    }
+
+    /// At most `limit` keys of a user whose ids stand behind `after`, by id: one page, each of its
+    /// own state. The next begins behind the last id of this one; an empty page is the end.
+    ///
+    /// # Errors
+    /// Those of a read.
+    pub fn list_api_keys_after(
+        &self,
+        user_id: &str,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<ApiKeyRecord>> {
+        let (view, prefix) = (self.view()?, keyspace::api_key_by_user(user_id, ""));
+        let after = after.map(|id| keyspace::api_key_by_user(user_id, id));
+        let rows = view.reserved().rows(&prefix, after.as_deref(), limit)?;
+        let mut keys = Vec::with_capacity(rows.len());
+        for (_, id) in rows {
+            // A key and its row below the owner are written and removed together.
+            let at = keyspace::api_key(&String::from_utf8_lossy(&id.value));
+            let found = find(&view, &at, ApiKeyRecord::from_bytes)?;
+            keys.extend(found.map(|found| found.record));
+        }
+        Ok(keys)
     }
 
     /// When a key was used last, to the minute; `None` when it never was.

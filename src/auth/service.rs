@@ -108,8 +108,12 @@ impl<E: KvEngine, H: SecretHasher, C: EnvelopeEncryptor> AuthService<E, H, C> {
         Self { actor: Arc::from(actor), ..self.clone() }
     }
 
-    /// The time that conditions are held against: never before that of the last entry.
-    pub(super) fn now(&self) -> Result<Timestamp> {
+    /// The time that the ends of keys are held against: that of this node's clock, or that of the
+    /// last entry which the node has, whichever is later.
+    ///
+    /// # Errors
+    /// Those of a read.
+    pub fn now(&self) -> Result<Timestamp> {
         let stamp = self.shared.engine.view(ReadContext::Local)?.timestamp();
         Ok(stamp.max(self.shared.env.clock.now()))
     }

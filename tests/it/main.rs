@@ -34,6 +34,8 @@ mod cli_history;
 #[cfg(feature = "cli")]
 mod cli_import;
 #[cfg(all(feature = "cli", feature = "auth", unix))]
+mod cli_keys;
+#[cfg(all(feature = "cli", feature = "auth", unix))]
 mod cli_secrets;
 mod compaction_faults;
 mod concurrency;

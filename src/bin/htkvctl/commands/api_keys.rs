@@ -3,9 +3,8 @@
 use std::io::{self, Write};
 use std::path::Path;
 
-use hightower_kv::Timestamp;
 use hightower_kv::auth::{ApiKeyOptions, ApiKeyRecord};
-use hightower_kv::env::Env;
+use hightower_kv::{Timestamp, UserRecord};
 use serde_json::json;
 
 use super::grants::{grants_as_json, grants_of, permits};
@@ -17,35 +16,29 @@ use crate::console::output;
 use crate::failure::{Failure, Result};
 use crate::text::{Escaped, Utc};
 
+/// Keys that are in memory at once; each may have grants and metadata of hundreds of KiB.
+const KEYS_AT_ONCE: usize = 64;
+
 pub(crate) fn key(args: &Args, authority: &Authority, command: &KeyCommand) -> Result<()> {
     authority.check()?;
     match command {
         KeyCommand::Issue { name, label, prefixes, expires_in, metadata_file } => {
-            let options = options(args, label, prefixes, *expires_in)?;
-            issue(args, authority, name, options, metadata_file.as_deref())
+            let options = options(args, label, prefixes)?;
+            issue(args, authority, name, options, *expires_in, metadata_file.as_deref())
         }
         KeyCommand::Revoke { key_id } => revoke(args, authority, key_id),
         KeyCommand::List { name } => list(args, name),
     }
 }
 
-fn options(
-    args: &Args,
-    label: &str,
-    prefixes: &Prefixes,
-    expires_in: Option<Micros>,
-) -> Result<ApiKeyOptions> {
+fn options(args: &Args, label: &str, prefixes: &Prefixes) -> Result<ApiKeyOptions> {
     let mut options = ApiKeyOptions::new().label(label);
     let grants = grants_of(args, prefixes)?;
     // None at all would be a key for nothing: what was left out is not restricted.
     if !grants.is_empty() {
         options = options.grants(grants);
     }
-    let now = Env::system().clock.now();
-    Ok(match expires_in {
-        Some(Micros(micros)) => options.expires_at(Timestamp(now.0.saturating_add(micros))),
-        None => options,
-    })
+    Ok(options)
 }
 
 fn issue(
@@ -53,6 +46,7 @@ fn issue(
     authority: &Authority,
     name: &str,
     mut options: ApiKeyOptions,
+    expires_in: Option<Micros>,
     metadata_file: Option<&Path>,
 ) -> Result<()> {
     let key = authority.key.get()?;
@@ -61,6 +55,9 @@ fn issue(
     }
     let (record, token) = change(args, authority, &key, Missing::Refuse, |auth| {
         let user = named(auth, name)?;
+        if let Some(Micros(micros)) = expires_in {
+            options = options.expires_at(Timestamp(auth.now()?.0.saturating_add(micros)));
+        }
         Ok(auth.create_api_key_with(&user.user_id, &options)?)
     })?;
     let given = give(args, &record, token.expose());
@@ -125,36 +122,51 @@ fn revoke(args: &Args, authority: &Authority, key_id: &str) -> Result<()> {
 
 fn list(args: &Args, name: &str) -> Result<()> {
     let auth = look(args)?;
-    let owner = named(&auth, name)?;
-    let now = Env::system().clock.now();
-    let mut out = output();
-    for key in auth.list_api_keys(&owner.user_id)? {
-        let used = auth.api_key_last_used(&key.key_id)?;
-        let is_over = key.expires_at.is_some_and(|end| end <= now);
-        let state = match () {
-            () if is_over => "expired",
-            () if owner.disabled => "disabled",
-            () => "valid",
-        };
-        if args.json {
-            writeln!(out, "{}", as_json(&key, state, used))?;
-            continue;
+    let (owner, now, mut out) = (named(&auth, name)?, auth.now()?, output());
+    let mut after: Option<String> = None;
+    loop {
+        let keys = auth.list_api_keys_after(&owner.user_id, after.as_deref(), KEYS_AT_ONCE)?;
+        let Some(last) = keys.last() else { return Ok(out.flush()?) };
+        after = Some(last.key_id.clone());
+        for key in &keys {
+            let used = auth.api_key_last_used(&key.key_id)?;
+            print(args, &mut out, key, state(key, &owner, now), used)?;
         }
-        let or_never =
-            |at: Option<Timestamp>| at.map_or_else(|| "never".to_owned(), |at| Utc(at).to_string());
-        let (created, ends, used) = (Utc(key.created_at), or_never(key.expires_at), or_never(used));
-        let (id, label) = (&key.key_id, Escaped(key.label.as_bytes()));
-        write!(out, "{id}\t{state}\tcreated {created}\tends {ends}\tused {used}\tlabel {label}")?;
-        match key.grants.as_deref() {
-            None => write!(out, "\tunrestricted")?,
-            Some([]) => write!(out, "\tnothing")?,
-            Some(grants) => grants.iter().try_for_each(|grant| {
-                write!(out, "\t{} {}", permits(grant), args.show(&grant.prefix))
-            })?,
-        }
-        writeln!(out)?;
     }
-    Ok(out.flush()?)
+}
+
+/// Whether a key is accepted, and otherwise why not.
+fn state(key: &ApiKeyRecord, owner: &UserRecord, now: Timestamp) -> &'static str {
+    match key.expires_at {
+        Some(end) if end <= now => "expired",
+        _ if owner.disabled => "disabled",
+        _ => "valid",
+    }
+}
+
+fn print(
+    args: &Args,
+    out: &mut impl Write,
+    key: &ApiKeyRecord,
+    state: &str,
+    used: Option<Timestamp>,
+) -> Result<()> {
+    if args.json {
+        return Ok(writeln!(out, "{}", as_json(key, state, used))?);
+    }
+    let or_never =
+        |at: Option<Timestamp>| at.map_or_else(|| "never".to_owned(), |at| Utc(at).to_string());
+    let (created, ends, used) = (Utc(key.created_at), or_never(key.expires_at), or_never(used));
+    let (id, label) = (&key.key_id, Escaped(key.label.as_bytes()));
+    write!(out, "{id}\t{state}\tcreated {created}\tends {ends}\tused {used}\tlabel {label}")?;
+    match key.grants.as_deref() {
+        None => write!(out, "\tunrestricted")?,
+        Some([]) => write!(out, "\tnothing")?,
+        Some(grants) => grants.iter().try_for_each(|grant| {
+            write!(out, "\t{} {}", permits(grant), args.show(&grant.prefix))
+        })?,
+    }
+    Ok(writeln!(out)?)
 }
 
 fn as_json(key: &ApiKeyRecord, state: &str, used: Option<Timestamp>) -> serde_json::Value {

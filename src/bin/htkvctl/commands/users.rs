@@ -18,6 +18,8 @@ use crate::text::{Escaped, Hex, Utc};
 
 /// What is read of metadata at most. The library has a limit of its own.
 const METADATA_BYTES_MAX: usize = 1 << 20;
+/// Users that are in memory at once; with metadata each may take more than 64 KiB.
+const USERS_AT_ONCE: usize = 64;
 
 const NEW_PASSWORD: Wanted = Wanted {
     what: "the new password",
@@ -213,25 +215,29 @@ fn roles_of(user: &UserRecord) -> String {
 }
 
 pub(crate) fn list(args: &Args) -> Result<()> {
-    let users = look(args)?.list_users()?;
-    let mut out = output();
-    for user in &users {
-        if args.json {
-            writeln!(out, "{}", as_json(user))?;
-        } else {
+    let (auth, mut out) = (look(args)?, output());
+    let mut after: Option<String> = None;
+    loop {
+        let users = auth.list_users_after(after.as_deref(), USERS_AT_ONCE)?;
+        let Some(last) = users.last() else { return Ok(out.flush()?) };
+        after = Some(last.username.clone());
+        for user in &users {
+            if args.json {
+                writeln!(out, "{}", as_json(user))?;
+                continue;
+            }
             let name = Escaped(user.username.as_bytes());
             let (state, roles, created) = (state(user), roles_of(user), Utc(user.created_at));
             writeln!(out, "{}\t{name}\t{state}\t{roles}\t{created}", user.user_id)?;
         }
     }
-    Ok(out.flush()?)
 }
 
 fn show(args: &Args, authority: &Authority, name: &str, with_metadata: bool) -> Result<()> {
     let auth =
         if with_metadata { look_with_key(args, &authority.key.get()?)? } else { look(args)? };
     let user = named(&auth, name)?;
-    let keys = auth.list_api_keys(&user.user_id)?.len();
+    let keys = auth.count_api_keys(&user.user_id)?;
     let login = auth.last_login(&user.user_id)?;
     let metadata = if with_metadata {
         let id = user.metadata.as_ref().map_or(0, |envelope| envelope.key_id);
