@@ -90,7 +90,8 @@ pub enum Error {
     Corrupt(StorageError),
 
     /// Decide whether to cut the end of the log (`htkvctl repair --truncate-tail`): it may be
-    /// damage or a write that was never synced. Nothing was changed.
+    /// damage or a write that was never synced. A voter of several is replaced instead, for it may
+    /// have acknowledged what would be cut. Nothing was changed.
     #[error(transparent)]
     TailAmbiguous(StorageError),
 

@@ -40,7 +40,7 @@ pub enum StorageError {
 
     /// The end of the log does not check, was not known to be synced, and does not look like a
     /// write that a power cut interrupted. Nothing was changed; `htkvctl repair --truncate-tail`
-    /// cuts it.
+    /// cuts it, of a store by itself: a voter of several is replaced, not repaired.
     #[error(
         "the log ends in {} at offset {offset} in bytes that are neither whole nor recognizably \
          unwritten{}; they were not known to be synced: `htkvctl repair --truncate-tail` cuts them",

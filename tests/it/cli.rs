@@ -98,7 +98,7 @@ impl Ctl {
     }
 }
 
-fn add_files(directory: &Path, files: &mut BTreeMap<PathBuf, Vec<u8>>) {
+pub(crate) fn add_files(directory: &Path, files: &mut BTreeMap<PathBuf, Vec<u8>>) {
     for entry in fs::read_dir(directory).unwrap() {
         let path = entry.unwrap().path();
         if path.is_dir() {
@@ -376,7 +376,7 @@ fn the_log_is_readable_from_any_index() {
 }
 
 /// The last segment and where its frames end.
-fn last_segment(ctl: &Ctl) -> (PathBuf, usize) {
+pub(crate) fn last_segment(ctl: &Ctl) -> (PathBuf, usize) {
     let files = ctl.bytes();
     let (path, bytes) =
         files.iter().rfind(|(path, _)| path.extension().is_some_and(|end| end == "seg")).unwrap();
@@ -414,34 +414,6 @@ fn damage_is_named_exits_with_2_and_is_left_as_it_is() {
         assert!(ran.err.contains("is corrupt"), "{args:?}: {ran:?}");
     }
     assert!(ctl.bytes() == before);
-}
-
-#[test]
-fn a_tail_that_cannot_be_judged_is_cut_only_on_demand_and_kept() {
-    let ctl = Ctl::new();
-    ctl.ok(&["set", "a", "1"]);
-    let (segment, end) = last_segment(&ctl);
-    let end = end.next_multiple_of(8);
-    let mut bytes = fs::read(&segment).unwrap();
-    let garbage: Vec<u8> = (1..=255).cycle().take(3000).collect();
-    bytes.truncate(bytes.len().max(end + garbage.len()));
-    bytes.resize(bytes.len().max(end + garbage.len()), 0);
-    bytes[end..end + garbage.len()].copy_from_slice(&garbage);
-    fs::write(&segment, bytes).unwrap();
-    let before = ctl.bytes();
-    for args in [["get", "a"].as_slice(), &["verify"], &["set", "a", "2"]] {
-        let ran = ctl.run(args);
-        assert_eq!(ran.code, 2, "{args:?}: {ran:?}");
-        assert!((ran.out + &ran.err).contains("repair --truncate-tail"), "{args:?}");
-    }
-    assert!(ctl.bytes() == before);
-    let text = ctl.ok(&["repair", "--truncate-tail"]);
-    assert!(text.starts_with("cut 3000 bytes, kept in "), "{text}");
-    let kept = text.lines().next().unwrap().split("kept in ").nth(1).unwrap();
-    assert!(fs::read(kept).unwrap() == garbage);
-    assert_eq!(ctl.ok(&["get", "a"]), "1\n");
-    assert!(ctl.ok(&["verify"]).contains("leftover: "));
-    assert!(ctl.ok(&["repair", "--truncate-tail"]).starts_with("nothing was cut\n"));
 }
 
 #[test]

@@ -35,6 +35,8 @@ mod cli_history;
 mod cli_import;
 #[cfg(all(feature = "cli", feature = "auth", unix))]
 mod cli_keys;
+#[cfg(feature = "cli")]
+mod cli_repair;
 #[cfg(all(feature = "cli", feature = "auth", unix))]
 mod cli_secrets;
 mod compaction_faults;

@@ -180,7 +180,8 @@ pub(crate) enum Command {
     /// Make a store usable again that cannot be opened.
     Repair {
         /// Cut the end of the log where it may be damage or a write that was never synced. The
-        /// bytes are kept in a file beside it.
+        /// bytes are kept in a file beside it. Of a store by itself: a voter of several may have
+        /// acknowledged what is cut, and is replaced, not repaired.
         #[arg(long, required = true)]
         truncate_tail: bool,
     },

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
-use std::io::Write;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use hightower_kv::env::Env;
@@ -124,6 +124,9 @@ pub(crate) fn truncate_tail(args: &Args) -> Result<()> {
         let bytes = len_of(&env, &path)?;
         cut.push((path, bytes));
     }
+    if !cut.is_empty() {
+        warn_of_others(args);
+    }
     let mut out = output();
     if args.json {
         let cut: Vec<_> = cut
@@ -143,6 +146,21 @@ pub(crate) fn truncate_tail(args: &Args) -> Result<()> {
         writeln!(out, "the log ends with entry {last}")?;
     }
     Ok(out.flush()?)
+}
+
+/// Says that a voter of several must not go on with what is left. What was cut may have been entries
+/// that it acknowledged, and before the cut nobody could read who votes.
+fn warn_of_others(args: &Args) {
+    let Ok(engine) = args.look() else { return };
+    let node = engine.identity().node;
+    if engine.membership().is_some_and(|members| !members.is_only(node)) {
+        let line = format!(
+            "htkvctl: warning: this is node {node} of several. What was cut may be writes that it \
+             has acknowledged to the others: do not open it again; replace it by a new directory \
+             under a new id"
+        );
+        drop(writeln!(io::stderr().lock(), "{line}"));
+    }
 }
 
 /// The files with bytes that were cut off, now and earlier.
