@@ -41,8 +41,8 @@ fn failures_of(view: &StateView, user_id: &str) -> Result<Option<Row>> {
 }
 
 /// Says that failures could not be told; nobody else is told so. Returns whether they were.
-fn warn_of_untold(user_id: &str, told: Result<()>) -> bool {
-    if let Err(error) = &told {
+fn warn_of_untold(user_id: &str, told: &Result<()>) -> bool {
+    if let Err(error) = told {
         tracing::warn!(user = user_id, %error, "failed logins could not be told, and are kept");
     }
     told.is_ok()
@@ -75,8 +75,9 @@ impl<E: KvEngine, H: SecretHasher, C: EnvelopeEncryptor> AuthService<E, H, C> {
     /// hash of another algorithm is refused after the usual work, with a warning in the log.
     ///
     /// A guess that fills five waits for the command that tells them, and so do guesses of the same
-    /// user meanwhile; those of an unknown name wait for none. So of who makes fewer than five
-    /// guesses none is told by its time whether there is such a user.
+    /// user meanwhile; once a minute at most one waits for an entry that asks the log for its time.
+    /// Guesses of an unknown name wait for none. So each fifth guess may tell by its time that there
+    /// is such a user.
     ///
     /// # Errors
     /// `TooLarge` for more than 1,024 bytes of password or 256 of name, before any work;
@@ -109,7 +110,7 @@ impl<E: KvEngine, H: SecretHasher, C: EnvelopeEncryptor> AuthService<E, H, C> {
             Checked::Wrong(user_id, telling) => {
                 // An unknown name is refused whatever the disk says, so this is, too.
                 let told = telling.map_or(Ok(()), |telling| self.tell(&user_id, telling));
-                warn_of_untold(&user_id, told);
+                warn_of_untold(&user_id, &told);
                 Ok(None)
             }
             Checked::Right(user, failures) => self.admit(user, failures, password),
@@ -176,7 +177,7 @@ impl<E: KvEngine, H: SecretHasher, C: EnvelopeEncryptor> AuthService<E, H, C> {
                 Begun::Stale => {}
                 Begun::Tell(telling) => {
                     let told = self.tell(&user.user_id, telling);
-                    if !warn_of_untold(&user.user_id, told) {
+                    if !warn_of_untold(&user.user_id, &told) {
                         return Ok(None);
                     }
                 }

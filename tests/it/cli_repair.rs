@@ -53,7 +53,9 @@ fn who_cuts_the_tail_of_a_voter_of_several_is_warned() {
     let mut cluster = TestCluster::start_with(2, disk, 1, ClusterConfig::default()).unwrap();
     let (id, ctl) = (cluster.leader().unwrap(), Ctl::new());
     let directory = cluster.directory(id);
-    cluster.ids().into_iter().for_each(|id| cluster.kill(id));
+    for id in cluster.ids() {
+        cluster.kill(id);
+    }
     let mut files = BTreeMap::new();
     add_files(&directory, &mut files);
     for (path, bytes) in files {
