@@ -58,8 +58,8 @@ impl<E: KvEngine, H: SecretHasher, C: EnvelopeEncryptor> AuthService<E, H, C> {
         mut decide: impl FnMut(&StateView) -> Result<(Option<Change>, T)>,
     ) -> Result<T> {
         let key = self.realm()?.audit_key;
-        // On a node that is cut off each look takes a whole deadline: all find that out at once, and
-        // not one behind the other.
+        // On a node that is cut off each look takes a whole deadline: all find that out at once,
+        // and not one behind the other.
         drop(self.view()?);
         let _turn = self.shared.changing.lock();
         for _ in 0..ATTEMPTS_MAX {

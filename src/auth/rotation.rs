@@ -34,9 +34,9 @@ impl<E: KvEngine, H: SecretHasher, C: EnvelopeEncryptor> AuthService<E, H, C> {
     /// Wraps every data key by the current master key that another one wraps, one command for each
     /// record. Returns how many. After a crash, or an error, do it again: what is done is kept.
     ///
-    /// The first record is the one that says which key is in force. Before it all others are tried:
-    /// where one needs a key that is not in the keyring, such as that of a rotation before which was
-    /// not finished, nothing is changed.
+    /// The first record is the one that says which key is in force. Before it all others are
+    /// tried: where one needs a key that is not in the keyring, such as that of a rotation before
+    /// which was not finished, nothing is changed.
     ///
     /// # On several nodes, one after the other
     ///
@@ -58,8 +58,8 @@ impl<E: KvEngine, H: SecretHasher, C: EnvelopeEncryptor> AuthService<E, H, C> {
     /// `UnknownKey`: a record needs a key that is not in the keyring. `Crypto`: the current key
     /// has wrapped too often. Those of a write.
     pub fn rotate_master_key(&self) -> Result<u64> {
-        // What needs a third key is found before the new one is in force. From then on the one before
-        // it is another, and who gives these two could finish neither rotation.
+        // What needs a third key is found before the new one is in force. From then on the one
+        // before it is another, and who gives these two could finish neither rotation.
         self.rewrap_records(Step::Try)?;
         let realm = u64::from(self.rewrap_realm()?);
         Ok(realm + self.rewrap_records(Step::Write)?)

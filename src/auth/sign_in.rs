@@ -59,9 +59,9 @@ impl<E: KvEngine, H: SecretHasher, C: EnvelopeEncryptor> AuthService<E, H, C> {
     /// password, [`Self::reset_password`] and [`Self::unlock_user`] end the count; a lock ends with
     /// its time, which is the log's and no node's clock, or by the latter two.
     ///
-    /// Failures that cannot be told, because the disk is full or the master key is another one, are
-    /// kept and told later, with a warning in the log. Until then a node refuses its user, the right
-    /// password too, once five of them wait: for 15 minutes after the last one.
+    /// Failures that cannot be told, because the disk is full or the master key is another one,
+    /// are kept and told later, with a warning in the log. Until then a node refuses its user, the
+    /// right password too, once five of them wait: for 15 minutes after the last one.
     ///
     /// One command tells five failures, so a crash forgets at most four, and other nodes may lack
     /// up to five of a node's failures: before the lock is known to all, one node checks at most
@@ -75,9 +75,9 @@ impl<E: KvEngine, H: SecretHasher, C: EnvelopeEncryptor> AuthService<E, H, C> {
     /// hash of another algorithm is refused after the usual work, with a warning in the log.
     ///
     /// A guess that fills five waits for the command that tells them, and so do guesses of the same
-    /// user meanwhile; once a minute at most one waits for an entry that asks the log for its time.
-    /// Guesses of an unknown name wait for none. So each fifth guess may tell by its time that there
-    /// is such a user.
+    /// user meanwhile; once a minute at most one waits for an entry that asks the log for its
+    /// time. Guesses of an unknown name wait for none. So each fifth guess may tell by its time
+    /// that there is such a user.
     ///
     /// # Errors
     /// `TooLarge` for more than 1,024 bytes of password or 256 of name, before any work;
@@ -100,8 +100,8 @@ impl<E: KvEngine, H: SecretHasher, C: EnvelopeEncryptor> AuthService<E, H, C> {
     /// The user of a normalised name, if the password is right.
     pub(super) fn check_password(&self, name: &str, password: &str) -> Result<Option<UserRecord>> {
         check_password_bytes(password)?;
-        // On a node that is cut off each look takes a whole deadline: all find that out at once, and
-        // not two at a time, as they would with the places of the pool.
+        // On a node that is cut off each look takes a whole deadline: all find that out at once,
+        // and not two at a time, as they would with the places of the pool.
         drop(self.view()?);
         let place = self.shared.pool.enter()?;
         let admission = self.begin(name)?;

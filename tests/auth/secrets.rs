@@ -247,7 +247,7 @@ fn a12_a_rotation_that_would_leave_something_behind_changes_nothing() {
     };
     let (one, two, three) = ((1, MASTER), (2, NEW), (3, [9; 32]));
     assert_eq!(service(&[one, two]).rotate_master_key().unwrap(), 5);
-    // A node that was not restarted, or a rotation that was not finished, leaves the old key needed.
+    // A node that was not restarted, or a rotation that was not finished: the old key is needed.
     let user = auth.find_user("plain").unwrap().unwrap();
     auth.set_user_metadata(&user.user_id, Some(b"late")).unwrap();
     let before = engine.stats().latest_version;

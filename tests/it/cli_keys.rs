@@ -1,4 +1,5 @@
-//! `htkvctl key`, `list-users` and `audit` on stores with much in them, or with a clock that is behind.
+//! `htkvctl key`, `list-users` and `audit` on stores with much in them, or beside a clock that is
+//! behind.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

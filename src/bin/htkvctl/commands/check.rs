@@ -148,8 +148,8 @@ pub(crate) fn truncate_tail(args: &Args) -> Result<()> {
     Ok(out.flush()?)
 }
 
-/// Says that a voter of several must not go on with what is left. What was cut may have been entries
-/// that it acknowledged, and before the cut nobody could read who votes.
+/// Says that a voter of several must not go on with what is left. What was cut may have been
+/// entries that it acknowledged, and before the cut nobody could read who votes.
 fn warn_of_others(args: &Args) {
     let Ok(engine) = args.look() else { return };
     let node = engine.identity().node;

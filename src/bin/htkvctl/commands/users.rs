@@ -121,8 +121,9 @@ fn check_algorithm(user: &UserRecord) -> Result<()> {
     }
     let (name, found) = (Escaped(user.username.as_bytes()), Escaped(found.as_bytes()));
     Err(Failure::Other(format!(
-        "the password of '{name}' is hashed by '{found}', and this tool makes hashes of {ALGORITHM}: \
-         the application would not accept one; it replaces passwords by `reset_password`"
+        "the password of '{name}' is hashed by '{found}', and this tool makes hashes of \
+         {ALGORITHM}: the application would not accept one; it replaces passwords by \
+         `reset_password`"
     )))
 }
 
