@@ -1,5 +1,6 @@
 //! Entries on their way to one follower, several requests at once, answers in order.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use futures_util::StreamExt;
@@ -84,6 +85,8 @@ struct Pipeline<'a, S> {
     /// What was read and not sent yet.
     waiting: Option<Request>,
     in_flight: FuturesOrdered<BoxFuture<'a, Landed>>,
+    /// The last entries of those in flight, in their order.
+    ends: VecDeque<Option<LogIdOf<TypeConfig>>>,
     bytes: usize,
     turn: Turn,
     /// Whether the follower has said of any request of this stream that it has the entries.
@@ -91,7 +94,8 @@ struct Pipeline<'a, S> {
 }
 
 /// Sends what comes out of `input` and yields the answers in the same order. Ends after the first
-/// one that is no success.
+/// one that is no success. Of requests that end with the same entry the last one's answer speaks
+/// for all.
 pub(super) fn stream<'a, S>(
     connection: &'a Connection,
     input: S,
@@ -106,15 +110,25 @@ where
         input: Some(input),
         waiting: None,
         in_flight: FuturesOrdered::new(),
+        ends: VecDeque::new(),
         bytes: 0,
         turn: connection.first_turn(),
         acked: false,
     };
     unfold(Some(pipeline), async |pipeline| {
         let mut pipeline = pipeline?;
-        let landed = pipeline.next().await?;
-        let (answer, goes_on) = pipeline.judge(landed)?;
-        Some((answer, goes_on.then_some(pipeline)))
+        loop {
+            let landed = pipeline.next().await?;
+            let last = landed.last;
+            let (answer, goes_on) = pipeline.judge(landed)?;
+            // openraft notes when it handed a request out, and takes "has everything up to x" for
+            // an answer to all that end there: it would believe that the follower has followed
+            // since a request was handed out which is not answered, and a leader that was deposed
+            // would serve reads.
+            if !goes_on || !pipeline.has_more_up_to(last) {
+                return Some((answer, goes_on.then_some(pipeline)));
+            }
+        }
     })
 }
 
@@ -136,12 +150,21 @@ impl<S: Stream<Item = Request> + Send + Unpin> Pipeline<'_, S> {
                     self.waiting = read;
                 }
                 Some(landed) = self.in_flight.next() => {
+                    self.ends.pop_front();
                     self.bytes = self.bytes.saturating_sub(landed.bytes);
                     return Some(landed);
                 }
                 else => return None,
             }
         }
+    }
+
+    /// Whether a request that is not answered ends there as well. None ends before: they follow one
+    /// another.
+    fn has_more_up_to(&self, last: Option<LogId>) -> bool {
+        let waiting = self.waiting.as_ref().map(last_of);
+        let next = self.ends.front().copied().or(waiting);
+        next.is_some_and(|next| next.as_ref().map(log_id_of) <= last)
     }
 
     /// Whether a request of the largest usual size may go.
@@ -162,6 +185,7 @@ impl<S: Stream<Item = Request> + Send + Unpin> Pipeline<'_, S> {
         let (connection, deadline, turn) = (self.connection, self.deadline, self.turn);
         self.turn.number = self.turn.number.saturating_add(1);
         self.bytes = self.bytes.saturating_add(bytes);
+        self.ends.push_back(last_of(&front));
         self.in_flight.push_back(Box::pin(async move {
             let previous = front.prev_log_id.as_ref().map(log_id_of);
             let last = last_of(&front).as_ref().map(log_id_of);

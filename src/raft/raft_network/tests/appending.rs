@@ -100,6 +100,43 @@ fn a_conflict_behind_what_was_acknowledged_is_not_told_to_openraft() {
     });
 }
 
+/// Hands requests out one after the other, each after a pause.
+fn paced(
+    requests: Vec<AppendEntriesRequest<TypeConfig>>,
+    pause: Duration,
+) -> impl futures_util::Stream<Item = AppendEntriesRequest<TypeConfig>> + Send + Unpin {
+    let paced = futures_util::stream::iter(requests).then(move |request| async move {
+        tokio::time::sleep(pause).await;
+        request
+    });
+    Box::pin(paced)
+}
+
+#[test]
+fn an_answer_does_not_speak_for_a_later_request_that_ends_with_the_same_entry() {
+    run(async {
+        let (work, pause) = (Duration::from_millis(50), Duration::from_millis(20));
+        let limits = NetworkLimits { in_flight_max: 2, ..NetworkLimits::default() };
+        let mut pair = Pair::new(Habits { work, ..Habits::default() }, limits);
+        // Only a commit mark. It is handed out as long as the first one is under way, and another
+        // one as long as it is.
+        let mut mark = entries(1, 1, 0);
+        mark.entries.clear();
+        let requests = vec![entries(0, 0, 1), mark.clone(), mark, entries(1, 1, 1)];
+        let started = tokio::time::Instant::now();
+        let mut answers = Vec::new();
+        let input = paced(requests, pause);
+        let mut items = pair.connection.stream_append(input, RPCOption::new(TTL)).await.unwrap();
+        while let Some(item) = items.next().await {
+            let last = item.unwrap().unwrap().unwrap().index;
+            answers.push((last, started.elapsed().as_millis()));
+        }
+        // The second mark was handed out after 90, and answered after 140.
+        let [(0, marked), (1, _)] = answers[..] else { panic!("{answers:?}") };
+        assert!((135..155).contains(&marked), "{answers:?}");
+    });
+}
+
 #[test]
 fn a_higher_vote_ends_the_stream() {
     run(async {
