@@ -40,6 +40,9 @@ use crate::types::{LogIndex, NodeId, RandomId, Version};
 /// How long [`ClusterEngine::shutdown`] waits for what is under way.
 const SHUTDOWN_MAX: Duration = Duration::from_secs(10);
 
+/// How long [`ClusterEngine::snapshot_now`] waits before it asks again, when nothing changes.
+const SNAPSHOT_PAUSE: Duration = Duration::from_millis(100);
+
 /// A store that is one voter of a cluster, or becomes one.
 ///
 /// It opens the same directory as [`SingleNodeEngine`](crate::SingleNodeEngine), and that one opens
@@ -148,22 +151,22 @@ impl ClusterEngine {
     }
 
     /// Lets a node join that gets the log and does not vote. It is open, new, and of this cluster.
-    /// Returns when the membership is committed and, with `Wait::CaughtUp`, when the node has
-    /// nearly all of the log.
+    /// Returns when the membership is committed and, with `Wait::CaughtUp`, when the node lacks no
+    /// more of the log than [`ClusterConfig::log_kept`] entries, or 1,024 where that is less. A
+    /// member that has another address by now gets it.
     ///
     /// # Errors
-    /// `NotLeader`: call it on the leader. `Unavailable`, `IdentityMismatch` as in
-    /// [`Self::initialize`]. `Validation`: another change is under way.
+    /// `NotLeader`: call it on the leader; also where this node led and does not any more, and the
+    /// other one may have joined. `Unavailable`, `IdentityMismatch` as in [`Self::initialize`];
+    /// `Unavailable` at the deadline, also when it has joined and not caught up: the text says
+    /// which, and it may be called again. `Validation`: another change is under way.
     pub async fn add_learner(&self, id: NodeId, address: String, wait: Wait) -> Result<()> {
         let node = Arc::clone(&self.node);
         self.run(async move {
             let time = node.config.deadline;
             let peer = node.peers.introduce(id, address, time).await?;
             node.claim_own_seat().await?;
-            let blocking = wait == Wait::CaughtUp;
-            let added = node.raft.add_learner(id.0, peer, blocking);
-            let what = format!("learner {id} did not join");
-            changed(within(time, &what, added).await?, &node)
+            node.add_learner(id, peer, wait).await
         })
         .await
     }
@@ -175,22 +178,25 @@ impl ClusterEngine {
     ///
     /// # Errors
     /// `NotLeader`: call it on the leader. `Validation`: one of them is no learner, or another
-    /// change is under way. `Unavailable` at the deadline: the change may go on.
+    /// change is under way. `Unavailable` at the deadline: the change goes on as long as this node
+    /// leads.
     pub async fn change_membership(&self, voters: BTreeSet<NodeId>, retain: Retain) -> Result<()> {
         let node = Arc::clone(&self.node);
         self.run(async move {
             node.claim_own_seat().await?;
             let voters: BTreeSet<u64> = voters.iter().map(|id| id.0).collect();
-            let change = node.raft.change_membership(
-                ChangeMembers::ReplaceAllVoters(voters),
-                retain == Retain::AsLearners,
-            );
-            changed(
-                within(node.config.deadline, "the change was not committed", change).await?,
-                &node,
-            )?;
-            node.hand_over_when_removed().await;
-            Ok(())
+            let (changing, deadline) = (Arc::clone(&node), node.config.deadline);
+            // By itself: whoever does not wait any longer must not leave it halfway. openraft takes
+            // the second step, out of the joint membership, when it is polled after the first.
+            let change = tokio::spawn(async move {
+                let change = ChangeMembers::ReplaceAllVoters(voters);
+                let retains = retain == Retain::AsLearners;
+                changed(changing.raft.change_membership(change, retains).await, &changing)?;
+                changing.hand_over_when_removed().await;
+                Ok(())
+            });
+            let changed = within(deadline, "the change was not committed", change).await?;
+            changed.map_err(|_| Error::Closed("closed"))?
         })
         .await
     }
@@ -472,6 +478,39 @@ pub(super) fn changed<T>(
 }
 
 impl Node {
+    /// Adds a learner that was asked who it is, or gives a member its new address.
+    async fn add_learner(&self, id: NodeId, peer: Peer, wait: Wait) -> Result<()> {
+        let (time, term) = (self.config.deadline, self.status().term);
+        let known = self.peers.members().and_then(|members| members.nodes().get(&id).cloned());
+        if known.is_some_and(|known| known.incarnation == peer.incarnation && known != peer) {
+            // openraft leaves a node that it knows as it is, when it is added.
+            let seat = BTreeMap::from([(id.0, peer.clone())]);
+            let change = self.raft.change_membership(ChangeMembers::SetNodes(seat), true);
+            changed(within(time, "the change was not committed", change).await?, self)?;
+        }
+        let blocking = wait == Wait::CaughtUp;
+        let added = self.raft.add_learner(id.0, peer, blocking);
+        let what = format!("learner {id} did not join");
+        let added = within(time, &what, added).await;
+        let status = self.status();
+        let has_joined = status.learners.contains(&id) || status.voters.contains(&id);
+        match added {
+            Err(_) if blocking && has_joined => {
+                let text = format!("node {id} has joined and has not caught up within {time:?}");
+                return Err(Error::Unavailable(text));
+            }
+            added => changed(added?, self)?,
+        }
+        // openraft does not wait any more either when it does not lead, or nobody is to catch up.
+        if blocking && !(status.is_leader() && status.term == term) {
+            return Err(Error::NotLeader { leader: self.leader() });
+        }
+        if blocking && !has_joined {
+            return Err(Error::Unavailable(format!("node {id} was removed meanwhile")));
+        }
+        Ok(())
+    }
+
     /// Asks a voter to take over where this node leads and is none. openraft does so by itself only
     /// for a leader that left the cluster: one that stays as a learner would lead for ever.
     async fn hand_over_when_removed(&self) {
@@ -516,11 +555,17 @@ impl Node {
     async fn snapshot_now(&self) -> Result<()> {
         let stopped = |fatal: openraft::errors::Fatal<TypeConfig>| self.stopped(&fatal.to_string());
         let Some(applied) = self.applied() else { return Ok(()) };
-        self.raft.trigger().snapshot().await.map_err(stopped)?;
         let mut metrics = self.raft.metrics();
         let taken = async {
             while metrics.borrow_watched().snapshot.is_none_or(|upto| upto.index < applied.0) {
-                metrics.changed().await.map_err(|_| Error::Closed("closed"))?;
+                // While one is under way, openraft takes no notice; and one that began before this
+                // call does not go far enough.
+                self.raft.trigger().snapshot().await.map_err(stopped)?;
+                // One that failed is told by no change.
+                match tokio::time::timeout(SNAPSHOT_PAUSE, metrics.changed()).await {
+                    Ok(changed) => changed.map_err(|_| Error::Closed("closed"))?,
+                    Err(_) => {}
+                }
             }
             Ok(())
         };

@@ -18,7 +18,7 @@ use super::wire::envelope::{Addressee, Envelope};
 use super::wire::error::WireError;
 use super::wire::request::{ForwardedWrite, Request, Turn};
 use super::wire::response::{Greeting, Refusal, Response, WriteFailure};
-use crate::command::membership::Peer;
+use crate::command::membership::{Membership, Peer};
 use crate::env::Env;
 use crate::state::Applied;
 use crate::storage::identity::Identity;
@@ -75,6 +75,8 @@ struct Shared {
     /// Numbers of streams and transfers: a random beginning, so that none repeats one of an earlier
     /// run.
     numbers: AtomicU64,
+    /// The newest members.
+    members: Mutex<BTreeMap<NodeId, Peer>>,
     /// When a warning about a node was last written.
     warned: Mutex<BTreeMap<NodeId, Duration>>,
 }
@@ -97,8 +99,8 @@ impl NetworkFactory {
         env: Env,
     ) -> io::Result<Self> {
         let numbers = AtomicU64::new(env.rng.next_u64()?);
-        let warned = Mutex::new(BTreeMap::new());
-        let shared = Shared { identity, transport, limits, env, numbers, warned };
+        let (members, warned) = (Mutex::default(), Mutex::default());
+        let shared = Shared { identity, transport, limits, env, numbers, members, warned };
         Ok(Self { shared: Arc::new(shared) })
     }
 
@@ -111,6 +113,12 @@ impl NetworkFactory {
             address: peer.address.as_str().into(),
             ordered: true,
         }
+    }
+
+    /// Takes in where the members are by now. openraft keeps a connection for as long as a leader
+    /// leads.
+    pub(super) fn set_members(&self, members: &Membership) {
+        *self.shared.members.lock() = members.nodes().clone();
     }
 }
 
@@ -259,6 +267,17 @@ impl Connection {
             Ok(Err(TransportError::Timeout)) | Err(_) => return Err(CallError::Timeout(deadline)),
         };
         Ok(Response::decode(&answer, &request)?)
+    }
+
+    /// Where the directory is that is meant: it may have moved since the connection was made.
+    fn address(&self) -> Arc<str> {
+        let members = self.shared.members.lock();
+        match members.get(&self.to.node) {
+            Some(peer) if self.to.incarnation.is_some_and(|it| peer.incarnation == Some(it)) => {
+                peer.address.as_str().into()
+            }
+            _ => Arc::clone(&self.address),
+        }
     }
 
     /// An answer counts only when it comes from the directory that was asked: another one may have

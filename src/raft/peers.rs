@@ -48,6 +48,7 @@ impl Peers {
     }
 
     pub(crate) fn set_members(&self, members: Membership) {
+        self.network.set_members(&members);
         self.members.store(Some(Arc::new(members)));
     }
 
@@ -86,7 +87,12 @@ impl Peers {
             )),
             Ok((found, greeting)) => {
                 let known = self.member_peer(id).and_then(|peer| peer.incarnation);
-                if !greeting.pristine && known != Some(found.incarnation) {
+                if known.is_some_and(|known| known != found.incarnation) {
+                    let text = "the member of this id has another directory: a new one joins under \
+                                a new id";
+                    return mismatch(text.to_owned());
+                }
+                if !greeting.pristine && known.is_none() {
                     return mismatch("its directory is not new: give it an empty one".to_owned());
                 }
                 Ok(Peer { incarnation: Some(found.incarnation), ..unknown })

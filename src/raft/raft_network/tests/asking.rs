@@ -106,6 +106,45 @@ fn a_request_that_surely_did_not_arrive_is_told_from_one_that_may_have() {
     });
 }
 
+/// A network that brings nothing, and remembers where it was to bring it.
+#[derive(Default)]
+struct Addresses(Mutex<Vec<String>>);
+
+impl Transport for Addresses {
+    fn call(
+        &self,
+        _target: NodeId,
+        address: &str,
+        _request: Bytes,
+        _deadline: Duration,
+    ) -> Boxed<'static, Result<Bytes, TransportError>> {
+        self.0.lock().push(address.to_owned());
+        Box::pin(std::future::ready(Err(TransportError::Timeout)))
+    }
+}
+
+#[test]
+fn a_connection_follows_its_directory_to_another_address_and_no_other() {
+    run(async {
+        let (transport, env) = (Arc::new(Addresses::default()), Env::simulated(1).env);
+        let limits = NetworkLimits::default();
+        let sent = Arc::clone(&transport) as Arc<dyn Transport>;
+        let factory = NetworkFactory::new(identity(LEADER), sent, limits, env).unwrap();
+        let peer = |address: &str, directory: u8| Peer {
+            address: address.to_owned(),
+            incarnation: Some(RandomId([directory; 16])),
+        };
+        let connection = factory.connect(FOLLOWER, &peer("first", 2));
+        for members in [peer("second", 2), peer("another", 3)] {
+            drop(connection.read_index(false, TTL).await);
+            let nodes = BTreeMap::from([(LEADER, peer("own", 1)), (FOLLOWER, members)]);
+            factory.set_members(&Membership::new(vec![[LEADER].into()], nodes).unwrap());
+            drop(connection.read_index(false, TTL).await);
+        }
+        assert_eq!(*transport.0.lock(), ["first", "second", "second", "first"]);
+    });
+}
+
 #[test]
 fn bytes_that_are_no_request_are_answered_with_a_refusal() {
     run(async {

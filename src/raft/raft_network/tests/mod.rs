@@ -24,7 +24,7 @@ use crate::env::Env;
 use crate::raft::network::NetworkLimits;
 use crate::raft::router::Router;
 use crate::raft::server::{Peerside, Server};
-use crate::raft::transport::BoxFuture as Boxed;
+use crate::raft::transport::{BoxFuture as Boxed, Transport, TransportError};
 use crate::raft::type_config::{Proposal, raft_log_id_of, raft_vote_of};
 use crate::raft::wire::request::{ForwardedWrite, SnapshotChunk, SnapshotFinish, SnapshotOffer};
 use crate::raft::wire::response::{
