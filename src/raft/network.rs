@@ -141,7 +141,8 @@ pub enum CallError {
     /// No answer came in time.
     #[error("no answer came within {0:?}")]
     Timeout(Duration),
-    /// The node refused: nothing was done.
+    /// The node refused, or another one did whom the request reached. Nothing was done for what
+    /// reached it; a network that brings a request twice may have brought the other one in.
     #[error("refused: {0}")]
     Refused(#[from] Refusal),
     /// Somebody else answered.
@@ -243,7 +244,13 @@ impl Connection {
     ) -> Result<Response, CallError> {
         let result =
             self.exchange(request, deadline).await.and_then(|(from, response)| match response {
-                Response::Refused(refusal) => Err(CallError::Refused(refusal)),
+                // A stranger can say that it is one, and nothing about the node that was asked.
+                Response::Refused(refusal) if refusal.is_identity() => {
+                    Err(CallError::Refused(refusal))
+                }
+                Response::Refused(refusal) => {
+                    self.check_sender(from).and(Err(CallError::Refused(refusal)))
+                }
                 response => self.check_sender(from).map(|()| response),
             });
         if let Err(error) = &result {
@@ -257,8 +264,8 @@ impl Connection {
         request: Bytes,
         deadline: Duration,
     ) -> Result<(Identity, Response), CallError> {
-        let answer =
-            self.shared.transport.call(self.to.node, &self.address, request.clone(), deadline);
+        let transport = &self.shared.transport;
+        let answer = transport.call(self.to.node, &self.address(), request.clone(), deadline);
         let answer = match tokio::time::timeout(deadline, answer).await {
             Ok(Ok(answer)) => answer,
             Ok(Err(TransportError::Unreachable(reason))) => {
@@ -326,8 +333,10 @@ impl Connection {
         }
     }
 
-    /// Gives writes to the leader, to be appended in this order. When there is no answer, the
-    /// outcome is not known unless the error is `Refused`, `NotSent` or `Unsendable`.
+    /// Gives writes to the leader, to be appended in this order: at most
+    /// [`WRITE_COMMANDS_MAX`](super::wire::request::WRITE_COMMANDS_MAX). When there is no answer,
+    /// the outcome is not known unless the error is `NotSent`, `Unsendable`, or `Refused` with
+    /// `NotLeader` or `Stopped`.
     ///
     /// # Errors
     /// Why there is no answer.

@@ -160,23 +160,16 @@ impl Peers {
     }
 }
 
-/// Whether a request with commands did nothing.
+/// Whether a request with commands did nothing and will not do anything. Of refusals only those
+/// that the node gives which was asked, once the number has come to it: then it takes no copy of
+/// the request any more. A copy that was damaged or led astray is refused before that, while the
+/// other one may have been carried out.
 const fn surely_not_appended(error: &CallError) -> bool {
     matches!(
         error,
         CallError::NotSent(_)
             | CallError::Unsendable(_)
-            | CallError::Refused(
-                Refusal::WrongCluster
-                    | Refusal::WrongNode { .. }
-                    | Refusal::WrongIncarnation
-                    | Refusal::UnknownIncarnation
-                    | Refusal::SameNode
-                    | Refusal::NotLeader { .. }
-                    | Refusal::Overloaded
-                    | Refusal::Stopped
-                    | Refusal::Unreadable { .. }
-            )
+            | CallError::Refused(Refusal::NotLeader { .. } | Refusal::Stopped)
     )
 }
 
@@ -203,5 +196,28 @@ pub(crate) fn failure_of(error: Error) -> WriteFailure {
         Error::SessionExpired => WriteFailure::SessionExpired,
         // All others are found before anything is proposed.
         other => WriteFailure::NotApplied(other.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_refused_before_its_number_was_looked_at_may_have_been_appended() {
+        let refused = |refusal| surely_not_appended(&CallError::Refused(refusal));
+        assert!(refused(Refusal::NotLeader { leader: None }) && refused(Refusal::Stopped));
+        assert!(surely_not_appended(&CallError::NotSent(String::new())));
+        for refusal in [
+            Refusal::Unreadable { reason: String::new() },
+            Refusal::WrongNode { found: NodeId(3) },
+            Refusal::WrongCluster,
+            Refusal::WrongIncarnation,
+            Refusal::UnknownIncarnation,
+            Refusal::SameNode,
+            Refusal::Repeated,
+        ] {
+            assert!(!refused(refusal.clone()), "{refusal:?}");
+        }
     }
 }

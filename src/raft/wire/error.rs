@@ -27,6 +27,14 @@ pub enum WireError {
     /// The message ends before what it says it holds.
     #[error("the message ends too early, or a length in it is wrong")]
     UnexpectedEnd,
+    /// A list is longer than any that is sent.
+    #[error("a list of {found}, expected {most} at most")]
+    TooMany {
+        /// How long it says it is.
+        found: usize,
+        /// How long it may be.
+        most: usize,
+    },
     /// The message goes on behind its last field.
     #[error("{extra} bytes follow the last field, expected none")]
     TrailingBytes {

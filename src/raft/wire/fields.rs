@@ -72,6 +72,15 @@ impl Reader {
         }
     }
 
+    /// A list of so many items at most.
+    pub(super) fn list<T: Wire>(&mut self, most: usize) -> Result<Vec<T>, WireError> {
+        let found = self.count(T::BYTES_MIN)?;
+        if found > most {
+            return Err(WireError::TooMany { found, most });
+        }
+        (0..found).map(|_| T::take(self)).collect()
+    }
+
     /// Nothing may be left.
     pub(super) fn finish(self) -> Result<(), WireError> {
         match self.rest.len() {

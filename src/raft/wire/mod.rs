@@ -29,16 +29,19 @@
 //! | snapshot offer | 6 | vote, transfer: id, manifest: bytes |
 //! | snapshot chunk | 7 | transfer: id, part: `u32`, offset: `u64`, bytes |
 //! | snapshot finish | 8 | vote, transfer: id |
-//! | `Write` | 9 | deadline in microseconds: `u64`, list of command: bytes, as in the log |
+//! | `Write` | 9 | number: `u64`, deadline in microseconds: `u64`, list of command: bytes |
 //! | `ReadIndex` | 10 | lease: yes/no |
 //! | `Digest` | 11 | index: `u64` |
 //!
 //! `previous`, `committed` and `last` are each a maybe log id. A manifest is the bytes of a file of
 //! `docs/format.md`, with the checksums that it has there; a part is a table, counted from 0 in the
-//! order of the manifest.
+//! order of the manifest. A command is as in the log, and there are at most 1,024 of them.
 //!
 //! A **response** has, behind its tag, the sender's identity and the checksum of the request that
-//! it answers (`u32`), so that a transport that mixes up two answers is found out, then:
+//! it answers (`u32`), so that a transport that mixes up two answers is found out, then what
+//! follows. Requests that say the same are the same bytes: of two `ReadIndex`, or two heartbeats of
+//! a leader that has nothing new to say, the checksum does not tell whose answer it is. `Write` and
+//! entries have numbers.
 //!
 //! | response | tag | fields, in order |
 //! |---|---|---|
@@ -75,9 +78,10 @@
 //!
 //! No byte is interpreted before the checksum over all of them has been found right (rule R9). The
 //! checksum is no defence against somebody who can compute it: decoding never panics whatever the
-//! bytes, never recurses, and never allocates more than a small multiple of what it was given: each
-//! length and count is compared with what is left before it is believed. A transport over a
-//! network that strangers can reach must itself know who it talks to.
+//! bytes, never recurses, and never allocates more than a small multiple of what it was given and
+//! some tens of kilobytes: each length and count is compared with what is left before it is
+//! believed, and commands and results, which may be of two to four bytes, are bounded by number. A
+//! transport over a network that strangers can reach must itself know who it talks to.
 
 pub mod error;
 mod fields;

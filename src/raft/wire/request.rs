@@ -141,6 +141,9 @@ pub struct SnapshotFinish {
     pub transfer: RandomId,
 }
 
+/// Most commands of a [`ForwardedWrite`]: an empty one takes much more memory than bytes.
+pub const WRITE_COMMANDS_MAX: usize = 1024;
+
 /// Writes that a follower was given, for the leader, in the order in which they came.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ForwardedWrite {
@@ -148,7 +151,8 @@ pub struct ForwardedWrite {
     pub number: u64,
     /// How long the caller still waits. In whole microseconds.
     pub deadline: Duration,
-    /// The payloads of the commands. They share the request's buffer.
+    /// The payloads of the commands, at most [`WRITE_COMMANDS_MAX`]. They share the request's
+    /// buffer.
     pub commands: Vec<Bytes>,
 }
 
@@ -330,7 +334,7 @@ impl Wire for ForwardedWrite {
     fn take(from: &mut Reader) -> Result<Self, WireError> {
         let number = Wire::take(from)?;
         let deadline = Duration::from_micros(Wire::take(from)?);
-        Ok(Self { number, deadline, commands: Wire::take(from)? })
+        Ok(Self { number, deadline, commands: from.list(WRITE_COMMANDS_MAX)? })
     }
 }
 

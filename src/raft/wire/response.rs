@@ -5,7 +5,7 @@ use bytes::Bytes;
 use super::envelope::{self, Message};
 use super::error::WireError;
 use super::fields::{Reader, Sink, Wire};
-use super::request::tag;
+use super::request::{WRITE_COMMANDS_MAX, tag};
 pub use super::written::WriteFailure;
 use crate::state::Applied;
 use crate::storage::identity::Identity;
@@ -445,7 +445,7 @@ impl Response {
             tag::SNAPSHOT_OFFER => Self::SnapshotOffer(Wire::take(from)?),
             tag::SNAPSHOT_CHUNK => Self::SnapshotChunk(Wire::take(from)?),
             tag::SNAPSHOT_FINISH => Self::SnapshotFinish(Wire::take(from)?),
-            tag::WRITE => Self::Write(Wire::take(from)?),
+            tag::WRITE => Self::Write(from.list(WRITE_COMMANDS_MAX)?),
             tag::READ_INDEX => Self::ReadIndex(Wire::take(from)?),
             tag::DIGEST => Self::Digest(Wire::take(from)?),
             found => return Err(WireError::UnknownTag { what: "response", found }),

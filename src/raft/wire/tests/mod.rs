@@ -9,7 +9,7 @@ use bytes::Bytes;
 
 use self::samples::{append, envelope, id, identity, requests, responses, vote};
 use super::error::WireError;
-use super::request::{AppendEntries, Request, SnapshotRequest};
+use super::request::{AppendEntries, ForwardedWrite, Request, SnapshotRequest, WRITE_COMMANDS_MAX};
 use super::response::{
     AppendAnswer, ChunkAnswer, FinishAnswer, OfferAnswer, Refusal, Response, TransferAnswer,
     WriteFailure,
@@ -52,6 +52,22 @@ fn resealed(mut bytes: Vec<u8>) -> Bytes {
     let crc = crc32c::crc32c(&bytes[..end]);
     bytes[end..].copy_from_slice(&crc.to_le_bytes());
     bytes.into()
+}
+
+#[test]
+fn more_commands_and_results_than_any_message_has_are_refused_before_there_is_room_for_them() {
+    for (count, fits) in [(WRITE_COMMANDS_MAX, true), (WRITE_COMMANDS_MAX + 1, false)] {
+        let commands = vec![Bytes::new(); count];
+        let deadline = std::time::Duration::from_secs(1);
+        let write = ForwardedWrite { number: 1, deadline, commands };
+        let request = Request::Write(write).encode(&envelope());
+        let results = Response::Write(vec![Err(WriteFailure::SessionExpired); count]);
+        let response = results.encode(&identity(2, 0x33), &hello());
+        for (name, sealed) in [("request", request), ("response", response)] {
+            let refused = Err(WireError::TooMany { found: count, most: WRITE_COMMANDS_MAX });
+            assert_eq!(decode(name, &sealed), if fits { Ok(()) } else { refused });
+        }
+    }
 }
 
 #[test]
