@@ -269,19 +269,27 @@ impl Node {
         deadline: Duration,
     ) -> Result<LogIndex> {
         let asks = async {
+            // A question or its answer may be lost, and everybody who waits would wait for it. A
+            // leader that is slow, and not silent, is given more time each time.
+            let mut patience = self.config.election_timeout.1;
             loop {
-                if let Some(index) = self.ask_index(freshness).await? {
+                if let Some(index) = self.ask_index(freshness, patience).await? {
                     return Ok(index);
                 }
                 // An election takes longer than this.
                 tokio::time::sleep(PAUSE).await;
+                patience = patience.saturating_mul(2).min(self.config.deadline);
             }
         };
         within(self.until(deadline), "no leader could be asked", asks).await?
     }
 
     /// Asks once. `None` when nobody could tell.
-    async fn ask_index(&self, freshness: Freshness) -> Result<Option<LogIndex>> {
+    async fn ask_index(
+        &self,
+        freshness: Freshness,
+        patience: Duration,
+    ) -> Result<Option<LogIndex>> {
         let leader = match self.own_index(freshness).await? {
             Ok(id) => return Ok(Some(id.index)),
             Err(leader) => leader.filter(|&leader| leader != self.id()),
@@ -289,7 +297,7 @@ impl Node {
         match leader {
             None => Ok(None),
             Some(leader) => {
-                let asked = self.peers.read_index(leader, freshness, self.config.deadline);
+                let asked = self.peers.read_index(leader, freshness, patience);
                 Ok(self.while_leading(leader, asked).await.flatten())
             }
         }
