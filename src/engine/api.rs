@@ -38,7 +38,9 @@ pub trait KvEngine: Send + Sync {
     fn submit(&self, command: Command) -> Result<ApplyOutcome>;
 
     /// Hands a command in and returns without waiting for the disk. Commands that one caller hands
-    /// in are applied in that order. With `worker_threads = 0` it is [`Self::submit`].
+    /// in are applied in that order; on a cluster also across changes of the leader, but for two
+    /// that are on their way when this node begins to lead, or has its quorum again: see
+    /// `docs/replication.md`. With `worker_threads = 0` it is [`Self::submit`].
     ///
     /// Where compaction cannot keep pace, and then where the queue is full, it waits as `submit`
     /// does, for `submit_timeout` at most each time: what is handed in stays bounded.

@@ -14,7 +14,8 @@ use tokio::runtime::Runtime;
 
 use super::block_on::block_on;
 use super::config::ClusterConfig;
-use super::node::{Hop, Node};
+use super::forward_queue::Hop;
+use super::node::Node;
 use super::open::{Opened, open};
 use super::read_gate::Freshness;
 use super::status::ClusterStatus;

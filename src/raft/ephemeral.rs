@@ -13,7 +13,8 @@ use bytes::Bytes;
 use openraft::async_runtime::WatchReceiver;
 use tokio::time::sleep;
 
-use super::node::{Hop, Node};
+use super::forward_queue::Hop;
+use super::node::Node;
 use super::read_gate::Freshness;
 use crate::command::{Command, Guard, Owner};
 use crate::engine::back_off::Pauses;

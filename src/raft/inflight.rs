@@ -1,7 +1,7 @@
 //! Writes that wait for their answer: how many there may be, and for how long.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -19,6 +19,8 @@ pub(crate) struct Inflight {
     bytes_max: usize,
     commands: AtomicUsize,
     bytes: AtomicUsize,
+    /// How many were taken in.
+    taken: AtomicU64,
     /// In the order of their deadlines: all are given the same time.
     waiting: Mutex<VecDeque<(Duration, Weak<Waiting>)>>,
 }
@@ -28,6 +30,8 @@ pub(crate) struct Inflight {
 #[derive(Debug)]
 pub(crate) struct Waiting {
     reply: Mutex<Option<Reply>>,
+    /// The how manieth it was that was taken in.
+    number: u64,
     bytes: usize,
     counts: AtomicBool,
     among: Arc<Inflight>,
@@ -40,6 +44,7 @@ impl Inflight {
             bytes_max,
             commands: AtomicUsize::new(0),
             bytes: AtomicUsize::new(0),
+            taken: AtomicU64::new(0),
             waiting: Mutex::default(),
         })
     }
@@ -54,8 +59,9 @@ impl Inflight {
     ) -> Option<Arc<Waiting>> {
         let before = self.commands.fetch_add(1, Ordering::AcqRel);
         let bytes_before = self.bytes.fetch_add(bytes, Ordering::AcqRel);
+        let number = self.taken.fetch_add(1, Ordering::AcqRel);
         let (reply, counts) = (Mutex::new(Some(reply)), AtomicBool::new(true));
-        let waiting = Arc::new(Waiting { reply, bytes, counts, among: Arc::clone(self) });
+        let waiting = Arc::new(Waiting { reply, number, bytes, counts, among: Arc::clone(self) });
         let full = before >= self.commands_max
             || (before > 0 && bytes_before.saturating_add(bytes) > self.bytes_max);
         if full {
@@ -113,6 +119,11 @@ impl Waiting {
             let _answering = Answering::begin();
             reply.answer(result);
         }
+    }
+
+    /// Of two that one caller handed in, the earlier has the smaller number.
+    pub(crate) const fn number(&self) -> u64 {
+        self.number
     }
 
     /// Whether the answer was given.

@@ -5,14 +5,15 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use openraft::Raft;
 use openraft::async_runtime::WatchReceiver;
 use openraft::errors::{ClientWriteError, ForwardToLeader, LinearizableReadError, RaftError};
 use openraft::raft::{ClientWriteResult, ReadPolicy};
+use openraft::{Raft, ServerState};
+use tokio::runtime::Handle;
 
 use super::applied_watch::AppliedWatch;
 use super::config::ClusterConfig;
-use super::forward_queue::ForwardQueue;
+use super::forward_queue::{ForwardQueue, Hop, Item};
 use super::inflight::{Inflight, Waiting};
 use super::peers::Peers;
 use super::read_gate::{Freshness, ReadGate};
@@ -39,6 +40,7 @@ pub(crate) type HtkvRaft = Raft<TypeConfig, StateMachine>;
 /// A node that is open.
 pub(crate) struct Node {
     this: Weak<Self>,
+    runtime: Handle,
     /// Whose the ephemeral keys are that are written here.
     pub(super) owner: Owner,
     pub(super) raft: HtkvRaft,
@@ -54,11 +56,14 @@ pub(crate) struct Node {
     /// The index at which this node found that its state is another than the others' have, plus
     /// one; zero while it is not.
     diverged: AtomicU64,
+    /// Whether openraft is known to have stopped.
+    ended: AtomicBool,
     closed: AtomicBool,
 }
 
 /// What a node is put together from.
 pub(super) struct Parts {
+    pub(super) runtime: Handle,
     pub(super) owner: Owner,
     pub(super) raft: HtkvRaft,
     pub(super) machine: Arc<Machine>,
@@ -70,23 +75,15 @@ pub(super) struct Parts {
     pub(super) applied: AppliedWatch,
 }
 
-/// Who is to decide about a command.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Hop {
-    /// Whoever leads: a node that does not passes it on.
-    Any,
-    /// This node or nobody: it was passed on to it.
-    Last,
-}
-
 impl Node {
     pub(super) fn new(parts: Parts) -> Arc<Self> {
         let Parts { owner, raft, machine, config, peers, limits, .. } = parts;
-        let Parts { forwarding, gate, applied, .. } = parts;
+        let Parts { runtime, forwarding, gate, applied, .. } = parts;
         let store = &config.store;
         let inflight = Inflight::new(store.queue_commands_max, store.queue_bytes_max);
         Arc::new_cyclic(|this| Self {
             this: Weak::clone(this),
+            runtime,
             owner,
             raft,
             machine,
@@ -99,6 +96,7 @@ impl Node {
             applied,
             receiving: Receiving::default(),
             diverged: AtomicU64::new(0),
+            ended: AtomicBool::new(false),
             closed: AtomicBool::new(false),
         })
     }
@@ -174,6 +172,35 @@ impl Node {
         }
     }
 
+    /// Whether this node may take writes: also those that another one decides about. One that
+    /// openraft has stopped does not know who leads.
+    ///
+    /// # Errors
+    /// As [`Self::check`]; `Closed` when openraft has stopped.
+    pub(super) fn check_running(&self) -> Result<()> {
+        self.check()?;
+        if self.ended.load(Ordering::Acquire) {
+            return Err(Error::Closed("openraft has stopped: see the status"));
+        }
+        Ok(())
+    }
+
+    /// Takes down that openraft has stopped.
+    pub(super) fn note_end(&self) {
+        self.ended.store(true, Ordering::Release);
+    }
+
+    /// Whether openraft has stopped, or is about to.
+    pub(super) fn is_ending(&self) -> bool {
+        let mut metrics = self.raft.metrics();
+        let says_so = {
+            let metrics = metrics.borrow_watched();
+            metrics.running_state.is_err() || metrics.state == ServerState::Shutdown
+        };
+        // One that panicked has not said so, and says nothing any more.
+        says_so || std::iter::from_fn(|| metrics.changed().now_or_never()).any(|told| told.is_err())
+    }
+
     /// Stops serving: the state is not what the others have. Nothing more is taken from them
     /// either, and nobody gets a snapshot of it.
     pub(super) fn quarantine(&self, index: LogIndex) {
@@ -193,7 +220,7 @@ impl Node {
     /// Hands a command in. The reply comes when it is applied here or on the leader, or at its
     /// deadline.
     pub(super) fn submit(&self, command: Command, reply: Reply, hop: Hop) {
-        let checked = self.check().and_then(|()| {
+        let checked = self.check_running().and_then(|()| {
             validate_command(&command, &self.limits)?;
             Ok(())
         });
@@ -204,11 +231,45 @@ impl Node {
         let deadline = self.deadline();
         // Whoever is refused was told.
         if let Some(waiting) = self.inflight.admit(reply, proposal.bytes(), deadline) {
-            match hop {
-                Hop::Any if !self.raft.is_leader() => self.forwarding.push(proposal, waiting),
-                _ => self.propose(proposal, &waiting, hop),
+            // In the queue, where it would overtake what is there, and where rows are looked at.
+            let at_once = match hop {
+                Hop::Any => self.forwarding.is_empty() && self.raft.is_leader(),
+                Hop::Last => true,
+            };
+            if at_once && !self.must_look() {
+                self.propose(proposal, &waiting, hop);
+            } else {
+                self.forwarding.push(proposal, waiting, hop);
             }
         }
+    }
+
+    /// Whether it is asked, before a command is proposed, if the rows that it looks at can be read:
+    /// where this node decides alone, and has rows on the disk. An entry that looks at what cannot
+    /// be read stops whoever applies it, and the only voter would stop for good. Where several vote
+    /// the one that is damaged stops, and the others go on.
+    pub(super) fn must_look(&self) -> bool {
+        self.peers.members().is_some_and(|members| members.is_only(self.id()))
+            && !self.machine.store.tables().is_empty()
+    }
+
+    /// Answers those whose command looks at what cannot be read, and gives back the others.
+    pub(super) async fn look(&self, batch: Vec<Item>) -> Vec<Item> {
+        let machine = Arc::clone(&self.machine);
+        // It may read from the disk.
+        let looked = tokio::task::spawn_blocking(move || {
+            let readable = |item: &Item| match machine.check_looks(item.proposal.command(), 0) {
+                // What there is room for the log says.
+                Ok(_) | Err(Error::DiskFull(_)) => true,
+                Err(error) => {
+                    item.waiting.answer(Err(error));
+                    false
+                }
+            };
+            batch.into_iter().filter(readable).collect()
+        });
+        // Whoever is dropped was told that the node stopped.
+        looked.await.unwrap_or_default()
     }
 
     /// Gives a command to openraft on this node.
@@ -219,11 +280,19 @@ impl Node {
         let tell = Tell::new(move |result: ClientWriteResult<TypeConfig>| {
             tell(result, &node, again, told, hop);
         });
-        let handed_in = self.raft.client_write_ff(proposal, Some(tell));
+        let raft = self.raft.clone();
+        let mut handed_in =
+            Box::pin(async move { raft.client_write_ff(proposal, Some(tell)).await });
         // There is room in the channel, or this node is overloaded: nobody waits for room.
-        match tokio::task::unconstrained(handed_in).now_or_never() {
+        match tokio::task::unconstrained(handed_in.as_mut()).now_or_never() {
             Some(Ok(())) => {}
             Some(Err(fatal)) => waiting.answer(Err(self.stopped(&fatal.to_string()))),
+            None if self.is_ending() => {
+                // It waits for the end of openraft, which panics at each later call when nobody
+                // has waited to the last.
+                self.runtime.spawn(handed_in);
+                waiting.answer(Err(self.stopped("it ends")));
+            }
             None => {
                 let text = "openraft takes no more commands at the moment".to_owned();
                 waiting.answer(Err(Error::Overloaded(text)));
@@ -373,7 +442,7 @@ fn tell(
         // It was not appended.
         Err(ClientWriteError::ForwardToLeader(ForwardToLeader { leader_id, .. })) => {
             match (hop, node.upgrade()) {
-                (Hop::Any, Some(node)) => node.forwarding.push(proposal, waiting),
+                (Hop::Any, Some(node)) => node.forwarding.push_back(proposal, waiting),
                 _ => waiting.answer(Err(Error::NotLeader { leader: leader_id.map(NodeId) })),
             }
         }

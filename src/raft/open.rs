@@ -100,8 +100,19 @@ fn start(
     let (forwarding, queue) = ForwardQueue::new();
     let (gate, asking) = ReadGate::new();
     let limits = config.store.limits();
-    let node =
-        Node::new(Parts { owner, raft, machine, config, peers, limits, forwarding, gate, applied });
+    let parts = Parts {
+        runtime: runtime.handle().clone(),
+        owner,
+        raft,
+        machine,
+        config,
+        peers,
+        limits,
+        forwarding,
+        gate,
+        applied,
+    };
+    let node = Node::new(parts);
     drop(this.set(Arc::downgrade(&node)));
     node.learn_members();
     {
@@ -164,12 +175,18 @@ async fn sweep(node: Weak<Node>) {
     }
 }
 
-/// Keeps up with who the members are.
+/// Keeps up with who the members are, and whether openraft runs.
 async fn follow_members(node: Weak<Node>) {
     let Some(mut metrics) = node.upgrade().map(|node| node.raft.metrics()) else { return };
     while metrics.changed().await.is_ok() {
         let Some(node) = node.upgrade() else { return };
         node.learn_members();
+        if node.is_ending() {
+            node.note_end();
+        }
+    }
+    if let Some(node) = node.upgrade() {
+        node.note_end();
     }
 }
 

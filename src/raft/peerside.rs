@@ -9,7 +9,8 @@ use openraft::raft::{
 };
 use openraft::type_config::alias::SnapshotOf;
 
-use super::node::{Hop, Node};
+use super::forward_queue::Hop;
+use super::node::Node;
 use super::peers::failure_of;
 use super::raft_calls;
 use super::read_gate::Freshness;

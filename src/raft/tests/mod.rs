@@ -2,6 +2,7 @@
 
 mod log_model;
 mod log_store;
+mod nodes;
 mod state_machine;
 mod watched_fs;
 
