@@ -563,9 +563,9 @@ impl Node {
                 // call does not go far enough.
                 self.raft.trigger().snapshot().await.map_err(stopped)?;
                 // One that failed is told by no change.
-                match tokio::time::timeout(SNAPSHOT_PAUSE, metrics.changed()).await {
-                    Ok(changed) => changed.map_err(|_| Error::Closed("closed"))?,
-                    Err(_) => {}
+                let waited = tokio::time::timeout(SNAPSHOT_PAUSE, metrics.changed()).await;
+                if let Ok(changed) = waited {
+                    changed.map_err(|_| Error::Closed("closed"))?;
                 }
             }
             Ok(())

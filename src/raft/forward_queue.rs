@@ -19,7 +19,7 @@ pub(super) enum Hop {
 
 /// A command and who waits for it.
 #[derive(Debug)]
-pub(super) struct Item {
+pub(crate) struct Item {
     pub(super) proposal: Proposal,
     pub(super) waiting: Arc<Waiting>,
     pub(super) hop: Hop,

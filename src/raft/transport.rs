@@ -73,7 +73,8 @@ pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 /// It must not answer a request with the answer to another. That is found out by a checksum of 32
 /// bits, and taken for a failure, unless the two are the same bytes, as questions for reads and
 /// heartbeats of a leader that has nothing new to say are: the answer to an earlier one would pass
-/// for one to a later one, and a linearizable or lease read could be stale. It need not keep requests in order, and may bring one twice.
+/// for one to a later one, and a linearizable or lease read could be stale. It need not keep
+/// requests in order, and may bring one twice.
 pub trait Transport: Send + Sync + 'static {
     /// Brings `request` to `target`, which the membership says is at `address`, and its answer
     /// back.

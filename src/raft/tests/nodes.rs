@@ -112,19 +112,27 @@ fn a_question_for_a_read_that_is_lost_is_asked_again() {
 fn a_snapshot_that_is_asked_for_beside_another_is_taken() {
     let mut config = config();
     config.deadline = Duration::from_secs(5);
+    // None is taken by itself.
+    config.store.max_segment_size = 1 << 30;
     let cluster = cluster(1, config);
     let node = cluster.node(ONE);
-    let rows: Vec<_> = (0..4000_u32).map(|n| (n.to_be_bytes().to_vec(), vec![7; 1000])).collect();
-    for rows in rows.chunks(1000) {
-        let sets = rows.iter().map(|(key, value)| Command::set(key.clone(), value.clone()));
+    for round in 0..5_u8 {
+        let sets = (0..1000_u32).map(|n| Command::set(n.to_string(), vec![round; 4000]));
         node.submit_batch(sets.collect()).unwrap();
-    }
-    for n in 0..5_u32 {
-        block_on(node.node.raft.trigger().snapshot()).unwrap();
-        node.put(b"k".to_vec(), n.to_string().into_bytes()).unwrap();
-        let applied = node.status().applied.unwrap().index;
+        let last = std::thread::scope(|scope| {
+            let writer = scope.spawn(|| {
+                for n in 0..10 {
+                    pause(1);
+                    put_async(&node, n).wait().unwrap();
+                }
+            });
+            // It begins before the last of them, and may end behind it.
+            block_on(node.node.raft.trigger().snapshot()).unwrap();
+            writer.join().unwrap();
+            node.status().applied.unwrap().index
+        });
         block_on(node.snapshot_now()).unwrap();
-        assert!(node.status().snapshot >= Some(applied));
+        assert!(node.status().snapshot >= Some(last));
     }
 }
 
@@ -136,7 +144,9 @@ fn whoever_loses_the_lead_while_a_learner_catches_up_says_so() {
     let leader = cluster.leader().unwrap();
     let node = cluster.node(leader);
     let handed: Vec<Submission> = (0..1500).map(|n| put_async(&node, n)).collect();
-    handed.into_iter().for_each(|it| drop(it.wait().unwrap()));
+    for handed in handed {
+        handed.wait().unwrap();
+    }
     let learner = NodeId(4);
     cluster.open(learner).unwrap();
     // Who it is it says in time; what it lacks takes longer.
