@@ -78,11 +78,11 @@ impl Found {
         })
     }
 
-    fn is(&self, other: &Self) -> bool {
-        match (self, other) {
-            (Self::InTail, Self::InTail) => true,
-            (Self::Below(one), Self::Below(other)) => one == other,
-            _ => false,
+    /// What the layers below the tail have that counts.
+    fn below(self) -> Option<Record> {
+        match self {
+            Self::InTail => None,
+            Self::Below(found) => found,
         }
     }
 }
@@ -295,18 +295,17 @@ impl<'a> Changes<'a> {
         let bytes = row_bytes(&key, &record);
         let found = match self.found.take() {
             Some(found) => {
+                // Where it stands may be another: a compaction may have left nothing below.
                 debug_assert!(
-                    Found::of(self.now, &key).map_or(true, |again| found.is(&again)),
+                    Found::of(self.now, &key)
+                        .map_or(true, |again| again.below() == found.clone().below()),
                     "nothing came in between"
                 );
                 found
             }
             None => Found::of(self.now, &key)?,
         };
-        let below = match found {
-            Found::InTail => None,
-            Found::Below(below) => below,
-        };
+        let below = found.below();
         if let Some(kept) = below.as_ref().filter(|old| old.value == record.value) {
             if self.now.has_times {
                 let found = self.now.record(&attachment_row(&key))?;

@@ -212,6 +212,8 @@ pub(crate) fn set_aside(
     names: &[(String, String)],
 ) -> Result<(), StorageError> {
     gate.check()?;
+    // Before anything is renamed: without a handle there is nothing to take back.
+    let folder = gate.open_dir(directory)?;
     let undo = |done: &[(String, String)]| {
         for (from, to) in done.iter().rev() {
             if fs.rename(&directory.join(to), &directory.join(from)).is_err() {
@@ -229,7 +231,7 @@ pub(crate) fn set_aside(
     }
     // As for files: what may never reach the device is taken back, so that it is done anew by
     // whoever opens the store next.
-    gate.sync_dir(directory).inspect_err(|_| undo(names))
+    gate.sync_names(&*folder, directory).inspect_err(|_| undo(names))
 }
 
 /// Where something that is to be called `directory/name` stands before it gets that name, and after

@@ -303,3 +303,18 @@ fn ranges_take_any_bounds_in_both_directions() {
     let row = |row: Result<_, _>| row.unwrap();
     assert!(view.prefix(b"c").map(row).eq(view.scan_prefix(b"c").map(row)));
 }
+
+#[test]
+fn what_was_looked_at_holds_where_a_compaction_has_left_nothing_below() {
+    let mut state = KvState::new();
+    set(&mut state, 1, "a", "v");
+    state.freeze();
+    state.apply(LogIndex(2), Timestamp(2), Command::delete("a")).unwrap();
+    let command = Command::set("b", "v");
+    let looked = state.check(&command).unwrap();
+    state.rebase(crate::storage::table_set::TableSet::empty(), true);
+    let told = state.apply_telling(LogIndex(3), Timestamp(3), command, looked).unwrap();
+    assert_eq!(told.0.outcome, Outcome::Applied);
+    state.validate().unwrap();
+    assert_eq!(state.as_view().len(), 1);
+}
