@@ -9,7 +9,8 @@ use crate::config::StoreConfig;
 use crate::env::Env;
 use crate::error::{Error, Result};
 use crate::storage::log_scan::TailPolicy;
-use crate::storage::store::{Absent, Store, StoreOptions};
+use crate::storage::store::{Store, StoreOptions};
+use crate::storage::store_lock::Absent;
 use crate::types::{NodeId, RandomId};
 
 /// Opens a store, or creates it, and applies everything in its log: for who alone decides what is

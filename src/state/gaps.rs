@@ -340,7 +340,7 @@ mod tests {
         let view = gaps.clone();
         let rows = [("b", None), ("c", Some("new")), ("d", None)];
         let rows = rows.map(|(key, value)| (Bytes::from(key), record(value)));
-        let tail = Index::from_sorted(rows.into_iter()).unwrap();
+        let tail = Index::from_sorted(rows).unwrap();
         view.tell(gap("a", "e"));
         gaps.take_found(&tail);
         assert_eq!(listed(&gaps), [(&b"a"[..], Some(&b"c"[..]))]);

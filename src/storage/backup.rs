@@ -27,7 +27,8 @@ use super::format::{
 use super::inspect;
 use super::log_scan::TailPolicy;
 use super::manifest::Manifest;
-use super::store::{Absent, Store, identity_of, prepare_directory, scan, take_shared_lock};
+use super::store::{Store, identity_of, prepare_directory, scan};
+use super::store_lock::{Absent, take_shared_lock};
 use super::sync_gate::SyncGate;
 use super::watermark;
 use crate::env::Env;

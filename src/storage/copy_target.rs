@@ -20,7 +20,7 @@ use super::context::absolute;
 use super::error::StorageError;
 use super::format::{IDENTITY_NAME, LOCK_NAME, LOG_NAME, TABLES_NAME, UNFINISHED_NAME};
 use super::identity::Identity;
-use super::store::{Absent, Lock, take_lock};
+use super::store_lock::{Absent, Lock, take_lock};
 use crate::env::Env;
 use crate::env::fs::{DirEntry, FileKind, Fs, FsFile, OpenHow, read_exact_at, write_all_at};
 

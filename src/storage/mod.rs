@@ -65,6 +65,7 @@ pub(crate) mod incoming_part;
 pub mod snapshot_incoming;
 pub(crate) mod snapshot_install;
 pub mod history;
+pub mod store_lock;
 pub mod store;
 pub mod inspect;
 pub(crate) mod copy_target;

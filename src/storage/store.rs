@@ -12,9 +12,8 @@ use super::atomic_file;
 use super::context::{Context, absolute};
 use super::error::StorageError;
 use super::format::{
-    ARCHIVE_NAME, FRAME_ALIGN, IDENTITY_BYTES, IDENTITY_NAME, LOCK_NAME, LOG_NAME,
-    SEGMENT_BYTES_CEILING, TABLES_NAME, UNFINISHED_NAME, parse_manifest_name, parse_segment_name,
-    parse_table_name,
+    ARCHIVE_NAME, FRAME_ALIGN, IDENTITY_BYTES, IDENTITY_NAME, LOG_NAME, SEGMENT_BYTES_CEILING,
+    TABLES_NAME, UNFINISHED_NAME, parse_manifest_name, parse_segment_name, parse_table_name,
 };
 use super::history::{self, Archive, CompressSummary};
 use super::identity::Identity;
@@ -30,12 +29,13 @@ use super::record::Record;
 use super::recovery::{Needed, Part, judge};
 use super::reserve::Reserve;
 use super::snapshot_incoming::{IncomingSnapshot, Need, Snapshot};
+use super::store_lock::{Absent, Lock, take_lock, take_shared_lock};
 use super::sync_gate::SyncGate;
 use super::table_set::TableSet;
 use super::table_store::{MergeStep, TableStore, TableStoreOptions};
 use crate::config::Compression;
 use crate::env::Env;
-use crate::env::fs::{FileKind, FsFile, LockKind, OpenHow, read_up_to_at};
+use crate::env::fs::{FileKind, OpenHow, read_up_to_at};
 use crate::types::{LogIndex, NodeId, RandomId};
 
 /// How a store is opened.
@@ -61,15 +61,6 @@ pub struct StoreOptions {
     pub tables: TableStoreOptions,
 }
 
-/// What to do where there is no store.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Absent {
-    /// Create one.
-    Create,
-    /// `NoStore`.
-    Refuse,
-}
-
 /// The smallest `segment_bytes_max`.
 pub const SEGMENT_BYTES_FLOOR: u64 = 4096;
 const _: () = assert!(SEGMENT_BYTES_FLOOR.is_multiple_of(FRAME_ALIGN as u64));
@@ -83,7 +74,7 @@ pub struct Store {
     tables: TableStore,
     archive: Archive,
     /// Holds the lock for as long as the store is open.
-    lock: Mutex<Option<Arc<dyn FsFile>>>,
+    lock: Mutex<Option<Lock>>,
 }
 
 impl Store {
@@ -331,7 +322,7 @@ pub struct ReadOnlyStore {
     tables: TableStore,
     archive: Archive,
     /// Holds a shared lock, where there is a lock file.
-    _lock: Option<Arc<dyn FsFile>>,
+    _lock: Option<Lock>,
 }
 
 impl ReadOnlyStore {
@@ -524,61 +515,6 @@ fn sync_ancestors(env: &Env, gate: &SyncGate, root: &Path) -> Result<(), Storage
         gate.sync_dir(ancestor)?;
     }
     Ok(())
-}
-
-/// The file `LOCK`, locked for as long as this is open.
-pub(crate) type Lock = Arc<dyn FsFile>;
-
-/// Takes the exclusive lock before anything else is read.
-pub(crate) fn take_lock(env: &Env, root: &Path, absent: Absent) -> Result<Lock, StorageError> {
-    let path = root.join(LOCK_NAME);
-    let existing = env.fs.open(&path, OpenHow::ReadWrite);
-    let file = match existing {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            let no_identity = env
-                .fs
-                .kind(&root.join(IDENTITY_NAME))
-                .map_err(StorageError::wrap("look at", root))?
-                .is_none();
-            if absent == Absent::Refuse && no_identity {
-                return Err(StorageError::NoStore { directory: root.to_owned() });
-            }
-            match env.fs.open(&path, OpenHow::CreateNew) {
-                Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
-                    env.fs.open(&path, OpenHow::ReadWrite)
-                }
-                created => created,
-            }
-        }
-        opened => opened,
-    };
-    let file = file.map_err(StorageError::wrap("open", &path))?;
-    lock(&*file, LockKind::Exclusive, root, &path)?;
-    Ok(file)
-}
-
-pub(crate) fn take_shared_lock(
-    env: &Env,
-    root: &Path,
-) -> Result<Option<Arc<dyn FsFile>>, StorageError> {
-    let path = root.join(LOCK_NAME);
-    match env.fs.open(&path, OpenHow::Read) {
-        // A writer would have created it, so there is none to be kept out.
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        opened => {
-            let file = opened.map_err(StorageError::wrap("open", &path))?;
-            lock(&*file, LockKind::Shared, root, &path)?;
-            Ok(Some(file))
-        }
-    }
-}
-
-fn lock(file: &dyn FsFile, kind: LockKind, root: &Path, path: &Path) -> Result<(), StorageError> {
-    if file.try_lock(kind).map_err(StorageError::wrap("lock", path))? {
-        Ok(())
-    } else {
-        Err(StorageError::Locked { directory: root.to_owned() })
-    }
 }
 
 /// The identity file's content; `None` when there is none.

@@ -222,7 +222,7 @@ fn a_full_disk_gets_back_what_the_past_may_give_up() {
         // Somebody else takes the room, and what is new of the past takes the rest.
         fs.set_space(Some(fs.used_bytes() + spare));
         let refused = (0..10_000).find(|&n| put(n).is_err());
-        assert!(refused.is_some() && engine.stats().disk_full, "{spare}");
+        assert!(refused.is_some(), "{spare}");
         clock.advance(Duration::from_hours(2));
         for n in 0..500 {
             let mut attempts = 0;

@@ -73,7 +73,7 @@ pub(crate) struct Tally {
 }
 
 /// Log time as one opening of a store has it: the time of day, or while that is behind the last
-/// stamp, what has passed since it was last told.
+/// stamp, or more than a second behind what has passed since it was last told, that.
 #[derive(Clone, Copy, Debug, Default)]
 struct LogTime {
     stamp: u64,
@@ -87,15 +87,18 @@ impl LogTime {
     }
 
     fn now(&mut self, day: u64, elapsed: Duration, last: u64) -> u64 {
+        const SECOND: u64 = 1_000_000;
         let floor = last.max(self.told);
-        if day >= floor {
-            if day >= self.stamp + 1_000_000 {
-                (self.stamp, self.elapsed) = (day, elapsed);
-            }
+        let passed = elapsed.saturating_sub(self.elapsed).as_micros();
+        let by_itself = self.stamp + u64::try_from(passed).unwrap();
+        if day >= floor && day < self.stamp + SECOND {
             return day;
         }
-        let passed = elapsed.saturating_sub(self.elapsed).as_micros();
-        let stamp = (self.stamp + u64::try_from(passed).unwrap()).max(floor);
+        if day >= floor && day + SECOND >= by_itself {
+            (self.stamp, self.elapsed) = (day, elapsed);
+            return day;
+        }
+        let stamp = by_itself.max(floor).max(day);
         *self = Self::begin(stamp, elapsed);
         stamp
     }

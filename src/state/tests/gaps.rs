@@ -117,7 +117,8 @@ fn scans_of_every_state_equal_the_model_whatever_gaps_were_found() {
             // Any state that is still there may be scanned at any time.
             let at = usize::try_from(rng.up_to(kept.len() as u64)).unwrap();
             let (view, model) = kept.get(at).unwrap_or(&(state.view(), model.clone())).clone();
-            let (bounds, limit) = ((bound(&rng), bound(&rng)), 1 + rng.up_to(600) as usize);
+            let (bounds, limit) =
+                ((bound(&rng), bound(&rng)), usize::try_from(1 + rng.up_to(600)).unwrap());
             for direction in [Direction::Forward, Direction::Backward] {
                 let found = scanned(&view, bounds.clone(), direction, limit);
                 assert_eq!(found, expected(&model, &bounds, direction, limit), "{bounds:?}");

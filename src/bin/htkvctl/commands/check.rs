@@ -9,7 +9,8 @@ use hightower_kv::env::Env;
 use hightower_kv::storage::format::{LOG_NAME, TABLES_NAME, TORN_SUFFIX};
 use hightower_kv::storage::inspect::{self, VerifyReport};
 use hightower_kv::storage::log_scan::TailPolicy;
-use hightower_kv::storage::store::{Absent, Store, StoreOptions};
+use hightower_kv::storage::store::{Store, StoreOptions};
+use hightower_kv::storage::store_lock::Absent;
 use hightower_kv::storage::table_store::TableStoreOptions;
 use serde_json::json;
 
