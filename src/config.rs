@@ -69,8 +69,8 @@ pub struct StoreConfig {
     /// Bytes of overwritten and removed rows after which compaction runs: so many in the log, or so
     /// many in the tables where it is more than half of what is live. Default 64 MiB; at most half
     /// of `max_segment_size` counts, so that the directory stays within twice what is live and
-    /// three segments (six for moments where they have less than 8 MiB and all is removed as fast as
-    /// it is written), where a row counts as 20 bytes at least, and a segment is as long as the
+    /// three segments (six for moments where they have less than 8 MiB and all is removed as fast
+    /// as it is written), where a row counts as 20 bytes at least, and a segment is as long as the
     /// longest entry where that is longer (of a store by itself, once compaction has merged what a
     /// `delete_prefix` left; besides it what is kept of the past, what open views hold, and on a
     /// cluster node the last `log_kept` entries); zero: at once whenever anything is stale, which
