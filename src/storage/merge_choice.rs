@@ -40,8 +40,21 @@ pub enum MergeGoal {
 /// More than a table has besides its rows, and than a last block has on average.
 const TABLE_BYTES_ONCE: u64 = 4096;
 
-/// Which part of the usual length tables have that a merge writes where there is little room.
+/// Which part of the usual length tables have that a merge writes where there is little room, but
+/// no less than [`SMALL_TABLE_BYTES_MIN`].
 const SMALL_TABLE_SHARE: u64 = 8;
+
+/// Shorter tables than this would take room instead of making some: the device gives whole blocks,
+/// so of a row more than 4 KiB two of them, and each table has a place in the manifest, which is
+/// written anew with every one.
+const SMALL_TABLE_BYTES_MIN: u64 = 64 << 10;
+
+/// How long the tables are that a merge writes where there is little room.
+const fn small_table_bytes(table_bytes_max: u64) -> u64 {
+    let share = table_bytes_max / SMALL_TABLE_SHARE;
+    let least = if share > SMALL_TABLE_BYTES_MIN { share } else { SMALL_TABLE_BYTES_MIN };
+    if least < table_bytes_max { least } else { table_bytes_max }
+}
 
 /// A merge that has begun.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -131,7 +144,7 @@ pub(crate) fn smaller(
     table_bytes_max: u64,
     room: u64,
 ) -> Option<MergeJob> {
-    let table_bytes_max = table_bytes_max / SMALL_TABLE_SHARE;
+    let table_bytes_max = small_table_bytes(table_bytes_max);
     if job.output.is_some() {
         // It has to go on in whatever there is: nothing else can be merged before.
         let left = files_of(runs, job.first, job.last).min(table_bytes_max);
@@ -224,7 +237,7 @@ fn of_two(runs: &[RunSize], longest: [u64; 2], table_bytes_max: u64) -> u64 {
 /// The room for a merge by small tables of two runs whose longest tables are these.
 fn room_for_two(runs: &[RunSize], longest: [u64; 2], table_bytes_max: u64) -> KeptRoom {
     KeptRoom {
-        two: longest.iter().sum::<u64>() + table_bytes_max / SMALL_TABLE_SHARE,
+        two: longest.iter().sum::<u64>() + small_table_bytes(table_bytes_max),
         files: runs.iter().map(|run| run.file_bytes).sum(),
         listed: 2 * listed_bytes(runs),
         ..KeptRoom::default()
@@ -235,7 +248,7 @@ fn room_for_two(runs: &[RunSize], longest: [u64; 2], table_bytes_max: u64) -> Ke
 /// tables would have the next merge take more than there is.
 pub(crate) const fn table_bytes_in(free: u64, added: u64, table_bytes_max: u64) -> u64 {
     let longest = if added < table_bytes_max { added } else { table_bytes_max };
-    if free < longest { table_bytes_max / SMALL_TABLE_SHARE } else { table_bytes_max }
+    if free < longest { small_table_bytes(table_bytes_max) } else { table_bytes_max }
 }
 
 /// Bytes of the files of the runs from `first` to `last`.
@@ -272,13 +285,27 @@ fn room_of(
 mod tests {
     use super::*;
 
-    const TABLE: u64 = 80;
+    const TABLE: u64 = 8 * SMALL;
+    const SMALL: u64 = SMALL_TABLE_BYTES_MIN;
 
     /// A run of so many tables of the usual length.
     fn run(tables: u64) -> RunSize {
         let bytes = tables * TABLE;
         let (rows, longest_table) = (bytes, TABLE);
         RunSize { data_bytes: bytes, file_bytes: bytes, rows, longest_table, ..RunSize::default() }
+    }
+
+    /// A run of nine tables of this length.
+    fn run_of(table: u64) -> RunSize {
+        let bytes = 9 * table;
+        let rows = bytes;
+        RunSize {
+            data_bytes: bytes,
+            file_bytes: bytes,
+            rows,
+            longest_table: table,
+            ..RunSize::default()
+        }
     }
 
     fn begun(run: RunSize) -> RunSize {
@@ -311,7 +338,7 @@ mod tests {
     #[test]
     fn the_merge_under_way_goes_on_whatever_the_goal_is_and_by_tables_as_long_as_it_began() {
         let runs = [run(1), run(2), begun(run(3)), begun(run(3)), run(9)];
-        let known = Some(MergeUnderWay { room: 7, table_bytes_max: 10 });
+        let known = Some(MergeUnderWay { room: 7, table_bytes_max: SMALL });
         let (is_pressed, compaction_threshold) = (false, 0);
         let (relief, due) = (
             MergeGoal::Relief { is_pressed, compaction_threshold },
@@ -320,7 +347,7 @@ mod tests {
         for goal in [ALL, relief, due] {
             let job = choose(&runs, None, goal, known, TABLE).unwrap();
             let expected =
-                MergeJob { first: 2, last: 3, output: Some(1), table_bytes_max: 10, room: 7 };
+                MergeJob { first: 2, last: 3, output: Some(1), table_bytes_max: SMALL, room: 7 };
             assert_eq!(job, expected);
         }
         // Another opening has begun it.
@@ -337,10 +364,10 @@ mod tests {
     fn in_little_room_the_two_smallest_neighbours_are_merged_by_small_tables_or_nothing_is() {
         let runs = [run(5), run(2), run(1), run(9)];
         let job = choose(&runs, None, ALL, None, TABLE).unwrap();
-        let needed = 2 * TABLE + TABLE / 8;
+        let needed = 2 * TABLE + SMALL;
         let small = smaller(job, &runs, None, TABLE, needed).unwrap();
         let expected =
-            MergeJob { first: 1, last: 2, output: None, table_bytes_max: 10, room: needed };
+            MergeJob { first: 1, last: 2, output: None, table_bytes_max: SMALL, room: needed };
         assert_eq!(small, expected);
         assert_eq!(smaller(job, &runs, None, TABLE, needed - 1), None);
         // New data always leaves so much.
@@ -352,9 +379,9 @@ mod tests {
         let runs = [run(1), begun(run(3)), begun(run(3))];
         let known = Some(MergeUnderWay { room: 3 * TABLE, table_bytes_max: TABLE });
         let job = choose(&runs, None, ALL, known, TABLE).unwrap();
-        let small = MergeJob { table_bytes_max: TABLE / 8, ..job };
-        assert_eq!(smaller(job, &runs, None, TABLE, TABLE / 8), Some(small));
-        assert_eq!(smaller(job, &runs, None, TABLE, TABLE / 8 - 1), None);
+        let small = MergeJob { table_bytes_max: SMALL, ..job };
+        assert_eq!(smaller(job, &runs, None, TABLE, SMALL), Some(small));
+        assert_eq!(smaller(job, &runs, None, TABLE, SMALL - 1), None);
         // And what it may take is left to it.
         assert_eq!(room_to_keep(&runs, known, TABLE).merge(0), 3 * TABLE);
         assert!(fits(job, &runs, TABLE, 3 * TABLE) && !fits(job, &runs, TABLE, 3 * TABLE - 1));
@@ -366,20 +393,34 @@ mod tests {
 
     #[test]
     fn a_merge_that_begins_leaves_room_for_deletes_and_for_the_merge_after_it() {
-        let small = RunSize { longest_table: 10, ..run(3) };
+        let small = RunSize { longest_table: SMALL, ..run(3) };
         let runs = [small, small];
         let job = choose(&runs, None, ALL, None, TABLE).unwrap();
-        assert_eq!(job.room, TABLE + 20);
-        let needed = 2 * TABLE + TABLE / 8 + TABLE / 2;
+        assert_eq!(job.room, TABLE + 2 * SMALL);
+        let needed = 2 * TABLE + SMALL + TABLE / 2;
         assert!(fits(job, &runs, TABLE, needed) && !fits(job, &runs, TABLE, needed - 1));
     }
 
     #[test]
     fn what_is_added_where_there_is_little_room_is_added_by_small_tables() {
         assert_eq!(table_bytes_in(TABLE, 2 * TABLE, TABLE), TABLE);
-        assert_eq!(table_bytes_in(TABLE - 1, 2 * TABLE, TABLE), TABLE / 8);
+        assert_eq!(table_bytes_in(TABLE - 1, 2 * TABLE, TABLE), SMALL);
         assert_eq!(table_bytes_in(20, 20, TABLE), TABLE);
-        assert_eq!(table_bytes_in(19, 20, TABLE), TABLE / 8);
+        assert_eq!(table_bytes_in(19, 20, TABLE), SMALL);
+    }
+
+    /// Each takes whole blocks, and a place in every manifest.
+    #[test]
+    fn small_tables_are_not_so_small_that_they_take_more_than_what_they_replace() {
+        let of = |table_bytes_max| table_bytes_in(0, u64::MAX, table_bytes_max);
+        assert_eq!([2 << 10, 32 << 10, SMALL].map(of), [2 << 10, 32 << 10, SMALL]);
+        assert_eq!([2 * SMALL, TABLE, 2 * TABLE].map(of), [SMALL, SMALL, 2 * SMALL]);
+        let two = |table| room_to_keep(&[run_of(table); 2], None, table).merge(0);
+        assert_eq!([32 << 10, TABLE].map(two), [2 * (32 << 10) + (32 << 10), 2 * TABLE + SMALL]);
+        let runs = [run_of(32 << 10); 2];
+        let job = choose(&runs, None, ALL, None, 32 << 10).unwrap();
+        let small = smaller(job, &runs, None, 32 << 10, u64::MAX).unwrap();
+        assert_eq!(small.table_bytes_max, 32 << 10);
     }
 
     #[test]
@@ -426,7 +467,10 @@ mod tests {
     #[test]
     fn what_comes_is_merged_too() {
         let kept = room_to_keep(&[run(1)], None, TABLE);
-        assert_eq!([0, 5, 10, 11].map(|added| kept.merge(added)), [80, 85, 90, 90]);
+        assert_eq!(
+            [0, 5, SMALL, SMALL + 1].map(|added| kept.merge(added) - TABLE),
+            [0, 5, SMALL, SMALL]
+        );
         assert_eq!(KeptRoom::default().merge(7), 0);
     }
 

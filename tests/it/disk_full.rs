@@ -1,10 +1,12 @@
 //! Row S9: the disk is full. New data is refused, nothing acknowledged is lost, reads and deletes
 //! go on, and writes succeed again by themselves when there is room.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use hightower_kv::env::clock::ManualClock;
 use hightower_kv::env::fs_sim::{PowerCut, SimFs};
+use hightower_kv::env::rng::SeededRng;
 use hightower_kv::env::{Env, Simulated};
 use hightower_kv::{
     Command, Error, KvEngine, Retention, SingleNodeEngine, SnapshotEngine, StoreConfig,
@@ -221,6 +223,7 @@ fn a_full_disk_gets_back_what_the_past_may_give_up() {
         assert!(engine.eras().len() > 2, "{spare}");
         // Somebody else takes the room, and what is new of the past takes the rest.
         fs.set_space(Some(fs.used_bytes() + spare));
+        // Also where a compaction makes room at once, of log that tables have.
         let refused = (0..10_000).find(|&n| put(n).is_err());
         assert!(refused.is_some(), "{spare}");
         clock.advance(Duration::from_hours(2));
@@ -302,6 +305,44 @@ fn a_prefix_with_more_keys_than_there_is_room_for_is_deleted_in_parts() {
                 put()
             });
             put.unwrap_or_else(|error| panic!("{budget} {segment}: put {n} of {keys}: {error}"));
+        }
+    }
+}
+
+/// Tables as short as those of small segments, on a disk that gives whole blocks: what merges take
+/// in little room must be no more than what they read.
+#[test]
+fn small_segments_find_room_to_merge_on_a_disk_that_gives_whole_blocks() {
+    for (segment, budget) in [(16 << 10, 2_500_000), (64 << 10, 4_000_000)] {
+        let Simulated { env, fs, clock } = Env::simulated(1);
+        let mut config = roomy_config();
+        config.max_segment_size = segment;
+        fs.set_space(Some(budget));
+        fs.set_block_bytes(4096);
+        let engine = SingleNodeEngine::with_env(&config, env).unwrap();
+        let rng = SeededRng::new(budget);
+        let mut keys = BTreeSet::new();
+        for round in 0..3 {
+            fill_for_good(&clock, |_| {
+                let key = format!("{:08}", rng.up_to(100_000)).into_bytes();
+                let len = usize::try_from(rng.up_to(400)).unwrap();
+                let is_put = engine.put(key.clone(), vec![7; len]).is_ok();
+                if is_put {
+                    keys.insert(key);
+                }
+                is_put
+            });
+            let deleted: Vec<_> = keys.iter().filter(|_| rng.up_to(9) < 4).cloned().collect();
+            for key in deleted {
+                let mut attempts = 0;
+                while let Err(error) = engine.delete(key.clone()) {
+                    assert!(matches!(error, Error::DiskFull(_)), "{segment} {round}: {error}");
+                    attempts += 1;
+                    assert!(attempts < 100, "{segment} {round}: {:?}", engine.stats());
+                    clock.advance(Duration::from_secs(1));
+                }
+                keys.remove(&key);
+            }
         }
     }
 }

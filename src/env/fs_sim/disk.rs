@@ -242,12 +242,13 @@ impl Disk {
         self.nodes.retain(|node, _| reached.contains(node) || open.contains(node));
     }
 
-    /// Room taken by files that have a name or are in `open`, in bytes.
-    pub(super) fn used_bytes(&self, open: &[NodeId]) -> u64 {
+    /// Room taken by files that have a name or are in `open`, in bytes of whole blocks.
+    pub(super) fn used_bytes(&self, open: &[NodeId], block_bytes: u64) -> u64 {
         let mut counted: Vec<NodeId> = self.names().chain(open.iter().copied()).collect();
         counted.sort_unstable();
         counted.dedup();
-        counted.iter().filter_map(|node| self.nodes.get(node)).map(used_bytes_of).sum()
+        let files = counted.iter().filter_map(|node| self.nodes.get(node)).map(used_bytes_of);
+        files.map(|bytes| bytes.next_multiple_of(block_bytes)).sum()
     }
 
     /// Calls `visit` for every file, in the order of their paths.

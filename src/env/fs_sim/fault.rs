@@ -76,6 +76,8 @@ pub(super) struct Faults {
     pub(super) no_hard_links: bool,
     pub(super) handles_max: Option<usize>,
     pub(super) space_bytes: Option<u64>,
+    /// `None`: files take sectors.
+    pub(super) block_bytes: Option<u64>,
     pub(super) hiccups: Hiccups,
 }
 

@@ -153,7 +153,8 @@ impl SimFs {
         self.state.lock().handles.len()
     }
 
-    /// Room taken, in bytes: whole sectors, of files that have a name or are open.
+    /// Room taken, in bytes: whole sectors, or [blocks](Self::set_block_bytes), of files that have
+    /// a name or are open.
     #[must_use]
     pub fn used_bytes(&self) -> u64 {
         self.state.lock().used_bytes()
@@ -202,6 +203,17 @@ impl SimFs {
     /// Sets how many bytes the disk holds in all; `None` for no limit.
     pub fn set_space(&self, bytes: Option<u64>) {
         self.state.lock().faults.space_bytes = bytes;
+    }
+
+    /// Sets that files take the disk in blocks of so many bytes, as they do of most file systems,
+    /// not in sectors.
+    ///
+    /// # Panics
+    /// Where these are no whole sectors.
+    pub fn set_block_bytes(&self, bytes: u64) {
+        let is_whole = bytes > 0 && bytes.is_multiple_of(SECTOR_BYTES as u64);
+        assert!(is_whole, "a block of {bytes} bytes");
+        self.state.lock().faults.block_bytes = Some(bytes);
     }
 
     /// Sets how many files may be open; `None` for no limit. Directory calls need one to spare.

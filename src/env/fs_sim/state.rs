@@ -161,25 +161,29 @@ impl State {
     }
 
     pub(super) fn used_bytes(&self) -> u64 {
-        self.disk.used_bytes(&self.opened())
+        self.disk.used_bytes(&self.opened(), self.block_bytes())
     }
 
     pub(super) fn free_bytes(&self) -> u64 {
-        self.sectors_left().map_or(u64::MAX, |sectors| sectors * SECTOR_BYTES as u64)
+        let Some(space) = self.faults.space_bytes else { return u64::MAX };
+        let free = space.saturating_sub(self.used_bytes());
+        free - free % self.block_bytes()
     }
 
-    /// Sectors that may still be taken; `None` for no limit.
-    fn sectors_left(&self) -> Option<u64> {
-        let space = self.faults.space_bytes?;
-        Some(space.saturating_sub(self.used_bytes()) / SECTOR_BYTES as u64)
+    fn block_bytes(&self) -> u64 {
+        self.faults.block_bytes.unwrap_or(SECTOR_BYTES as u64)
     }
 
     /// How many of `len` bytes at `offset` there is room for.
     fn room_for(&self, node: NodeId, offset: u64, len: usize) -> io::Result<usize> {
-        let Some(mut left) = self.sectors_left() else {
+        if self.faults.space_bytes.is_none() {
             return Ok(len);
-        };
+        }
         let file = self.disk.file(node)?;
+        // What is left of its blocks is the file's already.
+        let own = file.cache.used_bytes();
+        let left = self.free_bytes() + own.next_multiple_of(self.block_bytes()) - own;
+        let mut left = left / SECTOR_BYTES as u64;
         for span in spans(offset, len) {
             if *file.cache.sector(span.sector) == Sector::Hole {
                 if left == 0 {

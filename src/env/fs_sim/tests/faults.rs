@@ -28,6 +28,20 @@ fn room_comes_back_when_the_last_name_and_handle_are_gone() {
 }
 
 #[test]
+fn files_take_whole_blocks_where_the_disk_gives_them() {
+    let (fs, file) = with_file(b"");
+    fs.set_space(Some(3000));
+    fs.set_block_bytes(1024);
+    file.write_at(&[IoSlice::new(b"x")], 0).unwrap();
+    assert_eq!((fs.used_bytes(), fs.free_bytes(at("/")).unwrap()), (1024, 1024));
+    create(&fs, "/g").write_at(&[IoSlice::new(b"x")], 0).unwrap();
+    assert_eq!((fs.used_bytes(), fs.free_bytes(at("/")).unwrap()), (2048, 0));
+    // The rest of its block is the file's already.
+    assert_eq!(file.write_at(&[IoSlice::new(&[1; 2000])], 1).unwrap(), 1023);
+    assert_eq!(fs.used_bytes(), 2048);
+}
+
+#[test]
 fn reserved_room_cannot_run_out() {
     let (fs, file) = with_file(b"");
     fs.set_space(Some(1024));
