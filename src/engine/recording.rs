@@ -38,7 +38,6 @@ pub(crate) fn record(machine: &Machine, head: &ManifestHead) -> Result<()> {
     if !goes_on(machine, live) {
         begin()?;
     }
-    let mut was_given_up = false;
     loop {
         // Somebody may give up all of it at any moment.
         let eras = store.archive().eras();
@@ -66,9 +65,11 @@ pub(crate) fn record(machine: &Machine, head: &ManifestHead) -> Result<()> {
             let mut entries = changed.iter().map(|&entry| Ok(entry.clone()));
             archive.append(range.clone(), stamps, &mut entries)
         });
-        match appended {
-            Err(StorageError::NotNext { .. }) if !was_given_up => was_given_up = true,
-            appended => drop(appended?),
+        if let Err(error) = appended {
+            let is_other = store.archive().eras().last() != Some(newest);
+            if !(is_other && matches!(error, StorageError::NotNext { .. })) {
+                return Err(error.into());
+            }
         }
     }
 }
