@@ -4,8 +4,8 @@
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
-use std::sync::Arc;
-use std::task::{Context, Poll, Wake, Waker};
+use std::sync::{Arc, mpsc};
+use std::task::{Context, Wake, Waker};
 
 use hightower_kv::env::fs_sim::SimFs;
 use hightower_kv::{Command, Error, KvEngine, SingleNodeEngine, SnapshotEngine, StoreConfig};
@@ -166,9 +166,11 @@ impl Wake for Panics {
 fn a_waker_that_panics_harms_nobody() {
     let engine = open_sim_with(&SimFs::new(7), &with_a_worker()).unwrap();
     for key in 0..20_u8 {
+        let held = hold_the_worker(&engine);
         let mut handed_in = engine.submit_async(Command::set(vec![key], "1"));
         let panics = Waker::from(Arc::new(Panics));
-        drop(Pin::new(&mut handed_in).poll(&mut Context::from_waker(&panics)));
+        assert!(Pin::new(&mut handed_in).poll(&mut Context::from_waker(&panics)).is_pending());
+        drop(held);
         // In the same round, or in the next one.
         assert!(engine.put(vec![100 + key], b"1".to_vec()).is_ok());
         assert!(handed_in.wait().is_ok());
@@ -182,15 +184,26 @@ fn a_task_that_is_answered_may_wait_for_a_writer() {
     let (waker, has_waited) = waits_for(move || {
         writes.put(b"by another".to_vec(), b"x".to_vec()).unwrap();
     });
+    let held = hold_the_worker(&engine);
     let mut handed_in = engine.submit_async(Command::set("a", "1"));
-    match Pin::new(&mut handed_in).poll(&mut Context::from_waker(&waker)) {
-        // It was faster than the look.
-        Poll::Ready(answer) => assert!(answer.is_ok()),
-        Poll::Pending => {
-            assert_eq!(has_waited.recv().unwrap(), Ok(()), "who commits waits for the task");
-            assert!(handed_in.wait().is_ok());
-        }
-    }
+    assert!(Pin::new(&mut handed_in).poll(&mut Context::from_waker(&waker)).is_pending());
+    drop(held);
+    assert_eq!(has_waited.recv().unwrap(), Ok(()), "who commits waits for the task");
+    assert!(handed_in.wait().is_ok());
+}
+
+/// Until what is returned is dropped, nothing that is handed in is committed: the thread that
+/// commits is in a callback.
+fn hold_the_worker(engine: &SingleNodeEngine) -> mpsc::Sender<()> {
+    let (held, until) = mpsc::channel();
+    engine.submit_with(
+        Command::set("held", "1"),
+        Box::new(move |answer| {
+            assert!(answer.is_ok());
+            assert!(until.recv().is_err(), "it is dropped");
+        }),
+    );
+    held
 }
 
 fn with_a_worker() -> StoreConfig {
