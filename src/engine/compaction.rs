@@ -398,7 +398,7 @@ mod tests {
     use crate::command::Command;
     use crate::config::StoreConfig;
     use crate::engine::{KvEngine, SingleNodeEngine};
-    use crate::env::Env;
+    use crate::env::{Env, Simulated};
     use crate::retention::Retention;
 
     #[test]
@@ -448,6 +448,34 @@ mod tests {
         engine.submit(Command::delete_prefix("")).unwrap();
         // The third was in no table yet: nothing is left of it.
         assert_eq!(machine.load.unwritten(), 2 * row(0));
+    }
+
+    #[test]
+    fn a_compaction_that_finds_no_room_gives_up_what_nobody_wants_of_the_past() {
+        let Simulated { env, fs, clock } = Env::simulated(1);
+        let age_max = Duration::from_mins(4);
+        let config = StoreConfig {
+            data_dir: "/data".into(),
+            worker_threads: 0,
+            disk_reserve: 0,
+            compaction_interval: Duration::ZERO,
+            retention: Some(Retention { age_max: Some(age_max), ..Retention::default() }),
+            ..StoreConfig::default()
+        };
+        let engine = SingleNodeEngine::with_env(&config, env).unwrap();
+        for n in 0..4_u8 {
+            engine.put(b"key".to_vec(), vec![n; 100]).unwrap();
+            engine.run_compaction_now().unwrap();
+            clock.advance(age_max / 3);
+        }
+        engine.put(b"key".to_vec(), b"last".to_vec()).unwrap();
+        assert!(engine.eras().len() > 1);
+        clock.advance(2 * age_max);
+        fs.set_space(Some(fs.used_bytes()));
+        let compacted = engine.run_compaction_now();
+        assert!(matches!(compacted, Err(Error::DiskFull(_))), "{compacted:?}");
+        assert_eq!(engine.eras().len(), 1);
+        engine.run_compaction_now().unwrap();
     }
 
     #[test]

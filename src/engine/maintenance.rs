@@ -15,7 +15,7 @@ use super::committer::Committer;
 use super::compaction::{Effort, Frozen, KeepLog, Merges, Rules, compact};
 use super::expiry::{LOOK_AGAIN_MIN, expire};
 use super::pressure::{Marks, Pressure, is_due, is_far_behind};
-use super::recording::compress_in_background;
+use super::recording::{compress_in_background, has_unwanted};
 use super::stats::CompactionReport;
 use crate::error::{Error, Result};
 use crate::storage::merge_choice::MergeGoal;
@@ -48,6 +48,8 @@ struct Compaction {
     tail: BackOff,
     /// Of merges by themselves: one bad block must not keep the tail in memory.
     merges: BackOff,
+    /// Of giving up the past where there is no room.
+    past: BackOff,
 }
 
 /// An engine of one voter and what runs beside it.
@@ -66,6 +68,8 @@ pub(crate) struct Maintenance {
     merges_left: AtomicBool,
     /// Until when none is tried, in microseconds of the clock's elapsed time; 0 where none failed.
     merges_from: AtomicU64,
+    /// As that, of giving up the past.
+    past_from: AtomicU64,
     /// Of removing what is due, where the first of it cannot be read.
     expiry: Mutex<BackOff>,
     /// When the last interval sync began, in microseconds of the clock's elapsed time.
@@ -86,8 +90,9 @@ pub(crate) struct Maintenance {
 impl Maintenance {
     pub(crate) fn new(committer: Committer, schedule: Schedule, marks: Marks) -> Self {
         let now = committer.machine.env.clock.elapsed();
-        let (tail, merges) = (BackOff::NONE, BackOff::NONE);
-        let compaction = Compaction { frozen: None, last: now, tail, merges };
+        let none = BackOff::NONE;
+        let compaction =
+            Compaction { frozen: None, last: now, tail: none, merges: none, past: none };
         Self {
             committer,
             schedule,
@@ -97,6 +102,7 @@ impl Maintenance {
             tail_left: AtomicBool::new(false),
             merges_left: AtomicBool::new(false),
             merges_from: AtomicU64::new(0),
+            past_from: AtomicU64::new(0),
             expiry: Mutex::new(BackOff::NONE),
             synced_at: AtomicU64::new(micros(now)),
             asked: AtomicBool::new(false),
@@ -303,6 +309,12 @@ impl Maintenance {
                 }
             }
         }
+        if has_unwanted(&self.committer.machine) {
+            compaction.past.failed(now);
+        } else {
+            compaction.past = BackOff::NONE;
+        }
+        self.past_from.store(micros(compaction.past.until()), Ordering::Relaxed);
         self.merges_from.store(micros(compaction.merges.until()), Ordering::Relaxed);
         result
     }
@@ -317,19 +329,26 @@ impl Maintenance {
     fn is_due(&self) -> bool {
         let pressure = self.committer.machine.load.pressure();
         let is_tail_left = self.tail_left.load(Ordering::Relaxed);
-        if is_tail_left || self.committer.machine.store.log().wants_relief() {
+        let log = self.committer.machine.store.log();
+        if is_tail_left || log.wants_relief() || (log.was_full() && self.may_past_make_room()) {
             return true;
         }
-        if self.do_merges_wait() {
+        if self.is_before(&self.merges_from) {
             return is_due(pressure, Marks { stale: u64::MAX, ..self.marks });
         }
         let marks = Marks { stale: self.threshold(), ..self.marks };
         self.merges_left.load(Ordering::Relaxed) || is_due(pressure, marks)
     }
 
-    /// Whether one has failed a short time ago.
-    fn do_merges_wait(&self) -> bool {
-        let from = self.merges_from.load(Ordering::Relaxed);
+    /// Whether giving up the past, which a compaction ends with, makes room although there is
+    /// nothing to compact.
+    fn may_past_make_room(&self) -> bool {
+        !self.is_before(&self.past_from) && has_unwanted(&self.committer.machine)
+    }
+
+    /// Whether it is not yet the moment from which what has failed is tried again.
+    fn is_before(&self, from: &AtomicU64) -> bool {
+        let from = from.load(Ordering::Relaxed);
         // The clock is asked only then.
         from > 0 && micros(self.committer.machine.env.clock.elapsed()) < from
     }
@@ -563,6 +582,7 @@ mod tests {
     use crate::config::StoreConfig;
     use crate::engine::{KvEngine, SingleNodeEngine};
     use crate::env::{Env, Simulated};
+    use crate::retention::Retention;
 
     #[test]
     fn a_purge_that_finds_no_room_is_not_tried_at_once_again() {
@@ -621,6 +641,42 @@ mod tests {
         inner.compact_if_due();
         assert!(!inner.is_due());
         assert_eq!(inner.committer.machine.store.tables().set().rows(), 1);
+    }
+
+    #[test]
+    fn the_past_that_cannot_be_given_up_on_a_full_disk_is_not_tried_at_every_write() {
+        let Simulated { env, fs, clock } = Env::simulated(1);
+        let config = StoreConfig {
+            data_dir: "/data".into(),
+            worker_threads: 0,
+            disk_reserve: 0,
+            compaction_interval: Duration::ZERO,
+            retention: Some(Retention { age_max: Some(BACK_OFF_MAX), ..Retention::default() }),
+            ..StoreConfig::default()
+        };
+        let engine = SingleNodeEngine::with_env(&config, env).unwrap();
+        for n in 0..4_u8 {
+            engine.put(b"key".to_vec(), vec![n; 100]).unwrap();
+            engine.run_compaction_now().unwrap();
+            clock.advance(BACK_OFF_MAX / 2);
+        }
+        assert!(engine.eras().len() > 1);
+        fs.set_space(Some(0));
+        fs.deny("/data/archive".as_ref());
+        clock.advance(2 * BACK_OFF_MAX);
+        let put = || engine.put(b"key".to_vec(), vec![9; 8 << 20]);
+        let ended = || engine.inner.compaction.lock().last;
+        let refused_at = engine.inner.committer.machine.env.clock.elapsed();
+        let before = ended();
+        for _ in 0..10 {
+            assert!(matches!(put(), Err(Error::DiskFull(_))));
+            clock.advance(Duration::from_millis(10));
+        }
+        assert_eq!((before < refused_at, ended()), (true, refused_at), "once, at the first");
+        fs.permit("/data/archive".as_ref());
+        clock.advance(BACK_OFF_MIN);
+        assert!(matches!(put(), Err(Error::DiskFull(_))));
+        assert_eq!(engine.eras().len(), 1);
     }
 
     #[test]

@@ -101,22 +101,36 @@ fn goes_on(machine: &Machine, live: LiveChanges<'_>) -> bool {
 
 /// Gives up what nobody wants any more.
 ///
-/// A store that is opened without a retention, and of whose past nobody ever took a handle, leaves
-/// what there is as it is.
-///
 /// # Errors
 /// `Io`, `SyncFailed`, `Poisoned`.
 pub(crate) fn clean(machine: &Machine) -> Result<()> {
-    let Keeping { retention, registry, .. } = &machine.keeping;
     let eras = machine.store.archive().eras();
-    if eras.is_empty() || (retention.is_none() && !registry.was_used()) {
-        return Ok(());
+    match unwanted(machine, &eras) {
+        0 => {}
+        all if all == eras.len() => drop(machine.store.archiving(Archive::remove_all)?),
+        oldest => drop(give_up(machine, &eras, oldest)?),
+    }
+    Ok(())
+}
+
+/// Whether there is anything of the past that nobody wants any more. Reads no file.
+pub(crate) fn has_unwanted(machine: &Machine) -> bool {
+    unwanted(machine, &machine.store.archive().eras()) > 0
+}
+
+/// How many of these eras nobody wants any more, the oldest first.
+///
+/// A store that is opened without a retention, and of whose past nobody ever took a handle, leaves
+/// what there is as it is.
+fn unwanted(machine: &Machine, eras: &[EraInfo]) -> usize {
+    let Keeping { retention, registry, .. } = &machine.keeping;
+    if retention.is_none() && !registry.was_used() {
+        return 0;
     }
     if !machine.keeping.is_asked() {
-        machine.store.archiving(Archive::remove_all)?;
-        return Ok(());
+        return eras.len();
     }
-    give_up(machine, &eras, *retention).map(drop)
+    surplus(eras, *retention, &registry.keeps(), machine.env.clock.now())
 }
 
 /// Gives up what is beyond these limits, and not wanted by a handle.
@@ -124,16 +138,13 @@ pub(crate) fn clean(machine: &Machine) -> Result<()> {
 /// # Errors
 /// `Io`, `SyncFailed`, `Poisoned`.
 pub(crate) fn clean_beyond(machine: &Machine, limits: Retention) -> Result<CleanSummary> {
-    give_up(machine, &machine.store.archive().eras(), Some(limits))
+    let eras = machine.store.archive().eras();
+    let keeps = machine.keeping.registry.keeps();
+    give_up(machine, &eras, surplus(&eras, Some(limits), &keeps, machine.env.clock.now()))
 }
 
-fn give_up(
-    machine: &Machine,
-    eras: &[EraInfo],
-    retention: Option<Retention>,
-) -> Result<CleanSummary> {
-    let keeps = machine.keeping.registry.keeps();
-    let count = surplus(eras, retention, &keeps, machine.env.clock.now());
+/// Gives up the oldest of these, so many.
+fn give_up(machine: &Machine, eras: &[EraInfo], count: usize) -> Result<CleanSummary> {
     if count == 0 {
         // Asking would wait for the step of compressing that is under way, and writers for it.
         let oldest = eras.first().map(|era| era.first);

@@ -211,7 +211,6 @@ pub(crate) fn set_aside(
     directory: &Path,
     names: &[(String, String)],
 ) -> Result<(), StorageError> {
-    gate.check()?;
     // Before anything is renamed: without a handle there is nothing to take back.
     let folder = gate.open_dir(directory)?;
     let undo = |done: &[(String, String)]| {

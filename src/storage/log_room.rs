@@ -83,11 +83,16 @@ impl Log {
         if self.relief.is_needed.load(Ordering::Relaxed) {
             return true;
         }
-        if !self.relief.is_wanted.load(Ordering::Relaxed) {
+        if !self.was_full() {
             return false;
         }
         let writer = self.writer.lock();
         writer.log_bytes().max(writer.unwritten().unwrap_or(0)) > ROLL_BYTES_MIN
+    }
+
+    /// Whether something found no room, or hardly any, since [`Self::end_relief`] was called.
+    pub(crate) fn was_full(&self) -> bool {
+        self.relief.is_wanted.load(Ordering::Relaxed)
     }
 
     /// Says that all was done that makes room.
