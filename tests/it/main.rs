@@ -23,6 +23,7 @@ mod support;
 mod backup;
 mod backup_crash;
 mod bad_input;
+mod bounds;
 #[cfg(feature = "cli")]
 mod cli;
 #[cfg(all(feature = "cli", feature = "auth", unix))]

@@ -14,19 +14,18 @@ use hightower_kv::env::rng::SeededRng;
 use hightower_kv::storage::compaction_plan::RUNS_MAX;
 use hightower_kv::{
     Command, Condition, Error, KvEngine, Outcome, ReadOnlyEngine, SingleNodeEngine, SnapshotEngine,
-    StoreConfig,
 };
 
 use crate::support::{
     Pairs, open_sim, open_sim_with, pairs, real_config, sim_config, within_reason,
 };
 
-fn key(n: u64) -> Vec<u8> {
+pub(crate) fn key(n: u64) -> Vec<u8> {
     format!("key/{n:06}").into_bytes()
 }
 
 /// Values that no two writes share.
-fn value(n: u64, round: u64, len: usize) -> Vec<u8> {
+pub(crate) fn value(n: u64, round: u64, len: usize) -> Vec<u8> {
     let rng = SeededRng::new((n << 20) ^ round);
     let mut value = vec![0; len];
     rng.fill_bytes(&mut value);
@@ -38,7 +37,7 @@ fn table_files(fs: &SimFs) -> Vec<PathBuf> {
     files.filter(|path| path.extension().is_some_and(|extension| extension == "tbl")).collect()
 }
 
-fn directory_bytes(fs: &SimFs) -> u64 {
+pub(crate) fn directory_bytes(fs: &SimFs) -> u64 {
     fs.files().iter().map(|(_, bytes)| bytes.len() as u64).sum()
 }
 
@@ -191,212 +190,6 @@ fn a_close_merges_what_is_small_and_worth_it_and_leaves_the_rest() {
     // Too little for reads to gain: the close only adds the run of its tail.
     let (before, after) = runs_after_close(1000, 800);
     assert!(before > 1 && after == before + 1, "{before} runs, then {after}");
-}
-
-/// Runs steps, and after each holds the directory to its bound.
-fn stays_within_bounds(config: &StoreConfig, step: impl FnMut(&SingleNodeEngine, u64)) {
-    stays_within_bounds_as_time_goes_by(config, Duration::ZERO, step);
-}
-
-/// As [`stays_within_bounds`], with so much time before each step: stamps that differ take room.
-fn stays_within_bounds_as_time_goes_by(
-    config: &StoreConfig,
-    pause: Duration,
-    mut step: impl FnMut(&SingleNodeEngine, u64),
-) {
-    let fs = SimFs::new(1);
-    let sim = Env::simulated_on(fs.clone(), 11);
-    let engine = SingleNodeEngine::with_env(config, sim.env).unwrap();
-    for round in 0..10_000 {
-        sim.clock.advance(pause);
-        step(&engine, round);
-        if round % 16 == 0 {
-            let (bytes, live) = (directory_bytes(&fs), engine.stats().live_bytes);
-            let most = 2 * live + 3 * config.max_segment_size + config.disk_reserve;
-            assert!(bytes <= most, "round {round}: {bytes} bytes for {live} live ones");
-        }
-    }
-}
-
-fn bounded_config() -> StoreConfig {
-    let mut config = sim_config();
-    config.max_segment_size = 32 << 10;
-    config.fsync_interval = Duration::from_secs(1);
-    config
-}
-
-#[test]
-fn overwriting_one_key_stays_within_bounds() {
-    stays_within_bounds(&bounded_config(), |engine, round| {
-        engine.put(b"k".to_vec(), value(0, round, 200)).unwrap();
-    });
-}
-
-#[test]
-fn alternating_keys_stay_within_bounds() {
-    stays_within_bounds(&bounded_config(), |engine, round| {
-        engine.put(key(round % 2), value(0, round, 100)).unwrap();
-        engine.delete(key(round % 2 + 1)).unwrap();
-        // Keys that come, go and never come back.
-        engine.put(key(1000 + round), value(0, round, 50)).unwrap();
-        engine.delete(key(1000 + round)).unwrap();
-    });
-}
-
-#[test]
-fn filling_and_deleting_everything_stays_within_bounds() {
-    stays_within_bounds(&bounded_config(), |engine, round| {
-        if round % 2500 == 2499 {
-            engine.submit(Command::delete_prefix("")).unwrap();
-        } else {
-            engine.put(key(round * 7919 % 3000), value(0, round, 120)).unwrap();
-        }
-    });
-}
-
-#[test]
-fn tiny_batches_stay_within_bounds() {
-    stays_within_bounds(&bounded_config(), |engine, round| {
-        let set = |n| Command::set(key((round + n) % 50), round.to_le_bytes().to_vec());
-        engine.submit_batch((0..3).map(set).collect()).unwrap();
-    });
-}
-
-#[test]
-fn random_overwrites_of_much_data_stay_within_bounds() {
-    let rng = SeededRng::new(1);
-    stays_within_bounds(&bounded_config(), |engine, round| {
-        engine.put(key(rng.up_to(4000)), value(0, round, 300)).unwrap();
-    });
-}
-
-/// In a table each takes more than half as much again as its key and value have.
-#[test]
-fn random_overwrites_of_small_rows_stay_within_bounds() {
-    const KEYS: u64 = 20_000;
-    let rng = SeededRng::new(1);
-    let row = |n: u64, round: u64| Command::set(format!("{n:08}"), round.to_le_bytes().to_vec());
-    let (config, pause) = (bounded_config(), Duration::from_secs(1));
-    stays_within_bounds_as_time_goes_by(&config, pause, |engine, round| {
-        if round == 0 {
-            for first in (0..KEYS).step_by(500) {
-                let rows = (first..first + 500).map(|n| row(n, round)).collect();
-                engine.submit_batch(rows).unwrap();
-            }
-        }
-        for _ in 0..4 {
-            engine.submit(row(rng.up_to(KEYS - 1), round)).unwrap();
-        }
-    });
-}
-
-/// Names and lengths of the files of a store, from a real disk.
-fn files_on_disk(data_dir: &Path) -> Vec<(String, u64)> {
-    let mut all = Vec::new();
-    for folder in ["", "log", "tables"] {
-        let Ok(files) = std::fs::read_dir(data_dir.join(folder)) else { continue };
-        // A file may go while we look.
-        for entry in files.flatten() {
-            let Ok(meta) = entry.metadata() else { continue };
-            if meta.is_file() {
-                all.push((entry.file_name().to_string_lossy().into_owned(), meta.len()));
-            }
-        }
-    }
-    all
-}
-
-/// The most that its files have had at one moment.
-#[derive(Debug, Default)]
-struct MostFiles(Vec<(String, u64)>);
-
-impl MostFiles {
-    fn look(&mut self, data_dir: &Path) {
-        // What is in both lists was there at the same time, and no file was longer then than it is
-        // in both: one may grow, or be cut, between the two looks.
-        let first: BTreeMap<_, _> = files_on_disk(data_dir).into_iter().collect();
-        let mut files = files_on_disk(data_dir);
-        files.retain_mut(|(name, bytes)| {
-            first.get(name).is_some_and(|before| {
-                *bytes = (*bytes).min(*before);
-                true
-            })
-        });
-        let sum = |files: &[(String, u64)]| files.iter().map(|(_, bytes)| bytes).sum::<u64>();
-        if sum(&files) > sum(&self.0) {
-            self.0 = files;
-        }
-    }
-
-    fn check(&self, live_bytes: u64, config: &StoreConfig) {
-        let bytes: u64 = self.0.iter().map(|(_, bytes)| bytes).sum();
-        let most = 2 * live_bytes + 3 * config.max_segment_size;
-        assert!(bytes <= most, "{live_bytes} bytes are live, and {bytes} were there: {self:?}");
-    }
-}
-
-#[test]
-fn the_directory_of_a_busy_store_with_threads_stays_within_bounds() {
-    let directory = tempfile::tempdir().unwrap();
-    let mut config = real_config(&directory.path().join("data"));
-    config.max_segment_size = 1 << 20;
-    config.fsync_interval = Duration::from_millis(20);
-    // A writer that has waited for so long goes on beyond the bound, and a compaction may be slow.
-    config.submit_timeout = Duration::from_mins(10);
-    config.worker_threads = 2;
-    let engine = SingleNodeEngine::with_config(config.clone()).unwrap();
-    let mut most = MostFiles::default();
-    for round in 0..60_000_u64 {
-        engine.put(key(round % 100), value(0, round, 100)).unwrap();
-        if round % 64 == 0 {
-            most.look(&config.data_dir);
-        }
-    }
-    most.check(engine.stats().live_bytes, &config);
-    engine.close().unwrap();
-}
-
-/// Batches of small rows come faster than a merge of everything writes them.
-#[test]
-fn the_directory_stays_within_bounds_beside_merges_that_writers_outrun() {
-    const KEYS: u64 = 400_000;
-    const BATCH: u64 = 4_000;
-    let directory = tempfile::tempdir().unwrap();
-    let mut config = real_config(&directory.path().join("data"));
-    config.max_segment_size = 1 << 20;
-    config.fsync_interval = Duration::from_hours(1);
-    config.submit_timeout = Duration::from_mins(10);
-    config.worker_threads = 2;
-    let engine = SingleNodeEngine::with_config(config.clone()).unwrap();
-    let row = |n: u64, round: u64| {
-        Command::set(format!("{n:08}"), [round.to_le_bytes(), n.to_le_bytes()].concat())
-    };
-    let batch = |first: u64, round| {
-        let rows = (first..first + BATCH).map(|n| row(n * 7919 % KEYS, round));
-        engine.submit_batch(rows.collect()).unwrap();
-    };
-    for first in (0..KEYS).step_by(4_000) {
-        batch(first, 0);
-    }
-    let is_over = AtomicBool::new(false);
-    let mut most = MostFiles::default();
-    std::thread::scope(|scope| {
-        for writer in 1..3 {
-            let (is_over, batch) = (&is_over, &batch);
-            scope.spawn(move || {
-                for round in 0..250 {
-                    batch(round * writer * BATCH % KEYS, round);
-                }
-                is_over.store(true, Ordering::Release);
-            });
-        }
-        while !is_over.load(Ordering::Acquire) {
-            most.look(&config.data_dir);
-            std::thread::sleep(Duration::from_millis(1));
-        }
-    });
-    most.check(engine.stats().live_bytes, &config);
-    engine.close().unwrap();
 }
 
 /// Whether writers went on during a compaction. The tail as it was when this began has at most
