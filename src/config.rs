@@ -66,16 +66,17 @@ pub struct StoreConfig {
     /// after a kill, more and smaller tables to merge.
     pub compaction_interval: Duration,
 
-    /// Bytes of overwritten and removed rows after which compaction runs: so many in the log, or so
-    /// many in the tables where it is more than half of what is live. Default 64 MiB; at most half
-    /// of `max_segment_size` counts, so that the directory stays within twice what is live and
-    /// three segments (six for moments where they have less than 8 MiB and all is removed as fast
-    /// as it is written), where a row counts as 20 bytes at least, and a segment is as long as the
-    /// longest entry where that is longer (of a store by itself, once compaction has merged what a
-    /// `delete_prefix` left; besides it what is kept of the past, what open views hold, and on a
-    /// cluster node the last `log_kept` entries); zero: at once whenever anything is stale, which
-    /// only makes sense in tests. Compaction also runs when a quarter of a segment, or 12 MiB, of
-    /// log is in no table yet.
+    /// Bytes of overwritten and removed rows after which compaction runs: so many since the last
+    /// one, or so many in the tables where it is more than half of what is live. Default 64 MiB; at
+    /// most half of `max_segment_size` counts, and since the last one a quarter, so that the
+    /// directory stays within twice what is live and three segments, where a row counts as 20 bytes
+    /// at least, and a segment is as long as the longest entry where that is longer. For that,
+    /// writes and deletes that merges cannot keep pace with wait for these, each for
+    /// `submit_timeout` at most. (It is so of a store by itself whose writers wait for their
+    /// answers, once compaction has merged what a batch or a `delete_prefix` left; besides it what
+    /// is kept of the past, what open views hold, and on a cluster node the last `log_kept`
+    /// entries.) Zero: at once whenever anything is stale, which only makes sense in tests.
+    /// Compaction also runs when a quarter of a segment, or 12 MiB, of log is in no table yet.
     pub compaction_threshold: u64,
 
     /// Zero, the default: `Ok` means that the write is on the device. Otherwise `Ok` means that the
@@ -125,7 +126,8 @@ pub struct StoreConfig {
     /// a write syncs itself, or waits for whoever does.
     pub unsynced_bytes_max: u64,
 
-    /// How long a call waits for room in a queue before it gets `Overloaded`. Default 10 s.
+    /// How long a call waits for room in a queue before it gets `Overloaded`. Default 10 s. Where
+    /// compaction cannot keep pace it waits as long at most, too, and then goes on.
     pub submit_timeout: Duration,
 
     /// Bytes of memory for the tail (what is in no table yet and what is just being written to one:

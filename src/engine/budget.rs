@@ -32,12 +32,18 @@ const fn tail_bytes(budget: u64) -> u64 {
 /// segment of useless bytes may be in tables, where that is more than half of what is live; and
 /// half a segment is the table that a merge is writing. What it has read in part counts with what
 /// is useless: see `compaction_plan`.
+///
+/// What is removed takes twice its length from the bound, and next to nothing in the log. So it has
+/// a measure of its own, a quarter of a segment: with half as much again before writers wait that
+/// is three quarters of one, beside the half that may be useless, the half that is being written,
+/// and the log.
 pub(crate) const fn marks_of(config: &StoreConfig) -> Marks {
     Marks {
         behind: min(config.max_segment_size / 4, BEHIND_MAX),
         tail: tail_bytes(config.memory_budget),
         stale: config.compaction_threshold,
         stale_max: config.max_segment_size / 2,
+        stale_gathered: config.max_segment_size / 4,
     }
 }
 

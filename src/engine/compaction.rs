@@ -300,7 +300,7 @@ fn merge(
     // One that an earlier compaction has begun is brought to its end first.
     let mut is_earlier = is_merge_under_way(machine);
     let mut wrote_tail = false;
-    let began_with = machine.store.tables().set().bytes();
+    let began_with = Sizes::of(machine);
     let is_background = matches!(effort, Effort::Due { .. });
     while let Some(step) = machine.store.merge_step(goal)? {
         let runs = step.set.runs().len();
@@ -319,7 +319,7 @@ fn merge(
         } else if (runs < RUNS_WHILE_MERGING_MAX
             || is_out_of_hand(machine.load.pressure(), rules.marks))
             && is_due(machine.load.pressure(), rules.marks)
-            && may_tail_come(machine, rules.marks, began_with)
+            && may_tail_come(machine, rules.marks, &began_with)
         {
             let due = Effort::Due { threshold: rules.marks.stale };
             write_tail(machine, frozen, rules.keep_log, due, report)?;
@@ -334,14 +334,42 @@ fn merge(
     Ok(())
 }
 
-/// Whether the tail may be written beside a merge that began with so many bytes of tables: what the
-/// merge has freed may come again, and more as far as the directory stays within its bound. If
-/// nobody is held up meanwhile, memory has to stay within its own.
-fn may_tail_come(machine: &Machine, marks: Marks, began_with: u64) -> bool {
-    let (tables, unwritten) = (machine.store.tables(), machine.load.unwritten());
-    is_out_of_hand(machine.load.pressure(), marks)
-        || tables.set().bytes().saturating_add(unwritten) <= began_with
-        || tables.may_come(unwritten, marks.stale_max)
+/// What a directory's bound is about.
+struct Sizes {
+    table_bytes: u64,
+    /// Of the newest state, also where tables do not have it yet: removing needs next to no room,
+    /// and takes from the bound twice what it removes.
+    live_bytes: u64,
+}
+
+impl Sizes {
+    fn of(machine: &Machine) -> Self {
+        // No view of its own, which writers would have to copy nodes for.
+        let live_bytes = machine.replica.read().kv.as_view().live_bytes();
+        Self { table_bytes: machine.store.tables().set().bytes(), live_bytes }
+    }
+
+    /// What the bound has become less by since there were so many live bytes.
+    const fn lost_since(&self, live_bytes: u64) -> u64 {
+        live_bytes.saturating_sub(self.live_bytes).saturating_mul(2)
+    }
+}
+
+/// Whether the tail may be written beside a merge that began with these sizes: what the merge has
+/// freed may come again, and more as far as the directory stays within its bound. If nobody is held
+/// up meanwhile, memory has to stay within its own.
+fn may_tail_come(machine: &Machine, marks: Marks, began_with: &Sizes) -> bool {
+    if is_out_of_hand(machine.load.pressure(), marks) {
+        return true;
+    }
+    let (now, tables) = (Sizes::of(machine), machine.store.tables());
+    // Whoever waits goes on once the tail is set aside, and may remove as much again as this one
+    // has before it waits for the next.
+    let written = tables.manifest_head().map_or(0, |head| head.live_bytes);
+    let bytes = machine.load.unwritten().saturating_add(now.lost_since(written));
+    let lost = now.lost_since(began_with.live_bytes);
+    now.table_bytes.saturating_add(bytes).saturating_add(lost) <= began_with.table_bytes
+        || tables.may_come(bytes, marks.stale_max)
 }
 
 fn is_merge_under_way(machine: &Machine) -> bool {

@@ -509,9 +509,14 @@ impl Maintenance {
     fn compact_in_background(&self) {
         let interval = self.schedule.compaction_interval;
         let interval = if interval.is_zero() { BACK_OFF_MAX } else { interval };
+        let throttle = &self.committer.machine.throttle;
+        // Kept between compactions that follow one another: writers that wait would not know that
+        // there is a next one before it begins.
+        let mut compacting = None;
         loop {
             let mut back_off = self.back_off();
             if back_off.is_zero() && (self.is_due() || self.is_time_over()) {
+                compacting.get_or_insert_with(|| throttle.begin());
                 self.compact_if_due();
                 back_off = self.back_off();
                 if back_off.is_zero() && self.is_due() {
@@ -522,6 +527,7 @@ impl Maintenance {
                     continue;
                 }
             }
+            compacting = None;
             let failed = !back_off.is_zero();
             let until_merges = self.until_merges().unwrap_or(interval);
             let time = if failed { back_off } else { until_merges.min(interval) };

@@ -166,7 +166,7 @@ mod tests {
         }
 
         fn compact(&mut self) {
-            let marks = Marks { behind: 1, tail: 1, stale: 1, stale_max: 1 };
+            let marks = Marks { behind: 1, tail: 1, stale: 1, stale_max: 1, stale_gathered: 1 };
             let rules = Rules { keep_log: KeepLog::Purge, marks, merges: Merges::Do };
             let effort = Effort::Due { threshold: 4_000 };
             compact(&self.machine, &mut self.frozen, rules, effort).unwrap();
@@ -298,7 +298,13 @@ mod tests {
         // Tables of 32 KiB: a merge takes many steps, and the tail is written between them.
         let mut node = Node::with_segments_of(64 << 10);
         let set = |n: u64| Command::set(format!("{n:08}"), vec![b'v'; 100]);
-        let marks = Marks { behind: 16 << 10, tail: 1 << 30, stale: 1 << 30, stale_max: 1 << 30 };
+        let marks = Marks {
+            behind: 16 << 10,
+            tail: 1 << 30,
+            stale: 1 << 30,
+            stale_max: 1 << 30,
+            stale_gathered: 1 << 30,
+        };
         let rules = Rules { keep_log: KeepLog::Keep, marks, merges: Merges::Do };
         let effort = Effort::Due { threshold: 1 << 30 };
         for run in 0..6 {
@@ -337,7 +343,13 @@ mod tests {
     #[test]
     fn a_merge_in_the_background_rests_where_something_waits_for_it_and_goes_on_later() {
         let mut node = Node::with_segments_of(64 << 10);
-        let marks = Marks { behind: 1, tail: 1, stale: 1 << 30, stale_max: 1 << 30 };
+        let marks = Marks {
+            behind: 1,
+            tail: 1,
+            stale: 1 << 30,
+            stale_max: 1 << 30,
+            stale_gathered: 1 << 30,
+        };
         let rules = Rules { keep_log: KeepLog::Purge, marks, merges: Merges::Do };
         let effort = Effort::Due { threshold: 1 << 30 };
         let is_under_way = |machine: &Machine| {
@@ -380,7 +392,7 @@ mod tests {
         node.apply(Command::set("key", "1"));
         node.compact();
         node.apply(Command::delete("key"));
-        let marks = Marks { behind: 1, tail: 1, stale: 1, stale_max: 1 };
+        let marks = Marks { behind: 1, tail: 1, stale: 1, stale_max: 1, stale_gathered: 1 };
         let rules = Rules { keep_log: KeepLog::Purge, marks, merges: Merges::Leave };
         let effort = Effort::Due { threshold: 1 << 20 };
         compact(&node.machine, &mut node.frozen, rules, effort).unwrap();

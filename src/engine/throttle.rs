@@ -9,15 +9,20 @@ use std::time::Duration;
 use parking_lot::{Condvar, Mutex};
 
 /// Whether there is a compaction to wait for.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Stage {
-    /// There is none.
-    #[default]
-    Idle,
-    /// One runs, or is about to.
-    Compacting,
+#[derive(Debug, Default)]
+struct Stage {
+    /// One is about to begin.
+    is_expected: bool,
+    /// How many run: one, and who does one after the other.
+    running: usize,
     /// There never will be one again: nobody waits.
-    Closed,
+    is_closed: bool,
+}
+
+impl Stage {
+    const fn is_compacting(&self) -> bool {
+        !self.is_closed && (self.is_expected || self.running > 0)
+    }
 }
 
 /// Where writers wait for a compaction.
@@ -27,37 +32,33 @@ pub(crate) struct Throttle {
     changed: Condvar,
 }
 
-/// A compaction that runs, for as long as it lives.
+/// A compaction that runs, or several one after the other, for as long as it lives.
 pub(crate) struct Compacting<'a>(&'a Throttle);
 
 impl Throttle {
     /// Tells that somebody is about to compact.
     pub(crate) fn expect(&self) {
-        self.enter(Stage::Compacting);
+        self.change(|stage| stage.is_expected = true);
     }
 
-    /// Tells that nobody compacts.
+    /// Tells that nobody is about to compact.
     pub(crate) fn end(&self) {
-        self.enter(Stage::Idle);
+        self.change(|stage| stage.is_expected = false);
     }
 
     /// Tells that nobody ever will again.
     pub(crate) fn close(&self) {
-        self.enter(Stage::Closed);
+        self.change(|stage| stage.is_closed = true);
     }
 
-    fn enter(&self, next: Stage) {
-        let mut stage = self.stage.lock();
-        if *stage != Stage::Closed {
-            *stage = next;
-        }
-        drop(stage);
+    fn change(&self, change: impl FnOnce(&mut Stage)) {
+        change(&mut self.stage.lock());
         self.changed.notify_all();
     }
 
     /// Tells that a compaction begins.
     pub(crate) fn begin(&self) -> Compacting<'_> {
-        self.enter(Stage::Compacting);
+        self.change(|stage| stage.running += 1);
         Compacting(self)
     }
 
@@ -72,7 +73,7 @@ impl Throttle {
     /// whether there is nothing to wait for any more.
     pub(crate) fn wait(&self, time: Duration, is_far_behind: impl Fn() -> bool) -> bool {
         let mut stage = self.stage.lock();
-        let waits = |stage: &mut Stage| *stage == Stage::Compacting && is_far_behind();
+        let waits = |stage: &mut Stage| stage.is_compacting() && is_far_behind();
         // Over time or not: the write goes on. It would only have been kinder to wait.
         !self.changed.wait_while_for(&mut stage, waits, time).timed_out()
     }
@@ -80,13 +81,17 @@ impl Throttle {
 
 impl Drop for Compacting<'_> {
     fn drop(&mut self) {
-        self.0.end();
+        self.0.change(|stage| {
+            stage.running -= 1;
+            stage.is_expected = false;
+        });
     }
 }
 
 #[cfg(test)]
 mod tests {
     use std::cell::Cell;
+    use std::sync::atomic::{AtomicBool, Ordering};
     use std::sync::mpsc;
 
     use super::*;
@@ -114,6 +119,28 @@ mod tests {
             let waiting = scope.spawn(|| throttle.wait(HANGS_AFTER, || true));
             drop(compacting);
             assert!(waiting.join().unwrap());
+        });
+    }
+
+    #[test]
+    fn who_waits_goes_on_waiting_between_two_that_are_one_behind_the_other() {
+        let throttle = Throttle::default();
+        let both = throttle.begin();
+        let have_ended = AtomicBool::new(false);
+        let (look, looked) = mpsc::channel();
+        std::thread::scope(|scope| {
+            let first = throttle.begin();
+            let have_ended = &have_ended;
+            scope.spawn(move || {
+                looked.recv().unwrap();
+                drop(first);
+                // Who waits looks again, and goes on waiting.
+                looked.recv().ok();
+                have_ended.store(true, Ordering::Release);
+                drop(both);
+            });
+            assert!(throttle.wait(HANGS_AFTER, move || look.send(()).is_ok()));
+            assert!(have_ended.load(Ordering::Acquire));
         });
     }
 

@@ -219,3 +219,37 @@ fn the_directory_stays_within_bounds_beside_merges_that_writers_outrun() {
     most.check(engine.stats().live_bytes, &config);
     engine.close().unwrap();
 }
+
+/// Deletes are short, and what they remove is on disk until it was merged away.
+#[test]
+fn the_directory_stays_within_bounds_beside_deletes_that_merges_cannot_keep_pace_with() {
+    for (rows, len) in [(20_000, 100), (6_000, 1_000), (1_000, 10_000)] {
+        let directory = tempfile::tempdir().unwrap();
+        let mut config = real_config(&directory.path().join("data"));
+        config.max_segment_size = 256 << 10;
+        config.fsync_interval = Duration::from_hours(1);
+        config.submit_timeout = Duration::from_mins(10);
+        config.worker_threads = 1;
+        let engine = SingleNodeEngine::with_config(config.clone()).unwrap();
+        for n in 0..rows {
+            engine.put(key(n), value(n, 0, len)).unwrap();
+        }
+        let is_over = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                for n in 0..rows {
+                    engine.delete(key(n * 7919 % rows)).unwrap();
+                }
+                is_over.store(true, Ordering::Release);
+            });
+            while !is_over.load(Ordering::Acquire) {
+                // What was live before a look is the most that was while it took.
+                let live = engine.stats().live_bytes;
+                let mut files = MostFiles::default();
+                files.look(&config.data_dir);
+                files.check(live, &config);
+            }
+        });
+        engine.close().unwrap();
+    }
+}
