@@ -72,8 +72,8 @@ pub struct StoreConfig {
     /// directory stays within twice what is live and three segments, where a row counts as 20 bytes
     /// at least, and a segment is as long as the longest entry where that is longer. For that,
     /// writes and deletes that merges cannot keep pace with wait for these, each for
-    /// `submit_timeout` at most. (It is so of a store by itself whose writers wait for their
-    /// answers, once compaction has merged what a batch or a `delete_prefix` left; besides it what
+    /// `submit_timeout` at most. (It is so of a store by itself, once compaction has merged what a
+    /// batch, a `delete_prefix`, or a thousand commands that were handed in left; besides it what
     /// is kept of the past, what open views hold, and on a cluster node the last `log_kept`
     /// entries.) Zero: at once whenever anything is stale, which only makes sense in tests.
     /// Compaction also runs when a quarter of a segment, or 12 MiB, of log is in no table yet.

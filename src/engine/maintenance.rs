@@ -133,7 +133,9 @@ impl Maintenance {
             Ok::<_, Error>(())
         };
         // One leader commits at a time, so one thread carries all that is handed in.
-        spawn("htkv-worker", |this| this.committer.work())?;
+        spawn("htkv-worker", |this| {
+            this.committer.work(|| this.before_write(), || this.wake_if_due());
+        })?;
         spawn("htkv-compact", |this| {
             let _closing = ClosesThrottle(this);
             this.compact_in_background();
@@ -757,6 +759,37 @@ mod tests {
     }
 
     #[test]
+    fn what_was_handed_in_is_compacted_without_another_call() {
+        let directory = tempfile::tempdir().unwrap();
+        let config = StoreConfig {
+            data_dir: directory.path().join("data"),
+            worker_threads: 1,
+            max_segment_size: 64 << 10,
+            fsync_interval: Duration::from_hours(1),
+            compaction_interval: Duration::ZERO,
+            ..StoreConfig::default()
+        };
+        let engine = SingleNodeEngine::with_config(config).unwrap();
+        let (go_on, told) = std::sync::mpsc::channel::<()>();
+        let wait = Box::new(move |_| told.recv().unwrap_or_default());
+        engine.submit_with(Command::set("first", "1"), wait);
+        // All are in the queue before the first of them is committed.
+        let set = |n: u8| engine.submit_async(Command::set(vec![n], vec![7; 1000]));
+        let handed_in: Vec<_> = (0..100).map(set).collect();
+        drop(go_on);
+        for it in handed_in {
+            it.wait().unwrap();
+        }
+        let machine = &engine.inner.committer.machine;
+        let began = machine.env.clock.elapsed();
+        while machine.store.tables().is_empty() {
+            let elapsed = machine.env.clock.elapsed().saturating_sub(began);
+            assert!(elapsed < Duration::from_secs(20), "nobody compacts");
+            std::thread::yield_now();
+        }
+    }
+
+    #[test]
     fn whoever_does_not_wait_for_the_answer_waits_for_compaction_all_the_same() {
         const WAIT: Duration = Duration::from_millis(20);
         let directory = tempfile::tempdir().unwrap();
@@ -789,6 +822,11 @@ mod tests {
             }
             assert!(clock.elapsed().saturating_sub(before) >= 5 * WAIT);
         }
+        // Nor is what it has handed in committed meanwhile, of which nobody knows what it removes.
+        let handed_in = engine.submit_async(set());
+        let before = clock.elapsed();
+        handed_in.wait().unwrap();
+        assert!(clock.elapsed().saturating_sub(before) >= WAIT);
         drop(compaction);
         engine.close().unwrap();
     }

@@ -344,8 +344,9 @@ impl Committer {
         }
     }
 
-    /// Commits what nobody waits for on a thread, until the queue is closed and empty.
-    pub(crate) fn work(&self) {
+    /// Commits what nobody waits for on a thread, until the queue is closed and empty. What it
+    /// calls before and after each round may wait: it does not lead meanwhile.
+    pub(crate) fn work(&self, before_round: impl Fn(), after_round: impl Fn()) {
         loop {
             let mut queue = self.queue.lock();
             self.work.wait_while(&mut queue, |queue| {
@@ -354,9 +355,17 @@ impl Committer {
             if queue.pending.is_empty() {
                 return;
             }
+            drop(queue);
+            before_round();
+            let mut queue = self.queue.lock();
+            // A thread that waits for its own may have come first.
+            if queue.leading || queue.pending.is_empty() {
+                continue;
+            }
             queue.leading = true;
             drop(queue);
             self.lead();
+            after_round();
         }
     }
 
