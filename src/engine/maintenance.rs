@@ -592,16 +592,20 @@ mod tests {
     use crate::env::{Env, Simulated};
     use crate::retention::Retention;
 
+    /// Compacts when a write makes it due, and never by time.
+    fn config_by_writes() -> StoreConfig {
+        StoreConfig {
+            data_dir: "/data".into(),
+            worker_threads: 0,
+            compaction_interval: Duration::ZERO,
+            ..StoreConfig::default()
+        }
+    }
+
     #[test]
     fn a_purge_that_finds_no_room_is_not_tried_at_once_again() {
         let Simulated { env, fs, clock } = Env::simulated(1);
-        let config = StoreConfig {
-            data_dir: "/data".into(),
-            worker_threads: 0,
-            disk_reserve: 0,
-            compaction_interval: Duration::ZERO,
-            ..StoreConfig::default()
-        };
+        let config = StoreConfig { disk_reserve: 0, ..config_by_writes() };
         let engine = SingleNodeEngine::with_env(&config, env).unwrap();
         engine.put(b"first".to_vec(), vec![1; 8000]).unwrap();
         let inner = &engine.inner;
@@ -630,13 +634,7 @@ mod tests {
     #[test]
     fn a_tail_that_could_not_be_written_is_tried_again_without_another_write() {
         let Simulated { env, fs, clock } = Env::simulated(1);
-        let config = StoreConfig {
-            data_dir: "/data".into(),
-            worker_threads: 0,
-            compaction_interval: Duration::ZERO,
-            ..StoreConfig::default()
-        };
-        let engine = SingleNodeEngine::with_env(&config, env).unwrap();
+        let engine = SingleNodeEngine::with_env(&config_by_writes(), env).unwrap();
         engine.put(b"key".to_vec(), b"value".to_vec()).unwrap();
         let inner = &engine.inner;
         let due = Effort::Due { threshold: inner.threshold() };
@@ -655,12 +653,9 @@ mod tests {
     fn the_past_that_cannot_be_given_up_on_a_full_disk_is_not_tried_at_every_write() {
         let Simulated { env, fs, clock } = Env::simulated(1);
         let config = StoreConfig {
-            data_dir: "/data".into(),
-            worker_threads: 0,
             disk_reserve: 0,
-            compaction_interval: Duration::ZERO,
             retention: Some(Retention { age_max: Some(BACK_OFF_MAX), ..Retention::default() }),
-            ..StoreConfig::default()
+            ..config_by_writes()
         };
         let engine = SingleNodeEngine::with_env(&config, env).unwrap();
         for n in 0..4_u8 {
