@@ -30,8 +30,8 @@ const fn tail_bytes(budget: u64) -> u64 {
 /// before the tail is frozen, half as much again before writers wait; so the log that is needed,
 /// that of the frozen tail included, is less than a segment long, and lies in two files. Half a
 /// segment of useless bytes may be in tables, where that is more than half of what is live; and
-/// half a segment is the table that a merge is writing. What it has read in part counts with what
-/// is useless: see `compaction_plan`.
+/// half a segment is the table that a merge is writing, or a 64th of what is live. What it has read
+/// in part counts with what is useless, and so do manifests: see `compaction_plan`.
 ///
 /// What is removed takes twice its length from the bound, and next to nothing in the log. So it has
 /// a measure of its own, a quarter of a segment: with half as much again before writers wait that
@@ -53,6 +53,7 @@ pub(crate) const fn table_options(config: &StoreConfig) -> TableStoreOptions {
     TableStoreOptions {
         table: TableOptions { compression: config.compression, block_bytes: BLOCK_BYTES },
         table_bytes_max: min(config.max_segment_size / 2, TABLE_BYTES_MAX),
+        long_table_bytes_max: TABLE_BYTES_MAX,
         memory_bytes: budget - 2 * tail_bytes(budget),
     }
 }

@@ -87,20 +87,20 @@ pub const fn stale_bytes_max(live_bytes: u64, threshold: u64) -> u64 {
 /// The bytes that the files of all tables may have for a state with so many live bytes, of which
 /// the files would have `compacted_bytes` without anything stale.
 ///
-/// Twice what is live, without the `read_in_part` bytes of tables that a merge has read in part and
-/// cannot give up yet: they are there beside what it has written. But where that leaves less for
-/// what is stale than an eighth of `compacted_bytes`, as it does when rows are smaller than about
-/// 16 bytes, so much more. And `threshold` bytes may be stale in any case.
+/// Twice what is live, without the bytes that are there `beside` them, manifests and what a merge
+/// has read of tables in part and cannot give up yet. But where that leaves less for what is stale
+/// than an eighth of `compacted_bytes`, as it does when rows are smaller than about 16 bytes, so
+/// much more. And `threshold` bytes may be stale in any case.
 #[must_use]
 pub const fn file_bytes_max(
     live_bytes: u64,
     compacted_bytes: u64,
     threshold: u64,
-    read_in_part: u64,
+    beside: u64,
 ) -> u64 {
     let share = compacted_bytes / WRITTEN_FOR_FREED_MAX;
     let stale = if share > threshold { share } else { threshold };
-    let twice = live_bytes.saturating_mul(2).saturating_sub(read_in_part);
+    let twice = live_bytes.saturating_mul(2).saturating_sub(beside);
     let with_stale = compacted_bytes.saturating_add(stale);
     if with_stale > twice { with_stale } else { twice }
 }
@@ -115,9 +115,8 @@ pub fn plan(runs: &[RunSize], live: LiveSize, threshold: u64) -> Option<Merge> {
     let all = sum(runs);
     let stale_bytes = all.data_bytes.saturating_sub(live.data_bytes);
     // As much as twice the threshold, which is a segment in the engine, is in the bound anyway.
-    let read_in_part = read_in_part(runs).saturating_sub(threshold.saturating_mul(2));
-    let files_max =
-        file_bytes_max(live.data_bytes, merged_bytes(runs, live), threshold, read_in_part);
+    let beside = beside(runs).saturating_sub(threshold.saturating_mul(2));
+    let files_max = file_bytes_max(live.data_bytes, merged_bytes(runs, live), threshold, beside);
     if stale_bytes > stale_bytes_max(live.data_bytes, threshold) || all.file_bytes > files_max {
         // Where one merged run is left, merging it again frees nothing, whatever was said of live
         // bytes.
@@ -138,13 +137,15 @@ pub fn plan(runs: &[RunSize], live: LiveSize, threshold: u64) -> Option<Merge> {
 pub fn may_come(bytes: u64, runs: &[RunSize], live: LiveSize, stale_max: u64) -> bool {
     let all = sum(runs);
     let merged = merged_bytes(runs, live);
-    let files_max = file_bytes_max(live.data_bytes, merged, stale_max, read_in_part(runs));
+    let files_max = file_bytes_max(live.data_bytes, merged, stale_max, beside(runs));
     all.file_bytes.saturating_add(bytes) <= files_max.saturating_add(stale_max)
 }
 
-/// The most bytes of tables that a merge of all runs has read in part at any moment.
-fn read_in_part(runs: &[RunSize]) -> u64 {
-    runs.iter().map(|run| run.longest_table).fold(0, u64::saturating_add)
+/// The most bytes that are there at any moment beside the tables that count: of those a merge of
+/// all runs has read in part, and the manifest, twice while it is written anew.
+fn beside(runs: &[RunSize]) -> u64 {
+    let bytes = runs.iter().map(|run| run.longest_table + 2 * run.listed_bytes);
+    bytes.fold(0, u64::saturating_add)
 }
 
 /// All runs as if they were one.
@@ -316,7 +317,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_merge_reads_in_part_counts_beside_the_files() {
+    fn what_a_merge_reads_in_part_and_manifests_count_beside_the_files() {
         // Of 20 + 10 bytes a row: of 100 live ones files may have 4,000 bytes.
         let run = |rows: u64, longest_table| {
             let (data_bytes, file_bytes) = (rows * 20, rows * 30);
@@ -328,6 +329,12 @@ mod tests {
         assert_eq!(plan(&[run(33, 11), run(100, 0)], live, 0), both);
         assert!(may_come(10, &[run(32, 20), run(100, 0)], live, 0));
         assert!(!may_come(11, &[run(32, 20), run(100, 10)], live, 0));
+        // Two manifests are there while one is written anew.
+        let listed = |rows, listed_bytes| RunSize { listed_bytes, ..run(rows, 0) };
+        assert_eq!(plan(&[listed(33, 5), run(100, 0)], live, 0), None);
+        assert_eq!(plan(&[listed(33, 3), listed(100, 3)], live, 0), both);
+        assert!(may_come(10, &[listed(32, 10), listed(100, 5)], live, 0));
+        assert!(!may_come(10, &[listed(32, 10), listed(100, 6)], live, 0));
         // An eighth may be stale in any case, or a merge would free too little.
         assert_eq!(plan(&[run(12, 4000), run(100, 4000)], live, 0), None);
         assert_eq!(plan(&[run(13, 4000), run(100, 4000)], live, 0), both);

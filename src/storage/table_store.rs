@@ -37,6 +37,9 @@ use crate::types::TableId;
 /// about as long as one sync: then the first gets of a small store are as fast as all others.
 const READ_AT_OPEN_MAX: u64 = 1 << 20;
 
+/// About how many tables a state has whose tables would be short beside it.
+const TABLES_OF_A_STATE: u64 = 64;
+
 /// How tables are written, merged and kept in memory.
 #[derive(Clone, Copy, Debug)]
 pub struct TableStoreOptions {
@@ -45,6 +48,9 @@ pub struct TableStoreOptions {
     /// A table ends with the row that reaches this length, in bytes. A merge publishes what it has
     /// done after each table, so that it needs room for about one more table at a time.
     pub table_bytes_max: u64,
+    /// How long tables may get instead where there is much that is live: a 64th of that, so that
+    /// they do not become too many.
+    pub long_table_bytes_max: u64,
     /// Bytes of memory for indexes, filters, the block cache and the hot map together. Indexes and
     /// filters of all tables are in memory, also where that is more.
     pub memory_bytes: u64,
@@ -53,7 +59,12 @@ pub struct TableStoreOptions {
 impl Default for TableStoreOptions {
     /// Not compressed, tables of 64 MiB, 64 MiB of memory.
     fn default() -> Self {
-        Self { table: TableOptions::default(), table_bytes_max: 64 << 20, memory_bytes: 64 << 20 }
+        Self {
+            table: TableOptions::default(),
+            table_bytes_max: 64 << 20,
+            long_table_bytes_max: 64 << 20,
+            memory_bytes: 64 << 20,
+        }
     }
 }
 
@@ -407,13 +418,14 @@ impl TableStore {
             names.merge = is_under_way.then_some(known);
             Ok::<_, StorageError>(Some(step))
         };
-        if fits(job, &runs, self.options.table_bytes_max, room) {
+        let table_bytes_max = self.table_bytes_max();
+        if fits(job, &runs, table_bytes_max, room) {
             match step(job) {
                 Err(error) if error.is_disk_full() => {}
                 done => return done,
             }
         }
-        match smaller(job, &runs, self.live_size(), self.options.table_bytes_max, room) {
+        match smaller(job, &runs, self.live_size(), table_bytes_max, room) {
             Some(smaller) => step(smaller),
             None => Err(StorageError::DiskFull { path: self.context.tables.clone() }),
         }
@@ -470,7 +482,7 @@ impl TableStore {
     /// The room that is to be kept for merges and deletes: see [`room_to_keep`].
     pub(crate) fn room_to_keep(&self) -> KeptRoom {
         let begun = self.names.lock().merge;
-        room_to_keep(&self.sizes_of(&self.set()), begun, self.options.table_bytes_max)
+        room_to_keep(&self.sizes_of(&self.set()), begun, self.table_bytes_max())
     }
 
     /// Whether [`Self::merge_step`] would do anything.
@@ -494,6 +506,15 @@ impl TableStore {
         sizes
     }
 
+    /// How long the tables of a merge are. The manifest is written anew with each of them, and has
+    /// some 200 bytes for each that there is: of 4 KiB for a state of a megabyte it would have as
+    /// much as a fifth of that.
+    fn table_bytes_max(&self) -> u64 {
+        let TableStoreOptions { table_bytes_max, long_table_bytes_max, .. } = self.options;
+        let share = self.live_size().map_or(0, |live| live.data_bytes / TABLES_OF_A_STATE);
+        table_bytes_max.max(share.min(long_table_bytes_max))
+    }
+
     fn live_size(&self) -> Option<LiveSize> {
         let head = self.manifest_head()?;
         Some(LiveSize { data_bytes: head.live_bytes, rows: head.keys })
@@ -506,7 +527,7 @@ impl TableStore {
         begun: Option<MergeUnderWay>,
     ) -> Option<MergeJob> {
         let live = self.live_size();
-        choose(runs, live, goal, begun, self.options.table_bytes_max)
+        choose(runs, live, goal, begun, self.table_bytes_max())
     }
 
     /// Writes one table and opens it.

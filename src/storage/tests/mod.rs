@@ -63,6 +63,7 @@ fn table_options() -> TableStoreOptions {
     TableStoreOptions {
         table: TableOptions { compression: Compression::Off, block_bytes: 512 },
         table_bytes_max: 1500,
+        long_table_bytes_max: 1500,
         memory_bytes: 1 << 20,
     }
 }

@@ -81,6 +81,37 @@ fn a_run_longer_than_a_table_has_several_and_a_merge_goes_step_by_step() {
 }
 
 #[test]
+fn tables_of_a_large_state_are_longer_and_stay_few() {
+    // A 64th of the state; as much as is allowed; no longer than usual.
+    for (long_table_bytes_max, tables, bytes) in [
+        (1 << 20, 90..120, 3_000..5_000),
+        (2_000, 170..210, 2_000..2_500),
+        (0, 350..450, 900..1_300),
+    ] {
+        let fs = SimFs::new(1);
+        let options = TableStoreOptions { long_table_bytes_max, ..table_options() };
+        let mut store = Modelled::new(&fs);
+        store.tables = try_tables(&fs, options).unwrap();
+        for version in 1..=2 {
+            let row = |n: u64| (format!("k{n:04}").into_bytes(), put(version, &"x".repeat(40)));
+            store.add(&(0..5_000).map(row).collect());
+        }
+        store.merge_all(MergeGoal::Everything);
+        store.check("merged");
+        let size = store.tables.set().runs()[0].size();
+        let count = store.tables.set().tables().count();
+        assert!(tables.contains(&count), "{count} tables up to {long_table_bytes_max}");
+        assert!(bytes.contains(&size.longest_table), "{size:?}");
+        // Of what is left each of them is short again.
+        store.add(&(60..5_000).map(|n: u64| (format!("k{n:04}").into_bytes(), None)).collect());
+        store.merge_all(MergeGoal::Everything);
+        store.check("shrunk");
+        let longest = store.tables.set().runs()[0].size().longest_table;
+        assert!((900..1_300).contains(&longest), "{longest}");
+    }
+}
+
+#[test]
 fn a_merge_under_way_goes_on_after_reopening_and_beside_new_runs() {
     let fs = SimFs::new(1);
     let mut store = Modelled::new(&fs);

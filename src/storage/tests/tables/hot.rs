@@ -14,6 +14,7 @@ pub(super) fn small_options() -> TableStoreOptions {
     TableStoreOptions {
         table: TableOptions { block_bytes: 1024, ..TableOptions::default() },
         table_bytes_max: 256 << 10,
+        long_table_bytes_max: 256 << 10,
         memory_bytes: 1_200_000,
     }
 }

@@ -42,6 +42,7 @@ pub(super) fn table_options() -> TableStoreOptions {
     TableStoreOptions {
         table: TableOptions { block_bytes: 128, ..TableOptions::default() },
         table_bytes_max: 900,
+        long_table_bytes_max: 900,
         memory_bytes: 1 << 20,
     }
 }
