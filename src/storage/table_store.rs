@@ -507,8 +507,8 @@ impl TableStore {
     }
 
     /// How long the tables of a merge are. The manifest is written anew with each of them, and has
-    /// some 200 bytes for each that there is: of 4 KiB for a state of a megabyte it would have as
-    /// much as a fifth of that.
+    /// some 200 bytes for each that there is: with tables of 2 KiB it would have a tenth of what is
+    /// live, again and again.
     fn table_bytes_max(&self) -> u64 {
         let TableStoreOptions { table_bytes_max, long_table_bytes_max, .. } = self.options;
         let share = self.live_size().map_or(0, |live| live.data_bytes / TABLES_OF_A_STATE);
