@@ -56,6 +56,18 @@ const fn small_table_bytes(table_bytes_max: u64) -> u64 {
     if least < table_bytes_max { least } else { table_bytes_max }
 }
 
+/// About how many tables a state has whose tables would be short beside it.
+const TABLES_OF_A_STATE: u64 = 64;
+
+/// How long the tables are that a merge writes: `usual`, or a 64th of what is live where that is
+/// more, but for that no more than `long`. The manifest is written anew with each of them, and has
+/// some 200 bytes for each that there is: with tables of 2 KiB it would have a tenth of what is
+/// live, again and again.
+pub(crate) fn merged_table_bytes(live: Option<LiveSize>, usual: u64, long: u64) -> u64 {
+    let share = live.map_or(0, |live| live.data_bytes / TABLES_OF_A_STATE);
+    usual.max(share.min(long))
+}
+
 /// A merge that has begun.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct MergeUnderWay {

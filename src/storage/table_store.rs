@@ -23,7 +23,8 @@ use super::manifest::{Manifest, ManifestHead, TableEntry};
 use super::manifest_file;
 use super::merge::{MergedRows, NewRows, Peeked, RowSource};
 use super::merge_choice::{
-    KeptRoom, MergeGoal, MergeJob, MergeUnderWay, choose, fits, room_to_keep, smaller,
+    KeptRoom, MergeGoal, MergeJob, MergeUnderWay, choose, fits, merged_table_bytes, room_to_keep,
+    smaller,
 };
 use super::record::Record;
 use super::run::{Run, RunTable};
@@ -37,9 +38,6 @@ use crate::types::TableId;
 /// about as long as one sync: then the first gets of a small store are as fast as all others.
 const READ_AT_OPEN_MAX: u64 = 1 << 20;
 
-/// About how many tables a state has whose tables would be short beside it.
-const TABLES_OF_A_STATE: u64 = 64;
-
 /// How tables are written, merged and kept in memory.
 #[derive(Clone, Copy, Debug)]
 pub struct TableStoreOptions {
@@ -48,8 +46,8 @@ pub struct TableStoreOptions {
     /// A table ends with the row that reaches this length, in bytes. A merge publishes what it has
     /// done after each table, so that it needs room for about one more table at a time.
     pub table_bytes_max: u64,
-    /// How long tables may get instead where there is much that is live: a 64th of that, so that
-    /// they do not become too many.
+    /// The same of tables that a merge writes where so much is live that they would become too
+    /// many: at most this, where it is more.
     pub long_table_bytes_max: u64,
     /// Bytes of memory for indexes, filters, the block cache and the hot map together. Indexes and
     /// filters of all tables are in memory, also where that is more.
@@ -506,13 +504,10 @@ impl TableStore {
         sizes
     }
 
-    /// How long the tables of a merge are. The manifest is written anew with each of them, and has
-    /// some 200 bytes for each that there is: with tables of 2 KiB it would have a tenth of what is
-    /// live, again and again.
+    /// How long the tables of a merge are that begins now.
     fn table_bytes_max(&self) -> u64 {
         let TableStoreOptions { table_bytes_max, long_table_bytes_max, .. } = self.options;
-        let share = self.live_size().map_or(0, |live| live.data_bytes / TABLES_OF_A_STATE);
-        table_bytes_max.max(share.min(long_table_bytes_max))
+        merged_table_bytes(self.live_size(), table_bytes_max, long_table_bytes_max)
     }
 
     fn live_size(&self) -> Option<LiveSize> {
