@@ -70,15 +70,15 @@ pub struct StoreConfig {
     /// one, or so many in the tables where it is more than half of what is live. Default 64 MiB; at
     /// most half of `max_segment_size` counts, and since the last one a quarter, so that the
     /// directory stays within twice what is live and three segments, where a row counts as 20 bytes
-    /// at least, and a segment is as long as the longest entry where that is longer. (Entries of
-    /// more than a quarter of a segment may take some more, up to five were measured: what a delete
-    /// removes is not known before. So may segments shorter than 16 KiB, beside which the manifest
-    /// and heads of files count.) For that,
+    /// at least, and a segment is as long as the longest entry where that is longer; with segments
+    /// shorter than 16 KiB about four of these, since manifest and heads of files count. For that,
     /// writes and deletes that merges cannot keep pace with wait for these, each for
-    /// `submit_timeout` at most. (It is so of a store by itself, once compaction has merged what a
-    /// batch, a `delete_prefix`, or a thousand commands that were handed in left; besides it what
-    /// is kept of the past, what open views hold, and on a cluster node the last `log_kept`
-    /// entries.) Zero: at once whenever anything is stale, which only makes sense in tests.
+    /// `submit_timeout` at most; and where a write adds or may remove more than a quarter of a
+    /// segment, one that would pass the bound compacts everything first, on its thread. (It is so
+    /// of a store by itself, once compaction has merged what a `delete_prefix`, what was due, or a
+    /// thousand commands that were handed in left; besides it what is kept of the past, what open
+    /// views hold, and on a cluster node the last `log_kept` entries.) Zero: at once whenever
+    /// anything is stale, which only makes sense in tests.
     /// Compaction also runs when a quarter of a segment, or 12 MiB, of log is in no table yet.
     pub compaction_threshold: u64,
 

@@ -12,6 +12,7 @@ use super::stats::CompactionReport;
 use crate::error::{Error, Result};
 use crate::storage::manifest::ManifestHead;
 use crate::storage::merge_choice::MergeGoal;
+use crate::storage::table_set::TableSet;
 use crate::storage::table_store::MergeProgress;
 use crate::types::{LogId, LogIndex, Version};
 
@@ -298,7 +299,7 @@ fn merge(
         Effort::Close { .. } => MergeGoal::Rest { bytes: REST_BYTES },
     };
     // One that an earlier compaction has begun is brought to its end first.
-    let mut is_earlier = is_merge_under_way(machine);
+    let mut is_earlier = is_merge_under_way(&machine.store.tables().set());
     let mut wrote_tail = false;
     let began_with = Sizes::of(machine);
     let is_background = matches!(effort, Effort::Due { .. });
@@ -372,8 +373,9 @@ fn may_tail_come(machine: &Machine, marks: Marks, began_with: &Sizes) -> bool {
         || tables.may_come(bytes, marks.stale_max)
 }
 
-fn is_merge_under_way(machine: &Machine) -> bool {
-    machine.store.tables().set().runs().iter().any(|run| run.is_being_merged())
+/// Whether some of the runs are being merged, which an earlier step has begun.
+pub(crate) fn is_merge_under_way(set: &TableSet) -> bool {
+    set.runs().iter().any(|run| run.is_being_merged())
 }
 
 /// Checks rule R12 in debug builds: purged <= snapshot <= applied <= last. With one voter what is

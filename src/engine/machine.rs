@@ -37,6 +37,8 @@ pub(crate) struct Load {
     pub(crate) behind: AtomicU64,
     /// Memory of the tail.
     pub(crate) tail: AtomicU64,
+    /// The longest row that was set since the store was opened, and that a table may have had then.
+    pub(crate) longest_row: AtomicU64,
     /// Of a table of what is in memory only.
     unwritten: AtomicU64,
     /// Log of the part that is being compacted, until the past has it.
@@ -61,6 +63,14 @@ impl Load {
     #[cfg(test)]
     pub(crate) fn debt(&self) -> u64 {
         self.debt.load(Ordering::Relaxed)
+    }
+
+    /// A row of so many bytes is set. Under the replica's lock.
+    pub(crate) fn saw_row(&self, bytes: u64) {
+        // Hardly ever stored: a load costs less than an exchange.
+        if bytes > self.longest_row.load(Ordering::Relaxed) {
+            self.longest_row.store(bytes, Ordering::Relaxed);
+        }
     }
 
     /// The tail was set aside: what gathers is that of a new one.
@@ -255,6 +265,7 @@ impl Machine {
             if self.skip_next.swap(false, Ordering::AcqRel) { Command::batch([]) } else { command };
         // What it names is gone once it is applied.
         let watched = (!self.watchers.is_empty()).then(|| command.clone());
+        self.load.saw_row(command.longest_row() as u64);
         let ttl = command.ttl();
         let (applied, effects) = match replica.kv.apply_telling(id.index, clock, command, looked) {
             Ok(told) => told,
@@ -314,7 +325,7 @@ impl Machine {
     #[cfg_attr(not(feature = "raft"), expect(dead_code, reason = "for clusters"))]
     pub(crate) fn replace(&self, replica: Replica) -> Replica {
         let mut current = self.replica.write();
-        let Load { stale, behind, tail, unwritten, unrecorded, debt } = &self.load;
+        let Load { stale, behind, tail, longest_row: _, unwritten, unrecorded, debt } = &self.load;
         for load in [stale, behind, tail, unwritten, unrecorded, &**debt] {
             load.store(0, Ordering::Relaxed);
         }

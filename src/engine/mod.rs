@@ -29,6 +29,7 @@ pub(crate) mod commit_queue;
 pub mod watch;
 pub(crate) mod pressure;
 pub(crate) mod throttle;
+pub(crate) mod admission;
 pub(crate) mod budget;
 pub(crate) mod log_clock;
 pub(crate) mod deadlines;

@@ -82,6 +82,8 @@ pub(crate) struct Replayed {
     pub(crate) stale_bytes: u64,
     /// Bytes of the entries that were applied from the log.
     pub(crate) log_bytes: u64,
+    /// Bytes of key and value of the longest row that these set.
+    pub(crate) longest_row: u64,
     /// Entries applied from the log.
     pub(crate) entries: u64,
 }
@@ -148,6 +150,8 @@ struct Batch {
     last: Option<LogId>,
     /// How many.
     entries: u64,
+    /// Bytes of the longest row that they set.
+    longest_row: u64,
 }
 
 #[derive(Debug)]
@@ -168,6 +172,7 @@ impl Batch {
             let index = id.index;
             let step = match content {
                 LogContent::Command(command) => {
+                    batch.longest_row = batch.longest_row.max(command.longest_row() as u64);
                     log.push(Logged { index, clock, command, payload_bytes });
                     continue;
                 }
@@ -299,6 +304,7 @@ impl Replayed {
         }
         self.replica.last = batch.last.or(self.replica.last);
         self.entries += batch.entries;
+        self.longest_row = self.longest_row.max(batch.longest_row);
         Ok(())
     }
 

@@ -113,7 +113,7 @@ impl SingleNodeEngine {
         let (store, replayed) = open_replayed(&env, config)?;
         let node = store.identity().node;
         check_membership(node, &replayed)?;
-        let Replayed { mut replica, stale_bytes, log_bytes, entries } = replayed;
+        let Replayed { mut replica, stale_bytes, log_bytes, longest_row, entries } = replayed;
         let term = begin_term(&store, &mut replica)?;
         let owner = Owner { node, start: draw_id(&env, "an opening of the store")? };
         let rules = CommitRules {
@@ -129,8 +129,14 @@ impl SingleNodeEngine {
         let tail = replica.kv.tail_bytes();
         let pressure = Pressure { behind: log_bytes, tail, stale: stale_bytes };
         let machine = Machine::new(env, store, replica, pressure, Keeping::new(config));
+        machine.load.saw_row(longest_row.max(machine.store.tables().set().longest_block()));
         let committer = Committer::new(machine, term, rules);
-        let inner = Maintenance::new(committer, schedule_of(config), marks_of(config));
+        let inner = Maintenance::new(
+            committer,
+            schedule_of(config),
+            marks_of(config),
+            config.max_segment_size,
+        );
         ephemeral::remove_all(&inner)?;
         // A voter by itself is sent no snapshots any more.
         inner.committer.machine.store.tables().discard_incoming();
@@ -341,14 +347,17 @@ impl Drop for SingleNodeEngine {
 impl KvEngine for SingleNodeEngine {
     fn submit(&self, command: Command) -> Result<ApplyOutcome> {
         self.inner.before_write();
+        let admitted = self.inner.admit(&command);
         // Also what found no room may make a compaction due.
         let outcome = self.inner.committer.submit(command);
+        drop(admitted);
         self.inner.after_write();
         outcome
     }
 
     fn submit_async(&self, command: Command) -> Submission {
         self.inner.before_handing_in();
+        drop(self.inner.admit(&command));
         let submission = self.inner.committer.submit_async(command);
         self.inner.after_write();
         submission
@@ -356,6 +365,7 @@ impl KvEngine for SingleNodeEngine {
 
     fn submit_with(&self, command: Command, callback: Callback) {
         self.inner.before_handing_in();
+        drop(self.inner.admit(&command));
         self.inner.committer.submit_with(command, Reply::Callback(callback));
         self.inner.after_write();
     }

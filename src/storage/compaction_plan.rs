@@ -143,7 +143,8 @@ pub fn may_come(bytes: u64, runs: &[RunSize], live: LiveSize, stale_max: u64) ->
 
 /// The most bytes that are there at any moment beside the tables that count: of those a merge of
 /// all runs has read in part, and the manifest, twice while it is written anew.
-fn beside(runs: &[RunSize]) -> u64 {
+#[must_use]
+pub fn beside(runs: &[RunSize]) -> u64 {
     let twice_listed = |run: &RunSize| run.listed_bytes.saturating_mul(2);
     let bytes = runs.iter().map(|run| run.longest_table.saturating_add(twice_listed(run)));
     bytes.fold(0, u64::saturating_add)

@@ -487,6 +487,12 @@ impl Log {
         }
     }
 
+    /// Bytes of the files, with the room that the last one has taken in advance, once a frame of
+    /// this length is in them, and others of so many bytes in all; at most.
+    pub(crate) fn file_bytes_with(&self, frame: u64, others: u64) -> u64 {
+        self.writer.lock().file_bytes_with(frame, others)
+    }
+
     /// Numbers and lengths of the segments, oldest first.
     #[must_use]
     pub fn segments(&self) -> Vec<(SegmentId, u64)> {

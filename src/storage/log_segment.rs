@@ -22,6 +22,8 @@ const _: () = assert!(HEAD_BYTES as usize == PROLOGUE_BYTES + frame_len_max(STAT
 /// Room is reserved in steps of this many bytes: each step costs one slower sync, and as many bytes
 /// at most are held that a small store does not need.
 const ROOM_STEP: u64 = 4 << 20;
+/// Of short segments it is this part: one that was just begun must not count as a second.
+const ROOM_SHARE: u64 = 8;
 
 /// Whether a frame can be appended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,9 +103,9 @@ impl LogSegment {
         Ok(Self { id, path, file, salt, end, chain, room, sealed: false, cut_unsynced: false })
     }
 
-    /// Bytes that a new segment takes at first, where there is room.
-    pub(crate) fn room_at_first(bytes_max: u64) -> u64 {
-        ROOM_STEP.min(bytes_max)
+    /// Bytes that a segment takes in advance, where there is room.
+    pub(crate) fn room_step(bytes_max: u64) -> u64 {
+        ROOM_STEP.min(bytes_max / ROOM_SHARE)
     }
 
     /// Where the next frame will stand.
@@ -140,7 +142,7 @@ impl LogSegment {
         if needed <= self.room {
             return Ok(Room::Fits);
         }
-        let generous = needed.max((self.room + ROOM_STEP).min(bytes_max));
+        let generous = needed.max((self.room + Self::room_step(bytes_max)).min(bytes_max));
         let grow = |upto: u64, may: &dyn Fn(u64) -> bool| {
             let more = upto - self.room;
             if !may(more) {
@@ -153,6 +155,25 @@ impl LogSegment {
             .map_err(StorageError::wrap("grow", &self.path))?;
         self.room = room;
         Ok(Room::Fits)
+    }
+
+    /// Bytes that the log's files have from this one on, at most, once a frame of this length is in
+    /// them and others of so many bytes in all: as [`Self::make_room`] would have it; or the room
+    /// behind the last frame is given back, and other segments begin.
+    pub(crate) fn bytes_with(&self, frame: u64, others: u64, bytes_max: u64) -> u64 {
+        let frames = frame.saturating_add(others);
+        let needed = self.end.saturating_add(frames) + HEADER_BYTES as u64;
+        if needed <= self.room {
+            self.room
+        } else if needed <= bytes_max || (others == 0 && self.end <= u64::from(HEAD_BYTES)) {
+            needed.max((self.room + Self::room_step(bytes_max)).min(bytes_max))
+        } else {
+            let at_first = Self::room_step(bytes_max);
+            let alone = (u64::from(HEAD_BYTES) + frame + HEADER_BYTES as u64).max(at_first);
+            // However these are spread, only the last segment has room that is not used.
+            let more = if others > 0 { others.saturating_add(at_first) } else { 0 };
+            (self.end + HEADER_BYTES as u64).saturating_add(alone).saturating_add(more)
+        }
     }
 
     /// Sees to it that a seal can be written.

@@ -243,7 +243,9 @@ impl LogWriter {
         let may_take = |more| leaves_log(context, spared, more);
         // Room behind what is needed now is for whoever comes next, and that may be new data.
         let spared_by_data = self.spared(Purpose::Grow);
-        let may_step = |more| leaves_log(context, spared_by_data, more);
+        // And nobody may come behind a mark that tells what was given up.
+        let is_short_mark = purpose == Purpose::Mark && len <= HEADER_BYTES as u64;
+        let may_step = |more| !is_short_mark && leaves_log(context, spared_by_data, more);
         if purpose != Purpose::Grow {
             let before = self.active.room;
             let room = match self.active.make_room(len, bytes_max, &may_take, &may_step) {
@@ -411,10 +413,12 @@ impl LogWriter {
             SegmentState { hard: self.contents.hard, previous: Some(self.active.previous_end()) };
         let bytes_max = self.bytes_max;
         // As in `make_room`: what is more than is needed now may be taken by new data.
-        let at_first = LogSegment::room_at_first(bytes_max);
+        let at_first = LogSegment::room_step(bytes_max);
         let has_room = leaves_log(context, self.spared(Purpose::Grow), at_first);
         let create = || {
-            let room = if has_room { at_first } else { 0 };
+            // Behind a mark may come nothing for long, and whoever gives up a log for the room that
+            // it takes must not take as much for the next one.
+            let room = if has_room && purpose != Purpose::Mark { at_first } else { 0 };
             LogSegment::create(context, id, state, &[], room)
         };
         let is_refused = purpose == Purpose::Grow && !has_room;
@@ -482,6 +486,13 @@ impl LogWriter {
         let (_, sealed) = self.segments.split_last().unzip();
         let sealed: u64 = sealed.unwrap_or_default().iter().map(|info| info.end).sum();
         sealed + self.active.end
+    }
+
+    /// Bytes of the files, with the room that the active one has taken in advance, once a frame of
+    /// this length is in them, and others of so many bytes in all; at most.
+    pub(crate) fn file_bytes_with(&self, frame: u64, others: u64) -> u64 {
+        let sealed = self.log_bytes() - self.active.end;
+        sealed + self.active.bytes_with(frame, others, self.bytes_max)
     }
 }
 

@@ -115,6 +115,12 @@ impl TableSet {
         tables.filter(|table| table.table.has_image()).count()
     }
 
+    /// Bytes of the longest block in a file; 0 where there is none. O(blocks).
+    pub(crate) fn longest_block(&self) -> u64 {
+        let tables = self.runs.iter().flat_map(|run| run.tables());
+        tables.map(|table| table.table.longest_block()).max().unwrap_or_default()
+    }
+
     /// Reads all blocks while the cache has plenty of room.
     pub(crate) fn read_in_advance(&self) {
         for table in self.runs.iter().flat_map(|run| run.tables()) {

@@ -14,7 +14,7 @@ use bytes::Bytes;
 use parking_lot::{Mutex, MutexGuard, RwLock};
 
 use super::bell::Bell;
-use super::compaction_plan::{LiveSize, RunSize, may_come};
+use super::compaction_plan::{LiveSize, RunSize, beside, may_come};
 use super::context::Context;
 use super::error::StorageError;
 use super::hot_map::HotMap;
@@ -492,6 +492,13 @@ impl TableStore {
     pub(crate) fn may_come(&self, bytes: u64, stale_max: u64) -> bool {
         self.live_size()
             .is_none_or(|live| may_come(bytes, &self.sizes_of(&self.set()), live, stale_max))
+    }
+
+    /// Bytes that a merge of all runs has beside what it frees, at any moment: see [`beside`]; and
+    /// the table that it writes, but for the row that ends it.
+    pub(crate) fn bytes_beside_merge(&self) -> u64 {
+        let bytes = beside(&self.sizes_of(&self.set()));
+        bytes.saturating_add(self.table_bytes_max())
     }
 
     /// The runs of a set. What a manifest has besides them is counted with the newest: each holds

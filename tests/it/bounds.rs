@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use hightower_kv::env::Env;
@@ -224,9 +224,13 @@ fn the_directory_stays_within_bounds_beside_merges_that_writers_outrun() {
 /// beside much that is live, the manifest may not list too many tables.
 #[test]
 fn the_directory_stays_within_bounds_beside_deletes_that_merges_cannot_keep_pace_with() {
-    for (segment_kib, rows, len) in
-        [(256, 20_000, 100), (256, 6_000, 1_000), (256, 1_000, 10_000), (16, 1_500, 1_000)]
-    {
+    for (segment_kib, rows, len, batch) in [
+        (256, 20_000, 100, 1),
+        (256, 6_000, 1_000, 1),
+        (256, 6_000, 1_000, 250),
+        (256, 1_000, 10_000, 1),
+        (16, 1_500, 1_000, 1),
+    ] {
         let directory = tempfile::tempdir().unwrap();
         let mut config = real_config(&directory.path().join("data"));
         config.max_segment_size = segment_kib << 10;
@@ -240,8 +244,9 @@ fn the_directory_stays_within_bounds_beside_deletes_that_merges_cannot_keep_pace
         let is_over = AtomicBool::new(false);
         std::thread::scope(|scope| {
             scope.spawn(|| {
-                for n in 0..rows {
-                    engine.delete(key(n * 7919 % rows)).unwrap();
+                for first in (0..rows).step_by(batch) {
+                    let keys = (first..first + batch as u64).map(|n| key(n * 7919 % rows));
+                    engine.submit_batch(keys.map(Command::delete).collect()).unwrap();
                 }
                 is_over.store(true, Ordering::Release);
             });
@@ -251,6 +256,53 @@ fn the_directory_stays_within_bounds_beside_deletes_that_merges_cannot_keep_pace
                 let mut files = MostFiles::default();
                 files.look(&config.data_dir);
                 files.check(live, &config);
+            }
+        });
+        engine.close().unwrap();
+    }
+}
+
+/// Of entries nearly as long as a segment each passes any mark by its length: see
+/// `engine::admission`.
+#[test]
+fn the_directory_stays_within_bounds_where_entries_are_long() {
+    const SEGMENT: u64 = 256 << 10;
+    for (writers, percent) in [(1, 95), (3, 95), (3, 50)] {
+        let len = SEGMENT * percent / 100;
+        let directory = tempfile::tempdir().unwrap();
+        let mut config = real_config(&directory.path().join("data"));
+        config.max_segment_size = SEGMENT;
+        config.fsync_interval = Duration::from_hours(1);
+        config.submit_timeout = Duration::from_mins(10);
+        config.worker_threads = 1;
+        let engine = SingleNodeEngine::with_config(config.clone()).unwrap();
+        let left = AtomicUsize::new(writers);
+        std::thread::scope(|scope| {
+            for writer in 0..writers {
+                let (engine, left) = (&engine, &left);
+                scope.spawn(move || {
+                    let rng = SeededRng::new(writer as u64);
+                    let long = |round, len| value(0, round, usize::try_from(len).unwrap());
+                    for round in 0..300 / writers as u64 {
+                        match rng.up_to(5) {
+                            0..2 => engine.delete(key(rng.up_to(3))).map(drop),
+                            2 => engine.put(key(rng.up_to(3)), long(round, len)).map(drop),
+                            3 => {
+                                let shorter = long(round, rng.up_to(len));
+                                engine.put(key(rng.up_to(3)), shorter).map(drop)
+                            }
+                            _ => engine.put(key(100 + rng.up_to(50)), vec![0; 100]).map(drop),
+                        }
+                        .unwrap();
+                    }
+                    left.fetch_sub(1, Ordering::Release);
+                });
+            }
+            while left.load(Ordering::Acquire) > 0 {
+                let before = engine.stats().live_bytes;
+                let mut files = MostFiles::default();
+                files.look(&config.data_dir);
+                files.check(before.max(engine.stats().live_bytes), &config);
             }
         });
         engine.close().unwrap();

@@ -210,7 +210,7 @@ impl Committer {
     }
 
     /// Checks that a command may be proposed, and whether it needs room.
-    fn check(&self, command: &Command) -> Result<Purpose> {
+    pub(crate) fn check(&self, command: &Command) -> Result<Purpose> {
         self.machine.store.log().check()?;
         validate_command(command, &self.rules.limits)?;
         Ok(purpose_of(command))

@@ -232,6 +232,12 @@ impl Table {
         self.index.blocks()
     }
 
+    /// Bytes of its longest block in the file. O(blocks).
+    pub(in crate::storage) fn longest_block(&self) -> u64 {
+        let places = (0..self.blocks()).map(|number| self.index.place(number..number + 1));
+        places.map(|place| place.end - place.start).max().unwrap_or_default()
+    }
+
     #[inline]
     fn block_of(&self, key: &[u8]) -> Option<usize> {
         let is_within = self.index.first_key() <= key && key <= self.index.last_key();

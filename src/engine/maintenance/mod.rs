@@ -2,6 +2,8 @@
 //!
 //! With `worker_threads = 0` there are none: the caller of a write does what is due.
 
+mod long_writes;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{Builder, JoinHandle};
@@ -9,14 +11,15 @@ use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
-use super::answering::Answering;
-use super::back_off::{BACK_OFF_MAX, BACK_OFF_MIN, BackOff};
-use super::committer::Committer;
-use super::compaction::{Effort, Frozen, KeepLog, Merges, Rules, compact};
-use super::expiry::{LOOK_AGAIN_MIN, expire};
-use super::pressure::{Marks, Pressure, is_due, is_far_behind};
-use super::recording::{compress_in_background, has_unwanted};
-use super::stats::CompactionReport;
+use crate::engine::admission::Admissions;
+use crate::engine::answering::Answering;
+use crate::engine::back_off::{BACK_OFF_MAX, BACK_OFF_MIN, BackOff};
+use crate::engine::committer::Committer;
+use crate::engine::compaction::{Effort, Frozen, KeepLog, Merges, Rules, compact};
+use crate::engine::expiry::{LOOK_AGAIN_MIN, expire};
+use crate::engine::pressure::{Marks, Pressure, is_due, is_far_behind};
+use crate::engine::recording::{compress_in_background, has_unwanted};
+use crate::engine::stats::CompactionReport;
 use crate::error::{Error, Result};
 use crate::storage::merge_choice::MergeGoal;
 
@@ -50,6 +53,8 @@ struct Compaction {
     merges: BackOff,
     /// Of giving up the past where there is no room.
     past: BackOff,
+    /// Of making room for a long write.
+    room: BackOff,
 }
 
 /// An engine of one voter and what runs beside it.
@@ -60,6 +65,9 @@ pub(crate) struct Maintenance {
     /// From how much on compaction is due; the threshold of useless bytes may change.
     marks: Marks,
     threshold: AtomicU64,
+    /// Greatest length of a segment, and the writes that were let in where entries are long.
+    segment_bytes: u64,
+    admissions: Admissions,
     /// Held for as long as a compaction runs, so that only one does.
     compaction: Mutex<Compaction>,
     /// Whether the last one has set a tail aside that it could not write.
@@ -70,6 +78,11 @@ pub(crate) struct Maintenance {
     merges_from: AtomicU64,
     /// As that, of giving up the past.
     past_from: AtomicU64,
+    /// As that, of making room for a long write.
+    room_from: AtomicU64,
+    /// From how many bytes on that is tried again, where a compaction of everything did not
+    /// suffice; 0 where it did.
+    room_above: AtomicU64,
     /// Of removing what is due, where the first of it cannot be read.
     expiry: Mutex<BackOff>,
     /// When the last interval sync began, in microseconds of the clock's elapsed time.
@@ -88,21 +101,36 @@ pub(crate) struct Maintenance {
 }
 
 impl Maintenance {
-    pub(crate) fn new(committer: Committer, schedule: Schedule, marks: Marks) -> Self {
+    pub(crate) fn new(
+        committer: Committer,
+        schedule: Schedule,
+        marks: Marks,
+        segment_bytes: u64,
+    ) -> Self {
         let now = committer.machine.env.clock.elapsed();
         let none = BackOff::NONE;
-        let compaction =
-            Compaction { frozen: None, last: now, tail: none, merges: none, past: none };
+        let compaction = Compaction {
+            frozen: None,
+            last: now,
+            tail: none,
+            merges: none,
+            past: none,
+            room: none,
+        };
         Self {
             committer,
             schedule,
             marks,
             threshold: AtomicU64::new(marks.stale),
+            segment_bytes,
+            admissions: Admissions::default(),
             compaction: Mutex::new(compaction),
             tail_left: AtomicBool::new(false),
             merges_left: AtomicBool::new(false),
             merges_from: AtomicU64::new(0),
             past_from: AtomicU64::new(0),
+            room_from: AtomicU64::new(0),
+            room_above: AtomicU64::new(0),
             expiry: Mutex::new(BackOff::NONE),
             synced_at: AtomicU64::new(micros(now)),
             asked: AtomicBool::new(false),

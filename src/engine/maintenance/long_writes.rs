@@ -1,0 +1,165 @@
+//! Holds long writes up until there is room for them: see [`admission`](crate::engine::admission).
+
+use std::sync::atomic::Ordering;
+
+use super::{Maintenance, micros};
+use crate::command::Command;
+use crate::command::limits::encoded_bytes;
+use crate::engine::admission::{Admitted, Asked, Change, Holdings, UnderWay, fits, is_long};
+use crate::engine::answering::Answering;
+use crate::engine::back_off::BackOff;
+use crate::engine::compaction::{Effort, KeepLog, is_merge_under_way};
+use crate::engine::machine::Machine;
+use crate::state::Resident;
+use crate::storage::compaction_plan::{RUNS_MAX, WRITTEN_FOR_FREED_MAX};
+use crate::storage::frame::entry_frame_len;
+
+/// What a row counts as at least: in a table a shorter one takes more than twice its bytes.
+const ROW_BYTES_MIN: u64 = 20;
+
+impl Maintenance {
+    /// Called before each write: where rows or entries are long, waits until the directory stays
+    /// within its bound with this one; compacts everything on this thread where nothing else makes
+    /// room. What is given back counts until the write is done. One that does not fit even then
+    /// comes all the same, as it does where a compaction fails: it would only have been kinder to
+    /// wait.
+    pub(crate) fn admit(&self, command: &Command) -> Option<Admitted<'_>> {
+        let machine = &self.committer.machine;
+        let entry = encoded_bytes(command);
+        let longest_row = machine.load.longest_row.load(Ordering::Relaxed);
+        let may_remove = longest_row.saturating_mul(command.rows() as u64);
+        if !is_long(may_remove.max(entry as u64), self.segment_bytes) {
+            return None;
+        }
+        let longest = longest_row.max(entry as u64);
+        // Nobody may wait in a callback; and of a log that is kept nothing makes less.
+        let is_kept = self.schedule.keep_log == KeepLog::Keep;
+        if is_kept || Answering::is_here() || self.is_room_making_vain() {
+            return None;
+        }
+        // What is refused anyway needs no room.
+        self.committer.check(command).ok()?;
+        let frame = entry_frame_len(entry) as u64;
+        let segment = self.segment_bytes.max(longest);
+        let look = |others: Option<UnderWay>| {
+            let change = change_of(machine, command);
+            let holdings = holdings(machine, longest, frame, others.map_or(0, |it| it.frame));
+            let removable = others.map(|UnderWay { change, .. }| Change {
+                removed: change.removed.saturating_add(change.added),
+                ..change
+            });
+            (UnderWay { frame, change }, fits(&holdings, change, removable, segment))
+        };
+        match self.admissions.ask(self.schedule.wait_max, look) {
+            Asked::Admitted(admitted) => Some(admitted),
+            Asked::NoRoom(making_room) => {
+                self.make_room(|| look(None).1);
+                Some(making_room.admit(look(None).0))
+            }
+            Asked::OverTime => None,
+        }
+    }
+
+    /// Waits for the compaction that runs, and compacts everything unless that `was_enough`.
+    fn make_room(&self, was_enough: impl Fn() -> bool) {
+        let Some(mut compaction) = self.compaction.try_lock_for(self.schedule.wait_max) else {
+            return;
+        };
+        if !was_enough() {
+            // What failed was logged and counted.
+            match self.compact(&mut compaction, Effort::All) {
+                Ok(_) => compaction.room = BackOff::NONE,
+                Err(_) => compaction.room.failed(self.committer.machine.env.clock.elapsed()),
+            }
+            self.room_from.store(micros(compaction.room.until()), Ordering::Relaxed);
+            let in_vain = if was_enough() { 0 } else { self.bytes_worth_trying() };
+            self.room_above.store(in_vain, Ordering::Relaxed);
+        }
+    }
+
+    /// From how many bytes on a compaction of everything is tried again that has not sufficed: it
+    /// must not write more than [`WRITTEN_FOR_FREED_MAX`] bytes for each that it may free.
+    fn bytes_worth_trying(&self) -> u64 {
+        let live = self.committer.machine.replica.read().kv.as_view().live_bytes();
+        let more = self.segment_bytes.max(live / WRITTEN_FOR_FREED_MAX);
+        self.bytes_held().saturating_add(more)
+    }
+
+    /// Whether the last compaction of everything has failed a moment ago, or has not sufficed and
+    /// would not now.
+    fn is_room_making_vain(&self) -> bool {
+        let above = self.room_above.load(Ordering::Relaxed);
+        self.is_before(&self.room_from) || (above > 0 && self.bytes_held() < above)
+    }
+
+    /// What files have, and what is to be written.
+    fn bytes_held(&self) -> u64 {
+        let Machine { store, load, .. } = &self.committer.machine;
+        let files = store.log().stats().bytes.saturating_add(store.tables().set().bytes());
+        files.saturating_add(load.unwritten())
+    }
+}
+
+/// What a command changes of keys that it names. What it removes without naming, by a prefix or
+/// because it is due, is not looked for.
+fn change_of(machine: &Machine, command: &Command) -> Change {
+    match command {
+        Command::Set { key, value } | Command::SetExpiring { key, value, .. } => {
+            Change { added: (key.len() + value.len()) as u64, removed: row_bytes(machine, key) }
+        }
+        Command::Delete { key } => Change { added: 0, removed: row_bytes(machine, key) },
+        Command::InSession { command, .. } => change_of(machine, command),
+        Command::Batch { commands, .. } => change_of_all(machine, commands),
+        Command::Reserved(batch) => change_of_all(machine, &batch.commands),
+        _ => Change::default(),
+    }
+}
+
+fn change_of_all(machine: &Machine, commands: &[Command]) -> Change {
+    commands.iter().fold(Change::default(), |sum, it| sum.and(change_of(machine, it)))
+}
+
+/// Bytes of a key and its value; 0 where there is none, and where it cannot be read: then the
+/// command is refused anyway.
+fn row_bytes(machine: &Machine, key: &[u8]) -> u64 {
+    let value_bytes = match machine.get_resident(key) {
+        Resident::Known(value) => value.map(|value| value.len()),
+        Resident::InTables(tables) => {
+            let record = tables.get(key).ok().flatten();
+            record.and_then(|record| record.value).map(|value| value.len())
+        }
+    };
+    value_bytes.map_or(0, |bytes| (key.len() + bytes) as u64)
+}
+
+/// What is there, with a frame of this length in the log and others that are under way. Read in
+/// this order: what a compaction moves meanwhile from the tail to tables is counted twice then, or
+/// still in the log.
+fn holdings(machine: &Machine, longest: u64, frame: u64, others: u64) -> Holdings {
+    let unwritten = machine.load.unwritten();
+    let log = machine.store.log().file_bytes_with(frame, others);
+    let tables = machine.store.tables();
+    let (set, head) = tables.set_and_head();
+    // What is merged already may have been removed since, and some runs of many have rows that
+    // others hide. Nor does a merge know what is removed while the tail is being written. Where all
+    // is in one run, the next merge knows of this write.
+    let live_then = head.map_or(0, |head| head.live_bytes);
+    let merged = match set.runs() {
+        [] | [_] if unwritten == 0 => 0,
+        runs if runs.len() > RUNS_MAX || is_merge_under_way(&set) => set.data_bytes(),
+        _ => live_then,
+    };
+    let live = {
+        let replica = machine.replica.read();
+        let view = replica.kv.as_view();
+        view.live_bytes().max(view.keys_of_all().saturating_mul(ROW_BYTES_MIN))
+    };
+    Holdings {
+        unwritten,
+        log,
+        tables: set.bytes(),
+        merge: tables.bytes_beside_merge().saturating_add(longest),
+        merged: merged.saturating_add(unwritten),
+        live,
+    }
+}
