@@ -1,19 +1,20 @@
-//! Whether a write may come where entries are long. Pure, but for who counts.
+//! Whether a write may come that adds or removes much. Pure, but for who is under way.
 //!
 //! The marks of [`pressure`](super::pressure) hold writers up once so much has gathered. That keeps
 //! the directory within twice what is live and three segments while a write is short beside a
 //! segment: one more passes a mark by its length at most. A write that removes or adds half a
 //! segment passes each of them by that much, and nobody knows what a delete removes before looking.
-//! So where entries are long, it is looked at, and a write comes only when the directory stays
-//! within its bound with it, whatever the next compaction writes before it can delete anything.
+//! So where a write may be long, it is looked at, and comes only when the directory stays within
+//! its bound with it, whatever the next compaction writes before it can delete anything.
 //!
 //! A compaction of everything makes room for any one write, of entries up to the length of a
 //! segment: behind it there are tables of what is live and an empty segment, so that with the
 //! entry, its table, and what a merge of that writes, which is what is live then, there is twice
 //! what is live and two segments.
 
-use parking_lot::{Condvar, Mutex};
 use std::time::Duration;
+
+use parking_lot::{Condvar, Mutex};
 
 /// The bound's segments, beside twice what is live.
 const SEGMENTS: u64 = 3;

@@ -22,8 +22,6 @@ const _: () = assert!(HEAD_BYTES as usize == PROLOGUE_BYTES + frame_len_max(STAT
 /// Room is reserved in steps of this many bytes: each step costs one slower sync, and as many bytes
 /// at most are held that a small store does not need.
 const ROOM_STEP: u64 = 4 << 20;
-/// Of short segments it is this part: one that was just begun must not count as a second.
-const ROOM_SHARE: u64 = 8;
 
 /// Whether a frame can be appended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -105,7 +103,7 @@ impl LogSegment {
 
     /// Bytes that a segment takes in advance, where there is room.
     pub(crate) fn room_step(bytes_max: u64) -> u64 {
-        ROOM_STEP.min(bytes_max / ROOM_SHARE)
+        ROOM_STEP.min(bytes_max)
     }
 
     /// Where the next frame will stand.
