@@ -280,32 +280,26 @@ impl Command {
         )
     }
 
+    /// What it does, one by one: a batch's commands, or itself.
+    pub(crate) fn parts(&self) -> &[Self] {
+        match self {
+            Self::InSession { command, .. } => command.parts(),
+            Self::Batch { commands, .. } => commands,
+            Self::Reserved(batch) => &batch.commands,
+            _ => std::slice::from_ref(self),
+        }
+    }
+
     /// Bytes of key and value of the longest row that it sets; 0 where it sets none.
     pub(crate) fn longest_row(&self) -> usize {
-        match self {
+        let rows = self.parts().iter().map(|part| match part {
             Self::Set { key, value } | Self::SetExpiring { key, value, .. } => {
                 key.len() + value.len()
             }
-            Self::InSession { command, .. } => command.longest_row(),
-            Self::Batch { commands, .. } => longest_row_of(commands),
-            Self::Reserved(batch) => longest_row_of(&batch.commands),
             _ => 0,
-        }
+        });
+        rows.max().unwrap_or_default()
     }
-
-    /// How many rows it may set or remove of those that it names.
-    pub(crate) fn rows(&self) -> usize {
-        match self {
-            Self::InSession { command, .. } => command.rows(),
-            Self::Batch { commands, .. } => commands.len(),
-            Self::Reserved(batch) => batch.commands.len(),
-            _ => 1,
-        }
-    }
-}
-
-fn longest_row_of(commands: &[Command]) -> usize {
-    commands.iter().map(Command::longest_row).max().unwrap_or_default()
 }
 
 impl fmt::Debug for Command {

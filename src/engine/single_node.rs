@@ -357,6 +357,7 @@ impl KvEngine for SingleNodeEngine {
 
     fn submit_async(&self, command: Command) -> Submission {
         self.inner.before_handing_in();
+        // Nobody knows here when it is done: it counts only until it is handed in.
         drop(self.inner.admit(&command));
         let submission = self.inner.committer.submit_async(command);
         self.inner.after_write();

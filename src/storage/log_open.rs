@@ -41,8 +41,13 @@ pub(crate) struct WritableLog {
 /// Those of [`LogSegment::create`].
 pub(crate) fn create(context: &Context, bytes_max: u64) -> Result<WritableLog, StorageError> {
     let state = SegmentState::default();
-    let active =
-        LogSegment::create(context, SegmentId(1), state, &[], LogSegment::room_step(bytes_max))?;
+    let active = LogSegment::create(
+        context,
+        SegmentId(1),
+        state,
+        &[],
+        LogSegment::room_at_first(bytes_max),
+    )?;
     let synced = active.position();
     let segments = vec![SegmentInfo { id: active.id, salt: active.salt, end: active.end }];
     let contents = LogContents::default();
@@ -147,7 +152,8 @@ fn rewrite_tail(
         Ok(())
     })?;
     let id = last.id.next().ok_or(StorageError::SegmentsExhausted)?;
-    let active = LogSegment::create(context, id, state, &frames, LogSegment::room_step(bytes_max))?;
+    let active =
+        LogSegment::create(context, id, state, &frames, LogSegment::room_at_first(bytes_max))?;
     observe_again(context, &mut contents, &active)?;
     // Only now: what survived needs the room more, and until then the old segment has these bytes.
     keep_evidence(context, last.id, tail.end, tail.cut_bytes());

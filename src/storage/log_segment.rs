@@ -101,9 +101,14 @@ impl LogSegment {
         Ok(Self { id, path, file, salt, end, chain, room, sealed: false, cut_unsynced: false })
     }
 
-    /// Bytes that a segment takes in advance, where there is room.
-    pub(crate) fn room_step(bytes_max: u64) -> u64 {
+    /// Bytes that a new segment takes at first, where there is room.
+    pub(crate) fn room_at_first(bytes_max: u64) -> u64 {
         ROOM_STEP.min(bytes_max)
+    }
+
+    /// How long it becomes where so much is needed, with room for what comes next.
+    fn generous(&self, needed: u64, bytes_max: u64) -> u64 {
+        needed.max((self.room + ROOM_STEP).min(bytes_max))
     }
 
     /// Where the next frame will stand.
@@ -140,7 +145,7 @@ impl LogSegment {
         if needed <= self.room {
             return Ok(Room::Fits);
         }
-        let generous = needed.max((self.room + Self::room_step(bytes_max)).min(bytes_max));
+        let generous = self.generous(needed, bytes_max);
         let grow = |upto: u64, may: &dyn Fn(u64) -> bool| {
             let more = upto - self.room;
             if !may(more) {
@@ -164,9 +169,9 @@ impl LogSegment {
         if needed <= self.room {
             self.room
         } else if needed <= bytes_max || (others == 0 && self.end <= u64::from(HEAD_BYTES)) {
-            needed.max((self.room + Self::room_step(bytes_max)).min(bytes_max))
+            self.generous(needed, bytes_max)
         } else {
-            let at_first = Self::room_step(bytes_max);
+            let at_first = Self::room_at_first(bytes_max);
             let alone = (u64::from(HEAD_BYTES) + frame + HEADER_BYTES as u64).max(at_first);
             // However these are spread, only the last segment has room that is not used.
             let more = if others > 0 { others.saturating_add(at_first) } else { 0 };

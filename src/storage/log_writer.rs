@@ -413,7 +413,7 @@ impl LogWriter {
             SegmentState { hard: self.contents.hard, previous: Some(self.active.previous_end()) };
         let bytes_max = self.bytes_max;
         // As in `make_room`: what is more than is needed now may be taken by new data.
-        let at_first = LogSegment::room_step(bytes_max);
+        let at_first = LogSegment::room_at_first(bytes_max);
         let has_room = leaves_log(context, self.spared(Purpose::Grow), at_first);
         let create = || {
             // Behind a mark may come nothing for long, and whoever gives up a log for the room that

@@ -27,7 +27,7 @@ impl Maintenance {
         let machine = &self.committer.machine;
         let entry = encoded_bytes(command);
         let longest_row = machine.load.longest_row.load(Ordering::Relaxed);
-        let may_remove = longest_row.saturating_mul(command.rows() as u64);
+        let may_remove = longest_row.saturating_mul(command.parts().len() as u64);
         if !is_long(may_remove.max(entry as u64), self.segment_bytes) {
             return None;
         }
@@ -103,20 +103,14 @@ impl Maintenance {
 /// What a command changes of keys that it names. What it removes without naming, by a prefix or
 /// because it is due, is not looked for.
 fn change_of(machine: &Machine, command: &Command) -> Change {
-    match command {
+    let changes = command.parts().iter().map(|part| match part {
         Command::Set { key, value } | Command::SetExpiring { key, value, .. } => {
             Change { added: (key.len() + value.len()) as u64, removed: row_bytes(machine, key) }
         }
         Command::Delete { key } => Change { added: 0, removed: row_bytes(machine, key) },
-        Command::InSession { command, .. } => change_of(machine, command),
-        Command::Batch { commands, .. } => change_of_all(machine, commands),
-        Command::Reserved(batch) => change_of_all(machine, &batch.commands),
         _ => Change::default(),
-    }
-}
-
-fn change_of_all(machine: &Machine, commands: &[Command]) -> Change {
-    commands.iter().fold(Change::default(), |sum, it| sum.and(change_of(machine, it)))
+    });
+    changes.fold(Change::default(), Change::and)
 }
 
 /// Bytes of a key and its value; 0 where there is none, and where it cannot be read: then the
@@ -142,10 +136,11 @@ fn holdings(machine: &Machine, longest: u64, frame: u64, others: u64) -> Holding
     let (set, head) = tables.set_and_head();
     // What is merged already may have been removed since, and some runs of many have rows that
     // others hide. Nor does a merge know what is removed while the tail is being written. Where all
-    // is in one run, the next merge knows of this write.
+    // is in one run without tombstones, which nothing merges, the next merge knows of this write.
     let live_then = head.map_or(0, |head| head.live_bytes);
     let merged = match set.runs() {
-        [] | [_] if unwritten == 0 => 0,
+        [] if unwritten == 0 => 0,
+        [only] if unwritten == 0 && only.tombstones() == 0 => 0,
         runs if runs.len() > RUNS_MAX || is_merge_under_way(&set) => set.data_bytes(),
         _ => live_then,
     };

@@ -11,15 +11,15 @@ use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
-use crate::engine::admission::Admissions;
-use crate::engine::answering::Answering;
-use crate::engine::back_off::{BACK_OFF_MAX, BACK_OFF_MIN, BackOff};
-use crate::engine::committer::Committer;
-use crate::engine::compaction::{Effort, Frozen, KeepLog, Merges, Rules, compact};
-use crate::engine::expiry::{LOOK_AGAIN_MIN, expire};
-use crate::engine::pressure::{Marks, Pressure, is_due, is_far_behind};
-use crate::engine::recording::{compress_in_background, has_unwanted};
-use crate::engine::stats::CompactionReport;
+use super::admission::Admissions;
+use super::answering::Answering;
+use super::back_off::{BACK_OFF_MAX, BACK_OFF_MIN, BackOff};
+use super::committer::Committer;
+use super::compaction::{Effort, Frozen, KeepLog, Merges, Rules, compact};
+use super::expiry::{LOOK_AGAIN_MIN, expire};
+use super::pressure::{Marks, Pressure, is_due, is_far_behind};
+use super::recording::{compress_in_background, has_unwanted};
+use super::stats::CompactionReport;
 use crate::error::{Error, Result};
 use crate::storage::merge_choice::MergeGoal;
 
