@@ -74,8 +74,7 @@ pub struct StoreConfig {
     /// shorter than 16 KiB about four of these, since manifest and heads of files count. For that,
     /// writes and deletes that merges cannot keep pace with wait for these, each for
     /// `submit_timeout` at most; and where a write adds or may remove more than a quarter of a
-    /// segment, one that would pass the bound compacts everything first, on its thread (of several
-    /// threads with such rows 3.45 segments were measured in one run of fourteen). (It is so
+    /// segment, one that would pass the bound compacts everything first, on its thread. (It is so
     /// of a store by itself, once compaction has merged what a `delete_prefix`, what was due, or a
     /// thousand commands that were handed in left; besides it what is kept of the past, what open
     /// views hold, and on a cluster node the last `log_kept` entries.) Zero: at once whenever
