@@ -158,3 +158,99 @@ fn holdings(machine: &Machine, longest: u64, frame: u64, others: u64) -> Holding
         live,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::config::StoreConfig;
+    use crate::engine::{KvEngine, SingleNodeEngine, SnapshotEngine};
+    use crate::env::{Env, Simulated};
+
+    const SEGMENT: usize = 64 << 10;
+
+    fn config() -> StoreConfig {
+        StoreConfig {
+            data_dir: "/data".into(),
+            worker_threads: 0,
+            compaction_interval: Duration::ZERO,
+            disk_reserve: 0,
+            max_segment_size: SEGMENT as u64,
+            ..StoreConfig::default()
+        }
+    }
+
+    fn put(key: &'static str, len: usize) -> Command {
+        Command::set(key, vec![1; len])
+    }
+
+    #[test]
+    fn only_long_writes_are_looked_at() {
+        let engine = SingleNodeEngine::with_env(&config(), Env::simulated(1).env).unwrap();
+        let admit = |command: &Command| engine.inner.admit(command).is_some();
+        assert!(!admit(&put("k", 1_000)) && !admit(&Command::delete("k")));
+        assert!(admit(&put("k", SEGMENT / 2)));
+        // A batch of a hundred may remove a hundred of them.
+        let deletes = Command::batch((0..100_u8).map(|n| Command::delete(vec![n])));
+        assert!(!admit(&deletes));
+        engine.submit(put("k", 1_000)).unwrap();
+        assert!(admit(&deletes) && !admit(&Command::delete("k")));
+        engine.submit(put("k", SEGMENT / 2)).unwrap();
+        assert!(admit(&Command::delete("k")));
+        // What is refused anyway is not let in.
+        assert!(!admit(&put("", SEGMENT / 2)));
+    }
+
+    #[test]
+    fn a_long_row_is_known_after_an_opening() {
+        let Simulated { env, fs, .. } = Env::simulated(1);
+        let engine = SingleNodeEngine::with_env(&config(), env).unwrap();
+        engine.submit(put("k", SEGMENT / 2)).unwrap();
+        let of_the_log = fs.kill();
+        engine.run_compaction_now().unwrap();
+        for fs in [of_the_log, fs.kill()] {
+            let env = Env::simulated_on(fs, 2).env;
+            let engine = SingleNodeEngine::with_env(&config(), env).unwrap();
+            assert!(engine.inner.admit(&Command::delete("k")).is_some());
+        }
+    }
+
+    #[test]
+    fn of_a_log_that_is_kept_nothing_makes_room() {
+        let config = StoreConfig { emit_snapshot_after_compaction: false, ..config() };
+        let engine = SingleNodeEngine::with_env(&config, Env::simulated(1).env).unwrap();
+        assert!(engine.inner.admit(&put("k", SEGMENT / 2)).is_none());
+    }
+
+    #[test]
+    fn what_did_not_suffice_is_tried_again_once_a_segment_has_gathered() {
+        let engine = SingleNodeEngine::with_env(&config(), Env::simulated(1).env).unwrap();
+        let (inner, tables) = (&engine.inner, || engine.snapshot_state().tables().number());
+        engine.submit(put("k", 1_000)).unwrap();
+        let before = tables();
+        inner.make_room(|| true);
+        assert!(tables() == before && !inner.is_room_making_vain());
+        inner.make_room(|| false);
+        assert!(tables() > before && inner.is_room_making_vain());
+        assert!(inner.admit(&put("k", SEGMENT / 2)).is_none());
+        for key in ["1", "2", "3"] {
+            engine.submit(put(key, SEGMENT / 2)).unwrap();
+        }
+        assert!(!inner.is_room_making_vain());
+    }
+
+    #[test]
+    fn after_a_compaction_that_failed_no_write_begins_another_for_a_while() {
+        let Simulated { env, fs, clock } = Env::simulated(1);
+        let engine = SingleNodeEngine::with_env(&config(), env).unwrap();
+        engine.submit(put("k", 1_000)).unwrap();
+        fs.set_space(Some(0));
+        engine.inner.make_room(|| false);
+        fs.set_space(None);
+        engine.inner.room_above.store(0, Ordering::Relaxed);
+        assert!(engine.inner.is_room_making_vain());
+        clock.advance(Duration::from_mins(2));
+        assert!(!engine.inner.is_room_making_vain());
+    }
+}
