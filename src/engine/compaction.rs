@@ -291,7 +291,7 @@ fn merge(
 ) -> Result<()> {
     let goal = match effort {
         Effort::Due { threshold } if machine.store.log().lacks_room() => MergeGoal::Relief {
-            is_pressed: machine.store.log().is_pressed(),
+            shortage: machine.store.log().shortage(),
             compaction_threshold: threshold,
         },
         Effort::Due { threshold } => MergeGoal::Due { compaction_threshold: threshold },

@@ -34,11 +34,27 @@ pub const RUNS_MAX: usize = 6;
 /// more often.
 pub const WRITTEN_FOR_FREED_MAX: u64 = 8;
 
-/// Which part of what is live must be stale for a merge on a full disk.
-const RELIEF_SHARE: u64 = 8;
+/// Who finds no room on a full disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shortage {
+    /// New data.
+    Data,
+    /// Half of what is kept for deletes is used up.
+    Deletes,
+    /// A delete was refused.
+    Refused,
+}
 
-/// The same where there is hardly room left for what deletes leave in tables.
-const PRESSED_SHARE: u64 = 64;
+impl Shortage {
+    /// Which part of what is live must be stale for a merge.
+    const fn stale_share(self) -> u64 {
+        match self {
+            Self::Data => 8,
+            Self::Deletes => 64,
+            Self::Refused => 1024,
+        }
+    }
+}
 
 /// What is known of one run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -195,12 +211,12 @@ pub fn everything(runs: &[RunSize]) -> Option<Merge> {
 /// What to merge on a full disk: everything, as soon as something is worth it, so that deleting
 /// gives its room back before half of what is live was deleted. Each time one byte in eight at
 /// least is freed, so asking again and again does not write without end; where there is hardly room
-/// left for deletes, which `is_pressed` says, one in 64, or they would come to an end before.
+/// left for deletes one in 64, or they would come to an end before; and where one was refused
+/// nearly anything, or none would ever come again: others may have taken the room.
 #[must_use]
-pub fn relief(runs: &[RunSize], live: LiveSize, is_pressed: bool) -> Option<Merge> {
+pub fn relief(runs: &[RunSize], live: LiveSize, shortage: Shortage) -> Option<Merge> {
     let stale_bytes = sum(runs).data_bytes.saturating_sub(live.data_bytes);
-    let share = if is_pressed { PRESSED_SHARE } else { RELIEF_SHARE };
-    let is_worth_it = stale_bytes > live.data_bytes / share;
+    let is_worth_it = stale_bytes > live.data_bytes / shortage.stale_share();
     let whole = if is_worth_it { everything(runs) } else { None };
     whole.or_else(|| if runs.len() > RUNS_MAX { cheapest(runs) } else { None })
 }
@@ -369,7 +385,8 @@ mod tests {
 
     #[test]
     fn on_a_full_disk_an_eighth_of_what_is_live_is_worth_a_merge() {
-        let relief = |bytes: &[u64], live_bytes| relief(&sizes(bytes), live(live_bytes), false);
+        let relief =
+            |bytes: &[u64], live_bytes| relief(&sizes(bytes), live(live_bytes), Shortage::Data);
         assert_eq!(relief(&[], 0), None);
         assert_eq!(relief(&[12, 100], 100), None);
         let both = Some(Merge { first: 0, last: 1 });
@@ -382,9 +399,11 @@ mod tests {
 
     #[test]
     fn where_there_is_hardly_room_for_deletes_a_sixty_fourth_is() {
-        let relief = |stale: u64| relief(&sizes(&[stale, 6400]), live(6400), true);
-        assert_eq!(relief(100), None);
-        assert_eq!(relief(101), Some(Merge { first: 0, last: 1 }));
+        for (shortage, border) in [(Shortage::Deletes, 100), (Shortage::Refused, 6)] {
+            let relief = |stale: u64| relief(&sizes(&[stale, 6400]), live(6400), shortage);
+            assert_eq!(relief(border), None);
+            assert_eq!(relief(border + 1), Some(Merge { first: 0, last: 1 }));
+        }
     }
 
     #[test]

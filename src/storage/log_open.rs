@@ -39,15 +39,10 @@ pub(crate) struct WritableLog {
 ///
 /// # Errors
 /// Those of [`LogSegment::create`].
-pub(crate) fn create(context: &Context, bytes_max: u64) -> Result<WritableLog, StorageError> {
+pub(crate) fn create(context: &Context) -> Result<WritableLog, StorageError> {
     let state = SegmentState::default();
-    let active = LogSegment::create(
-        context,
-        SegmentId(1),
-        state,
-        &[],
-        LogSegment::room_at_first(bytes_max),
-    )?;
+    // Whoever comes first takes the room, and looks whether it may.
+    let active = LogSegment::create(context, SegmentId(1), state, &[], 0)?;
     let synced = active.position();
     let segments = vec![SegmentInfo { id: active.id, salt: active.salt, end: active.end }];
     let contents = LogContents::default();
@@ -77,20 +72,16 @@ pub(crate) fn remove_stale(context: &Context, scanned: &ScannedLog) {
 ///
 /// # Errors
 /// `Io`, `DiskFull`, `SyncFailed`; the log is as it was found.
-pub(crate) fn settle(
-    context: &Context,
-    scanned: &ScannedLog,
-    bytes_max: u64,
-) -> Result<WritableLog, StorageError> {
+pub(crate) fn settle(context: &Context, scanned: &ScannedLog) -> Result<WritableLog, StorageError> {
     let (contents, tail) = (scanned.contents.clone(), &scanned.tail);
     let mut segments = scanned.segments.clone();
     let Some(last) = segments.last_mut() else {
-        return create(context, bytes_max);
+        return create(context);
     };
     last.end = tail.synced_end.0 as u64;
     let last = *last;
     if tail.has_unsynced() {
-        rewrite_tail(context, contents, segments, last, tail, bytes_max)
+        rewrite_tail(context, contents, segments, last, tail)
     } else {
         let before_active = scanned.before_tail;
         let (active, synced) = go_on(context, last, tail)?;
@@ -132,7 +123,6 @@ fn rewrite_tail(
     mut segments: Vec<SegmentInfo>,
     last: SegmentInfo,
     tail: &Tail,
-    bytes_max: u64,
 ) -> Result<WritableLog, StorageError> {
     let (end, chain) = tail.synced_end;
     let offset = u32::try_from(end).unwrap_or(u32::MAX);
@@ -152,8 +142,7 @@ fn rewrite_tail(
         Ok(())
     })?;
     let id = last.id.next().ok_or(StorageError::SegmentsExhausted)?;
-    let active =
-        LogSegment::create(context, id, state, &frames, LogSegment::room_at_first(bytes_max))?;
+    let active = LogSegment::create(context, id, state, &frames, 0)?;
     observe_again(context, &mut contents, &active)?;
     // Only now: what survived needs the room more, and until then the old segment has these bytes.
     keep_evidence(context, last.id, tail.end, tail.cut_bytes());

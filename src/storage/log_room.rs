@@ -7,6 +7,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::compaction_plan::Shortage;
 use super::error::StorageError;
 use super::log::{Log, ROLL_BYTES_MIN};
 use super::log_writer::{Debt, Purpose};
@@ -71,8 +72,19 @@ impl Log {
     }
 
     /// Whether half of what is kept for deletes is used up.
-    pub(crate) fn is_pressed(&self) -> bool {
+    fn is_pressed(&self) -> bool {
         self.writer.lock().is_pressed(&self.context, 0)
+    }
+
+    /// Who it is that finds no room.
+    pub(crate) fn shortage(&self) -> Shortage {
+        if self.relief.is_needed.load(Ordering::Relaxed) {
+            Shortage::Refused
+        } else if self.is_pressed() {
+            Shortage::Deletes
+        } else {
+            Shortage::Data
+        }
     }
 
     /// Whether something found no room, or hardly any, since [`Self::end_relief`] was called, and

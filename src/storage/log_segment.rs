@@ -19,9 +19,12 @@ use crate::types::{LogId, LogPosition, SegmentId};
 pub(crate) const HEAD_BYTES: u32 = 208;
 const _: () = assert!(HEAD_BYTES as usize == PROLOGUE_BYTES + frame_len_max(STATE_BYTES));
 
-/// Room is reserved in steps of this many bytes: each step costs one slower sync, and as many bytes
-/// at most are held that a small store does not need.
-const ROOM_STEP: u64 = 4 << 20;
+/// Room is reserved in steps of so many bytes, between these bounds a quarter of a segment: each
+/// step costs one slower sync, and as many bytes at most are held that a small store does not need,
+/// or that come to a segment before it that is needed still.
+const ROOM_STEP_MAX: u64 = 4 << 20;
+const ROOM_STEP_MIN: u64 = 32 << 10;
+const ROOM_SHARE: u64 = 4;
 
 /// Whether a frame can be appended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -103,12 +106,12 @@ impl LogSegment {
 
     /// Bytes that a new segment takes at first, where there is room.
     pub(crate) fn room_at_first(bytes_max: u64) -> u64 {
-        ROOM_STEP.min(bytes_max)
+        (bytes_max / ROOM_SHARE).clamp(ROOM_STEP_MIN, ROOM_STEP_MAX).min(bytes_max)
     }
 
     /// How long it becomes where so much is needed, with room for what comes next.
     fn generous(&self, needed: u64, bytes_max: u64) -> u64 {
-        needed.max((self.room + ROOM_STEP).min(bytes_max))
+        needed.max((self.room + Self::room_at_first(bytes_max)).min(bytes_max))
     }
 
     /// Where the next frame will stand.

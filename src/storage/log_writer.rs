@@ -14,7 +14,7 @@ use super::hard_state::SegmentState;
 use super::log_contents::LogContents;
 use super::log_open::WritableLog;
 use super::log_scan::SegmentInfo;
-use super::log_segment::{LogSegment, Room};
+use super::log_segment::{HEAD_BYTES, LogSegment, Room};
 use super::merge_choice::KeptRoom;
 use super::reserve::Reserve;
 use crate::types::{LogId, LogPosition, SegmentId};
@@ -243,9 +243,11 @@ impl LogWriter {
         let may_take = |more| leaves_log(context, spared, more);
         // Room behind what is needed now is for whoever comes next, and that may be new data.
         let spared_by_data = self.spared(Purpose::Grow);
-        // And nobody may come behind a mark that tells what was given up.
+        // And nobody may come behind a mark that tells what was given up. What a store that is
+        // being opened appends comes before it is known what tables still have to get.
         let is_short_mark = purpose == Purpose::Mark && len <= HEADER_BYTES as u64;
-        let may_step = |more| !is_short_mark && leaves_log(context, spared_by_data, more);
+        let is_stepping = !is_short_mark && self.debt.is_some();
+        let may_step = |more| is_stepping && leaves_log(context, spared_by_data, more);
         if purpose != Purpose::Grow {
             let before = self.active.room;
             let room = match self.active.make_room(len, bytes_max, &may_take, &may_step) {
@@ -414,18 +416,20 @@ impl LogWriter {
         let bytes_max = self.bytes_max;
         // As in `make_room`: what is more than is needed now may be taken by new data.
         let at_first = LogSegment::room_at_first(bytes_max);
-        let has_room = leaves_log(context, self.spared(Purpose::Grow), at_first);
+        let spared = self.spared(Purpose::Grow);
+        let is_stepping = purpose != Purpose::Mark && leaves_log(context, spared, at_first);
+        let least = u64::from(HEAD_BYTES);
         let create = || {
             // Behind a mark may come nothing for long, and whoever gives up a log for the room that
             // it takes must not take as much for the next one.
-            let room = if has_room && purpose != Purpose::Mark { at_first } else { 0 };
+            let room = if is_stepping { at_first } else { 0 };
             LogSegment::create(context, id, state, &[], room)
         };
-        let is_refused = purpose == Purpose::Grow && !has_room;
+        let is_refused = purpose == Purpose::Grow && !leaves_log(context, spared, least);
         let full = || StorageError::DiskFull { path: context.segment_path(id) };
         let mut created = if is_refused { Err(full()) } else { create() };
         if purpose == Purpose::Grow {
-            self.note_refusal(context, &created, at_first);
+            self.note_refusal(context, &created, least);
         } else if created.as_ref().is_err_and(StorageError::is_disk_full)
             && self.give_back_reserve(context)
         {

@@ -9,7 +9,7 @@
 //! they take room before they give any.
 
 use super::compaction_plan::{
-    LiveSize, Merge, RunSize, everything, merged_bytes, plan, relief, rest, smallest,
+    LiveSize, Merge, RunSize, Shortage, everything, merged_bytes, plan, relief, rest, smallest,
 };
 
 /// What a merge is for.
@@ -23,8 +23,8 @@ pub enum MergeGoal {
     },
     /// Room on a full disk.
     Relief {
-        /// Whether there is hardly any left for deletes.
-        is_pressed: bool,
+        /// Who finds none.
+        shortage: Shortage,
         /// As in [`Self::Due`].
         compaction_threshold: u64,
     },
@@ -40,6 +40,10 @@ pub enum MergeGoal {
 /// More than a table has besides its rows, and than a last block has on average.
 const TABLE_BYTES_ONCE: u64 = 4096;
 
+/// And at most which part more its file has than the rows at which it ends: its index and filter,
+/// of rows of 20 bytes 7 of 100.
+const TABLE_INDEX_SHARE: u64 = 8;
+
 /// Which part of the usual length tables have that a merge writes where there is little room, but
 /// no less than [`SMALL_TABLE_BYTES_MIN`].
 const SMALL_TABLE_SHARE: u64 = 8;
@@ -54,6 +58,12 @@ const fn small_table_bytes(table_bytes_max: u64) -> u64 {
     let share = table_bytes_max / SMALL_TABLE_SHARE;
     let least = if share > SMALL_TABLE_BYTES_MIN { share } else { SMALL_TABLE_BYTES_MIN };
     if least < table_bytes_max { least } else { table_bytes_max }
+}
+
+/// The longest file of such a table.
+const fn small_file_bytes(table_bytes_max: u64) -> u64 {
+    let rows = small_table_bytes(table_bytes_max);
+    rows + rows / TABLE_INDEX_SHARE + TABLE_BYTES_ONCE
 }
 
 /// About how many tables a state has whose tables would be short beside it.
@@ -119,8 +129,8 @@ pub(crate) fn choose(
     let Merge { first, last } = match goal {
         MergeGoal::Due { compaction_threshold } => plan(runs, live?, compaction_threshold)?,
         // Also what would be due with room enough: it is asked for again.
-        MergeGoal::Relief { is_pressed, compaction_threshold } => {
-            relief(runs, live?, is_pressed).or_else(|| plan(runs, live?, compaction_threshold))?
+        MergeGoal::Relief { shortage, compaction_threshold } => {
+            relief(runs, live?, shortage).or_else(|| plan(runs, live?, compaction_threshold))?
         }
         MergeGoal::Rest { bytes: (least, most) } => rest(runs, least..=most)?,
         MergeGoal::Everything => everything(runs)?,
@@ -189,7 +199,8 @@ pub(crate) fn fits(job: MergeJob, runs: &[RunSize], table_bytes_max: u64, room: 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct KeptRoom {
     /// What two runs take whose tables are the longest, merged by small tables; but no more than
-    /// `files`, those of all, and those that come.
+    /// `files`, those of all, and those that come. A run that comes, and one that is merged of
+    /// shorter ones, has small tables at least.
     two: u64,
     files: u64,
     /// What the merge under way may still take.
@@ -236,6 +247,7 @@ pub(crate) fn room_to_keep(
     let mut longest: Vec<u64> = runs.iter().map(|run| run.longest_table).collect();
     longest.sort_unstable_by_key(|&bytes| std::cmp::Reverse(bytes));
     let longest = [0, 1].map(|at| longest.get(at).copied().unwrap_or_default());
+    let longest = longest.map(|bytes| bytes.max(small_file_bytes(table_bytes_max)));
     let room = room_for_two(runs, longest, table_bytes_max);
     let of_small = (room.files / DELETES_SHARE_OF_SMALL).min(table_bytes_max / DELETES_TABLE_SHARE);
     KeptRoom { under_way, deletes: of_small.max(room.files / DELETES_SHARE), ..room }
@@ -351,9 +363,9 @@ mod tests {
     fn the_merge_under_way_goes_on_whatever_the_goal_is_and_by_tables_as_long_as_it_began() {
         let runs = [run(1), run(2), begun(run(3)), begun(run(3)), run(9)];
         let known = Some(MergeUnderWay { room: 7, table_bytes_max: SMALL });
-        let (is_pressed, compaction_threshold) = (false, 0);
+        let (shortage, compaction_threshold) = (Shortage::Data, 0);
         let (relief, due) = (
-            MergeGoal::Relief { is_pressed, compaction_threshold },
+            MergeGoal::Relief { shortage, compaction_threshold },
             MergeGoal::Due { compaction_threshold },
         );
         for goal in [ALL, relief, due] {
@@ -428,7 +440,8 @@ mod tests {
         assert_eq!([2 << 10, 32 << 10, SMALL].map(of), [2 << 10, 32 << 10, SMALL]);
         assert_eq!([2 * SMALL, TABLE, 2 * TABLE].map(of), [SMALL, SMALL, 2 * SMALL]);
         let two = |table| room_to_keep(&[run_of(table); 2], None, table).merge(0);
-        assert_eq!([32 << 10, TABLE].map(two), [2 * (32 << 10) + (32 << 10), 2 * TABLE + SMALL]);
+        let short = 2 * small_file_bytes(32 << 10) + (32 << 10);
+        assert_eq!([32 << 10, TABLE].map(two), [short, 2 * TABLE + SMALL]);
         let runs = [run_of(32 << 10); 2];
         let job = choose(&runs, None, ALL, None, 32 << 10).unwrap();
         let small = smaller(job, &runs, None, 32 << 10, u64::MAX).unwrap();
@@ -469,20 +482,28 @@ mod tests {
         let runs = [small_rows(12), small_rows(100)];
         let size = LiveSize { data_bytes: 1600, rows: 98 };
         let live = Some(size);
-        let (is_pressed, compaction_threshold) = (false, 0);
+        let (shortage, compaction_threshold) = (Shortage::Data, 0);
         let due = choose(&runs, live, MergeGoal::Due { compaction_threshold }, None, TABLE);
-        let goal = MergeGoal::Relief { is_pressed, compaction_threshold };
-        assert!(due.is_some() && relief(&runs, size, false).is_none());
+        let goal = MergeGoal::Relief { shortage, compaction_threshold };
+        assert!(due.is_some() && relief(&runs, size, shortage).is_none());
         assert_eq!(choose(&runs, live, goal, None, TABLE), due);
     }
 
     #[test]
     fn what_comes_is_merged_too() {
+        let most = SMALL + small_file_bytes(TABLE);
         let kept = room_to_keep(&[run(1)], None, TABLE);
         assert_eq!(
-            [0, 5, SMALL, SMALL + 1].map(|added| kept.merge(added) - TABLE),
-            [0, 5, SMALL, SMALL]
+            [0, 5, SMALL, most, most + 1].map(|added| kept.merge(added) - TABLE),
+            [0, 5, SMALL, most, most]
         );
+        // Two that are there already take as much without it.
+        let kept = room_to_keep(&[run(1), run(2), run(1)], None, TABLE);
+        assert_eq!([0, SMALL, TABLE].map(|added| kept.merge(added)), [2 * TABLE + SMALL; 3]);
+        // Of many short ones another is made that is longer than each.
+        let short = RunSize { longest_table: 5, file_bytes: 5, ..run(1) };
+        let kept = room_to_keep(&[short, run(9), short, short], None, TABLE);
+        assert_eq!(kept.merge(0), TABLE + most);
         assert_eq!(KeptRoom::default().merge(7), 0);
     }
 

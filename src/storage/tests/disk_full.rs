@@ -251,7 +251,7 @@ fn a_segment_that_a_purge_begins_takes_room_for_new_data_when_that_comes() {
         }
         let room = 3 * segment_bytes_max;
         fs.set_space(Some(fs.used_bytes() + room));
-        owe(&store, if has_room { 0 } else { room - segment_bytes_max });
+        owe(&store, if has_room { 0 } else { room - segment_bytes_max / 2 });
         store.log().roll_now().unwrap();
         store.log().save_vote(vote(5)).unwrap();
         let active = || {
@@ -265,7 +265,7 @@ fn a_segment_that_a_purge_begins_takes_room_for_new_data_when_that_comes() {
         store.log().append_one(&entry(20, 300).as_ref(), Purpose::Grow).unwrap();
         let (len, end) = active();
         if has_room {
-            assert_eq!(len, segment_bytes_max);
+            assert!(len >= segment_bytes_max / 2, "{len} bytes");
         } else {
             assert!(len <= end + 128, "{len} bytes for {end}");
         }

@@ -1,6 +1,7 @@
 //! A disk without room for the whole of a change: the change does not happen, and takes no room.
 
 use super::*;
+use crate::storage::compaction_plan::Shortage;
 
 fn filled() -> (SimFs, Modelled) {
     let fs = SimFs::new(1);
@@ -101,7 +102,7 @@ fn merge_within(model: &Modelled, room: u64) -> (u64, bool) {
         // What was taken of the room is not there any more.
         let taken = model.tables.set().bytes().saturating_sub(before);
         match model.tables.merge_step_within(
-            MergeGoal::Relief { is_pressed: false, compaction_threshold: u64::MAX },
+            MergeGoal::Relief { shortage: Shortage::Data, compaction_threshold: u64::MAX },
             room - taken,
         ) {
             Ok(Some(step)) => {
