@@ -49,6 +49,12 @@ impl Context {
         self.tables.join(table_name(id))
     }
 
+    /// Whether so many bytes of the device are free. Where the file system does not say what is
+    /// left, it is found out.
+    pub(crate) fn has_free(&self, bytes: u64) -> bool {
+        self.env.fs.free_bytes(&self.root).map_or(true, |free| free >= bytes)
+    }
+
     /// A salt for a new file.
     ///
     /// # Errors

@@ -39,10 +39,13 @@ pub(crate) struct WritableLog {
 ///
 /// # Errors
 /// Those of [`LogSegment::create`].
-pub(crate) fn create(context: &Context) -> Result<WritableLog, StorageError> {
+pub(crate) fn create(context: &Context, bytes_max: u64) -> Result<WritableLog, StorageError> {
     let state = SegmentState::default();
-    // Whoever comes first takes the room, and looks whether it may.
-    let active = LogSegment::create(context, SegmentId(1), state, &[], 0)?;
+    // Its tables and their merges take as much again; where that is not there whoever comes first
+    // takes what it needs, and looks whether it may.
+    let at_first = LogSegment::room_at_first(bytes_max);
+    let room = if context.has_free(at_first.saturating_mul(4)) { at_first } else { 0 };
+    let active = LogSegment::create(context, SegmentId(1), state, &[], room)?;
     let synced = active.position();
     let segments = vec![SegmentInfo { id: active.id, salt: active.salt, end: active.end }];
     let contents = LogContents::default();
@@ -72,11 +75,15 @@ pub(crate) fn remove_stale(context: &Context, scanned: &ScannedLog) {
 ///
 /// # Errors
 /// `Io`, `DiskFull`, `SyncFailed`; the log is as it was found.
-pub(crate) fn settle(context: &Context, scanned: &ScannedLog) -> Result<WritableLog, StorageError> {
+pub(crate) fn settle(
+    context: &Context,
+    scanned: &ScannedLog,
+    bytes_max: u64,
+) -> Result<WritableLog, StorageError> {
     let (contents, tail) = (scanned.contents.clone(), &scanned.tail);
     let mut segments = scanned.segments.clone();
     let Some(last) = segments.last_mut() else {
-        return create(context);
+        return create(context, bytes_max);
     };
     last.end = tail.synced_end.0 as u64;
     let last = *last;

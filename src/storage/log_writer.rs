@@ -127,22 +127,16 @@ struct Refused {
     was_misled: bool,
 }
 
-/// Whether so many bytes may be taken of the disk and leave what is to be spared. Where the file
-/// system does not say what is left, it is found out.
-fn has_free(context: &Context, needed: u64) -> bool {
-    context.env.fs.free_bytes(&context.root).map_or(true, |free| free >= needed)
-}
-
-/// As [`has_free`], of bytes of tables.
+/// Whether so many bytes of tables may be taken of the disk and leave what is to be spared.
 fn leaves(context: &Context, spared: Option<Spared>, more: u64) -> bool {
-    spared.is_none_or(|spared| has_free(context, spared.bytes(more).saturating_add(more)))
+    spared.is_none_or(|spared| context.has_free(spared.bytes(more).saturating_add(more)))
 }
 
-/// As [`has_free`], of bytes of log: what is written there is written to a table, too, and takes as
+/// As [`leaves`], of bytes of log: what is written there is written to a table, too, and takes as
 /// much again.
 fn leaves_log(context: &Context, spared: Option<Spared>, more: u64) -> bool {
     let twice = more.saturating_mul(2);
-    spared.is_none_or(|spared| has_free(context, spared.bytes(more).saturating_add(twice)))
+    spared.is_none_or(|spared| context.has_free(spared.bytes(more).saturating_add(twice)))
 }
 
 impl LogWriter {

@@ -115,7 +115,7 @@ impl Store {
         context.gate.sync_dir(&context.root)?;
         context.gate.sync_dir(&context.log)?;
         let mut reserve = Reserve::look(&context, options.reserve_bytes)?;
-        let settle = || log_open::settle(&context, &scanned);
+        let settle = || log_open::settle(&context, &scanned, options.segment_bytes_max);
         let writable = reserve.or_release(&context, settle)?;
         log_open::remove_stale(&context, &scanned);
         let open = || open_watermark(&context, writable.synced);
@@ -604,7 +604,7 @@ fn create(
         let path = context.segment_path(id);
         env.fs.remove(&path).map_err(StorageError::wrap("remove", &path))?;
     }
-    log_open::create(&context)?;
+    log_open::create(&context, options.segment_bytes_max)?;
     let bytes = identity.encode();
     atomic_file::publish_bytes(&*env.fs, gate, root, IDENTITY_NAME, &bytes)?;
     tracing::info!(directory = %root.display(), cluster = %identity.cluster, "a store was created");
