@@ -43,7 +43,7 @@ pub(crate) fn create(context: &Context, bytes_max: u64) -> Result<WritableLog, S
     let state = SegmentState::default();
     // Its tables and their merges take as much again; where that is not there whoever comes first
     // takes what it needs, and looks whether it may.
-    let at_first = LogSegment::room_at_first(bytes_max);
+    let at_first = LogSegment::room_step(bytes_max);
     let room = if context.has_free(at_first.saturating_mul(4)) { at_first } else { 0 };
     let active = LogSegment::create(context, SegmentId(1), state, &[], room)?;
     let synced = active.position();

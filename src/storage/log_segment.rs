@@ -104,14 +104,14 @@ impl LogSegment {
         Ok(Self { id, path, file, salt, end, chain, room, sealed: false, cut_unsynced: false })
     }
 
-    /// Bytes that a new segment takes at first, where there is room.
-    pub(crate) fn room_at_first(bytes_max: u64) -> u64 {
+    /// Bytes that a segment takes in advance, each time and at first, where there is room.
+    pub(crate) fn room_step(bytes_max: u64) -> u64 {
         (bytes_max / ROOM_SHARE).clamp(ROOM_STEP_MIN, ROOM_STEP_MAX).min(bytes_max)
     }
 
     /// How long it becomes where so much is needed, with room for what comes next.
     fn generous(&self, needed: u64, bytes_max: u64) -> u64 {
-        needed.max((self.room + Self::room_at_first(bytes_max)).min(bytes_max))
+        needed.max((self.room + Self::room_step(bytes_max)).min(bytes_max))
     }
 
     /// Where the next frame will stand.
@@ -174,7 +174,7 @@ impl LogSegment {
         } else if needed <= bytes_max || (others == 0 && self.end <= u64::from(HEAD_BYTES)) {
             self.generous(needed, bytes_max)
         } else {
-            let at_first = Self::room_at_first(bytes_max);
+            let at_first = Self::room_step(bytes_max);
             let alone = (u64::from(HEAD_BYTES) + frame + HEADER_BYTES as u64).max(at_first);
             // However these are spread, only the last segment has room that is not used.
             let more = if others > 0 { others.saturating_add(at_first) } else { 0 };

@@ -65,7 +65,10 @@ fn check_reopened(fs: &SimFs, acknowledged: &Pairs, what: &str) {
 fn with_any_amount_of_room_nothing_is_lost_and_writes_resume() {
     let (mut full, mut refused_to_open) = (0, 0);
     let (mut with_tables, mut closed_full) = (0, 0);
-    for budget in (0..PLENTY).step_by(usize::try_from(STEP).unwrap()) {
+    // What is too little to open is hardly more than a kilobyte.
+    let budgets =
+        (64..2 * STEP).step_by(64).chain((0..PLENTY).step_by(usize::try_from(STEP).unwrap()));
+    for budget in budgets {
         let fs = SimFs::new(1);
         fs.set_space(Some(budget));
         let engine = match open_sim(&fs) {
@@ -123,7 +126,7 @@ fn with_any_amount_of_room_nothing_is_lost_and_writes_resume() {
         check_reopened(&fs, &acknowledged, &format!("budget {budget}, closed"));
     }
     assert!(full > 40, "the disk was full for {full} budgets");
-    assert!(refused_to_open > 2, "{refused_to_open}");
+    assert!(refused_to_open > 10, "{refused_to_open}");
     assert!(with_tables > 20, "there were tables for {with_tables} budgets");
     assert!(closed_full > 60, "{closed_full} were closed while the disk was full");
 }
@@ -211,10 +214,11 @@ fn deleting_brings_room_back_without_anything_being_called() {
 #[test]
 fn a_full_disk_gets_back_what_the_past_may_give_up() {
     // Values that become short in tables, where compaction finds something to do again and again,
-    // and such as do not, where all is in tables and only the past can give something. With less
-    // to spare there would not be room for the reserve and what merges take, with more for all.
+    // and such as do not, where all is in tables and only the past can give something. With
+    // nothing to spare there would not be room for the reserve and what merges take.
+    let mut times_refused = 0;
     for (spare, is_random) in
-        (20_000..80_000).step_by(5_001).flat_map(|spare| [(spare, false), (spare, true)])
+        (2_000..100_000).step_by(5_001).flat_map(|spare| [(spare, false), (spare, true)])
     {
         let Simulated { env, fs, clock } = Env::simulated(1);
         let rng = SeededRng::new(spare);
@@ -242,7 +246,8 @@ fn a_full_disk_gets_back_what_the_past_may_give_up() {
         fs.set_space(Some(fs.used_bytes() + spare));
         // Also where a compaction makes room at once, of log that tables have.
         let refused = (0..10_000).find(|&n| put(n).is_err());
-        assert!(refused.is_some(), "{what}");
+        assert!(refused.is_some() || spare > 80_000, "{what}");
+        times_refused += u64::from(refused.is_some());
         clock.advance(Duration::from_hours(2));
         for n in 0..500 {
             let mut attempts = 0;
@@ -255,6 +260,7 @@ fn a_full_disk_gets_back_what_the_past_may_give_up() {
         }
         engine.close().unwrap();
     }
+    assert!(times_refused > 30, "{times_refused}");
 }
 
 /// Writes until there is no room although compaction had time to make some. Returns how many were

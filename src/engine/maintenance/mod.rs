@@ -1,6 +1,7 @@
 //! What happens beside the writes: syncs by interval, compaction, removal of what is due.
 //!
-//! With `worker_threads = 0` there are none: the caller of a write does what is due.
+//! The threads of `threads` do it; with `worker_threads = 0` there are none, and the caller of a
+//! write does what is due.
 
 mod long_writes;
 mod threads;
