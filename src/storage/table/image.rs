@@ -162,6 +162,7 @@ impl Image {
         }
         let line_bytes = plan.lines * LINE_BYTES;
         let Some(mut lines) = Memory::zeroed(line_bytes, line_bytes) else { return Ok(None) };
+        lines.touch();
         if !fill(lines.bytes(), plan.lines, &blocks, &bases) {
             return Ok(None);
         }

@@ -10,6 +10,8 @@ use memmap2::MmapMut;
 /// Length of a large page. A piece as long is a mapping of its own: what is not written over takes
 /// no room, and all of it is given back as soon as it is dropped.
 const LARGE_PAGE_BYTES: usize = 2 << 20;
+/// Length of the smallest pages there are.
+const PAGE_BYTES: usize = 4 << 10;
 
 /// Zeros, to be written over.
 pub(super) enum Memory {
@@ -27,6 +29,13 @@ impl Memory {
         // Not for the end, where most of a large page might never be used.
         ask_for_large_pages(&map, used.min(len) / LARGE_PAGE_BYTES * LARGE_PAGE_BYTES);
         Some(Self::Mapped(map))
+    }
+
+    /// Writes to each page, for who is going to read before writing. A page that is read first is
+    /// one of zeros, which all share; the write behind it maps another in its place, for which each
+    /// processor that runs a thread of this process is interrupted.
+    pub(super) fn touch(&mut self) {
+        self.bytes().iter_mut().step_by(PAGE_BYTES).for_each(|byte| *byte = 0);
     }
 
     pub(super) fn bytes(&mut self) -> &mut [u8] {
@@ -68,6 +77,7 @@ mod tests {
                 assert_eq!(memory.bytes().len(), len);
                 // On the heap, what is never used would not be given back.
                 assert_eq!(matches!(memory, Memory::Mapped(_)), len >= LARGE_PAGE_BYTES);
+                memory.touch();
                 let last = len.saturating_sub(3);
                 memory.bytes()[last..].fill(7);
                 let bytes = memory.freeze();
