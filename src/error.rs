@@ -269,6 +269,9 @@ impl Error {
 }
 
 impl From<StorageError> for Error {
+    // Cold, as all that leads to an error is on the way of a put: its code has to fit the
+    // processor's cache together with the kernel's.
+    #[cold]
     fn from(error: StorageError) -> Self {
         match error {
             StorageError::Corrupt { .. } => Self::Corrupt(error),

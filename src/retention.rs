@@ -8,6 +8,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -48,6 +49,22 @@ struct Handles {
     keeps: BTreeMap<u64, Keep>,
 }
 
+#[derive(Debug, Default)]
+struct Shared {
+    handles: Mutex<Handles>,
+    /// How many there are. Changed under the lock, read without: each write asks.
+    count: AtomicUsize,
+}
+
+impl Shared {
+    fn change<T>(&self, change: impl FnOnce(&mut Handles) -> T) -> T {
+        let mut handles = self.handles.lock();
+        let changed = change(&mut handles);
+        self.count.store(handles.keeps.len(), Ordering::Release);
+        changed
+    }
+}
+
 /// Who wants the past of a store to be kept. Clones are the same registry; two are equal when they
 /// are the same.
 ///
@@ -55,7 +72,7 @@ struct Handles {
 /// its handles, and puts it into the configuration before the store is opened; or sets
 /// [`Retention`].
 #[derive(Clone, Default)]
-pub struct RetentionRegistry(Arc<Mutex<Handles>>);
+pub struct RetentionRegistry(Arc<Shared>);
 
 impl RetentionRegistry {
     /// One that nobody has a handle of.
@@ -70,27 +87,29 @@ impl RetentionRegistry {
     /// kept, the past begins with the newest state that is in tables.
     #[must_use]
     pub fn create_handle(&self) -> RetentionHandle {
-        let mut handles = self.0.lock();
-        let id = handles.next;
-        handles.next += 1;
-        handles.keeps.insert(id, Keep::Everything);
+        let id = self.0.change(|handles| {
+            let id = handles.next;
+            handles.next += 1;
+            handles.keeps.insert(id, Keep::Everything);
+            id
+        });
         RetentionHandle { registry: self.clone(), id }
     }
 
     /// How many handles there are.
     #[must_use]
     pub fn handles(&self) -> usize {
-        self.0.lock().keeps.len()
+        self.0.count.load(Ordering::Acquire)
     }
 
     /// Whether there ever was one.
     pub(crate) fn was_used(&self) -> bool {
-        self.0.lock().next > 0
+        self.0.handles.lock().next > 0
     }
 
     /// What all of them want.
     pub(crate) fn keeps(&self) -> Vec<Keep> {
-        self.0.lock().keeps.values().copied().collect()
+        self.0.handles.lock().keeps.values().copied().collect()
     }
 }
 
@@ -136,13 +155,13 @@ impl RetentionHandle {
     }
 
     fn say(&self, keep: Keep) {
-        self.registry.0.lock().keeps.insert(self.id, keep);
+        self.registry.0.change(|handles| handles.keeps.insert(self.id, keep));
     }
 }
 
 impl Drop for RetentionHandle {
     fn drop(&mut self) {
-        self.registry.0.lock().keeps.remove(&self.id);
+        self.registry.0.change(|handles| handles.keeps.remove(&self.id));
     }
 }
 
@@ -155,6 +174,7 @@ mod tests {
         let registry = RetentionRegistry::new();
         let (one, two) = (registry.create_handle(), registry.create_handle());
         assert_eq!(registry.keeps(), [Keep::Everything, Keep::Everything]);
+        assert_eq!(registry.handles(), 2);
         one.keep_from(Timestamp(7));
         two.keep_from_version(Version(8));
         assert_eq!(registry.keeps(), [Keep::FromTime(Timestamp(7)), Keep::FromVersion(Version(8))]);

@@ -562,9 +562,6 @@ impl Log {
         mut completion: Completion,
     ) -> Result<LogPosition, (StorageError, Completion)> {
         loop {
-            if let Err(error) = self.check() {
-                return Err((error, completion));
-            }
             let writer = self.writer.lock();
             if self.unsynced_bytes(&writer) > self.limits.unsynced_bytes_max {
                 drop(writer);
@@ -594,8 +591,8 @@ impl Log {
         purpose: Purpose,
         completion: Completion,
     ) -> Result<LogPosition, (NotAppended, Completion)> {
-        // Looked at before, but the store may have been given back since: the next one may already
-        // write to the same place.
+        // Under the lock: if the store was given back, the next one may already write to the same
+        // place.
         if let Err(error) = self.check() {
             return Err((NotAppended::Failed(error), completion));
         }
@@ -654,6 +651,7 @@ impl Log {
     ///
     /// The old one is synced to its end before the new one can have a frame that counts, so what is
     /// not synced is always in the last segment.
+    #[cold]
     fn roll(&self, full: SegmentId, purpose: Purpose) -> Result<(), StorageError> {
         let syncer = self.syncer.lock();
         let started = self.context.env.clock.elapsed();
@@ -683,6 +681,7 @@ impl Log {
 
     /// Makes durable that the room of a refused write was cut off: until then a power cut could
     /// bring back frames of which the caller was told that they are not written.
+    #[cold]
     fn sync_cut(&self) -> Result<(), StorageError> {
         let _syncer = self.syncer.lock();
         let (file, path) = {
@@ -703,7 +702,9 @@ impl Log {
     }
 
     /// Called when too much is unsynced: syncs, or waits for whoever does.
+    #[cold]
     fn catch_up(&self) -> Result<(), StorageError> {
+        self.check()?;
         if let Some(syncer) = self.syncer.try_lock_for(self.limits.wait_max) {
             return self.sync_locked(&syncer);
         }

@@ -37,9 +37,15 @@ impl LogContents {
         before: Chain,
     ) -> Result<(), OutOfOrder> {
         self.hard.observe(header)?;
+        self.place(header, position, before);
+        Ok(())
+    }
+
+    /// Takes in where a frame stands that [`Self::hard`] has in it already.
+    pub(crate) fn place(&mut self, header: &FrameHeader, position: LogPosition, before: Chain) {
         let index = header.id.index;
         match header.kind {
-            kind if kind.is_entry() => self.entries.push(index, position, before),
+            kind if kind.is_entry() => return self.entries.push(index, position, before),
             FrameKind::TruncateAfter => {
                 let kept = (header.flag == Flag::Unset).then_some(index);
                 self.entries.truncate_after(kept);
@@ -50,7 +56,6 @@ impl LogContents {
         }
         let purged = self.hard.purged.map(|purged| purged.index);
         self.inherited = self.inherited.filter(|&inherited| Some(inherited) > purged);
-        Ok(())
     }
 
     /// The first entry that the log should hold and does not.

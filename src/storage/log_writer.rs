@@ -218,10 +218,10 @@ impl LogWriter {
         }
         written?;
         self.appended_bytes += self.active.end - end;
+        self.contents.hard = order;
         for (draft, &(offset, before)) in drafts.iter().zip(&self.placed) {
             let position = LogPosition { segment: id, offset: offset_of(offset) };
-            let follows = self.contents.observe(&draft.header, position, before);
-            debug_assert!(follows.is_ok(), "the same frames followed just now");
+            self.contents.place(&draft.header, position, before);
         }
         Ok(self.active.position())
     }

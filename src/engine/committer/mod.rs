@@ -318,6 +318,7 @@ impl Committer {
     }
 
     /// What a caller is told whose command could not be appended.
+    #[cold]
     fn refusal(&self, error: StorageError) -> Error {
         let written =
             matches!(error, StorageError::Io { .. }) && self.machine.store.log().check().is_err();
@@ -370,6 +371,7 @@ impl Committer {
     }
 
     /// Why no more commands are taken.
+    #[cold]
     fn closed(&self) -> Error {
         match self.machine.store.log().check() {
             Err(error) => Error::from(error),
