@@ -2,10 +2,7 @@
 
 use std::io::{self, IoSlice};
 
-use super::format::aligned;
-use super::frame::{
-    Chain, EncodedHeader, FrameHeader, Salt, encode_header, frame_len_max, header_bytes_of, padding,
-};
+use super::frame::{Chain, FrameHeader, Salt, encode_header, frame_len_max, padding, push_frame};
 use crate::env::fs::{FsFile, write_all_at};
 
 /// Payload parts from this length on are handed to the kernel where they are; shorter ones are
@@ -32,6 +29,12 @@ impl<'a> Draft<'a> {
         // were, encoding would assert.
         header.payload_len = u32::try_from(len).unwrap_or(u32::MAX);
         Self { header, payload }
+    }
+
+    fn check_len(&self) {
+        let payload_len = self.payload[0].len() + self.payload[1].len();
+        let told = self.header.payload_len as usize;
+        assert_eq!(payload_len, told, "the header must tell the payload's length");
     }
 
     /// Bytes that the frame takes at most.
@@ -74,44 +77,30 @@ impl<'a> FrameBuffer<'a> {
         if body.len() < SPLICE_BYTES_MIN {
             return self.push_copied(draft);
         }
+        draft.check_len();
+        let placed @ (offset, before) = (self.offset, self.chain);
         let padding = padding(head.len() + body.len());
-        let (placed, header) = self.encode(draft, &[head, body, padding]);
+        let padded = [head, body, padding];
+        let header = encode_header(&draft.header, &padded, self.salt, offset, before);
+        let begin = self.copied.len();
         self.copied.extend_from_slice(header.bytes());
         self.copied.extend_from_slice(head);
         self.spliced.push((self.copied.len(), body));
         self.copied.extend_from_slice(padding);
+        self.offset += (self.copied.len() - begin + body.len()) as u64;
+        self.chain = header.chain;
         placed
     }
 
     /// Adds a frame whose payload does not live as long as the buffer. As [`Self::push`].
     pub(crate) fn push_copied(&mut self, draft: &Draft<'_>) -> (u64, Chain) {
-        let [head, body] = draft.payload;
+        draft.check_len();
+        let placed @ (offset, before) = (self.offset, self.chain);
+        let Draft { header, payload } = draft;
         let begin = self.copied.len();
-        let payload_at = begin + header_bytes_of(&draft.header, self.salt, self.offset);
-        // The payload first: then its checksum is that of one piece.
-        self.copied.resize(payload_at, 0);
-        self.copied.extend_from_slice(head);
-        self.copied.extend_from_slice(body);
-        self.copied.extend_from_slice(padding(head.len() + body.len()));
-        let mut copied = std::mem::take(&mut self.copied);
-        let (placed, header) = self.encode(draft, &[copied.get(payload_at..).unwrap_or_default()]);
-        if let Some(room) = copied.get_mut(begin..payload_at) {
-            room.copy_from_slice(header.bytes());
-        }
-        self.copied = copied;
+        self.chain = push_frame(&mut self.copied, header, *payload, self.salt, offset, before);
+        self.offset += (self.copied.len() - begin) as u64;
         placed
-    }
-
-    /// Encodes the header of the next frame, and goes on behind that frame.
-    fn encode(&mut self, draft: &Draft<'_>, padded: &[&[u8]]) -> ((u64, Chain), EncodedHeader) {
-        let placed = (self.offset, self.chain);
-        let payload_len = draft.payload[0].len() + draft.payload[1].len();
-        let told = draft.header.payload_len as usize;
-        assert_eq!(payload_len, told, "the header must tell the payload's length");
-        let header = encode_header(&draft.header, padded, self.salt, self.offset, self.chain);
-        self.offset += (header.bytes().len() + aligned(payload_len)) as u64;
-        self.chain = header.chain;
-        (placed, header)
     }
 
     /// Where the frame after the last will stand.

@@ -194,6 +194,29 @@ impl FrameHeader {
         let is_plain = self.kind.is_entry() && self.flag == Flag::Unset;
         (is_plain && is_here && is_narrow).then_some(words)
     }
+
+    /// The fields of a short header, of which `back` is what [`Self::words_if_short`] tells.
+    fn short_covered(&self, back: u64) -> [u8; SHORT_COVERED] {
+        // Whole words, so that the checksums can load what was just stored.
+        Fields::new()
+            .u64(u64::from(SHORT_BITS | self.kind.code()) | self.clock.0 << 8)
+            .u64(u64::from(self.payload_len) | self.id.index.0 << 24)
+            .u64(back | self.id.term.0 << 24 | self.id.leader.0 << 48)
+            .finish()
+    }
+
+    /// The fields of a long header.
+    fn long_covered(&self) -> [u8; LONG_COVERED] {
+        Fields::new()
+            .raw(&[self.kind.code(), u8::from(self.flag == Flag::Set), 0, 0])
+            .u32(self.payload_len)
+            .u64(self.id.index.0)
+            .u64(self.id.term.0)
+            .u64(self.id.leader.0)
+            .u64(self.clock.0)
+            .u64(self.durable_upto.to_u64())
+            .finish()
+    }
 }
 
 /// Bytes that a frame with such a payload takes on disk, at most.
@@ -270,14 +293,6 @@ pub(crate) fn padding(payload_len: usize) -> &'static [u8] {
     ZERO.get(..aligned(payload_len) - payload_len).unwrap_or_default()
 }
 
-/// Length of the header that [`encode_header`] makes.
-pub(crate) fn header_bytes_of(header: &FrameHeader, salt: Salt, offset: u64) -> usize {
-    match header.words_if_short(salt, offset) {
-        Some(_) => SHORT_HEADER_BYTES,
-        None => HEADER_BYTES,
-    }
-}
-
 /// Encodes the header of a frame that will stand at `offset`. `padded` are the parts of its payload
 /// with the padding behind it: the fewer, the faster.
 ///
@@ -291,32 +306,67 @@ pub(crate) fn encode_header(
     before: Chain,
 ) -> EncodedHeader {
     assert!(header.payload_len as usize <= PAYLOAD_BYTES_MAX, "the caller checks the limit");
-    if let Some(back) = header.words_if_short(salt, offset) {
-        // Whole words, so that the checksums can load what was just stored.
-        let covered = Fields::<SHORT_COVERED>::new()
-            .u64(u64::from(SHORT_BITS | header.kind.code()) | header.clock.0 << 8)
-            .u64(u64::from(header.payload_len) | header.id.index.0 << 24)
-            .u64(back | header.id.term.0 << 24 | header.id.leader.0 << 48)
-            .finish();
-        seal_header(Form::Short, &covered, padded, salt, offset, before)
-    } else {
-        let flag = u8::from(header.flag == Flag::Set);
-        let covered = Fields::<LONG_COVERED>::new()
-            .raw(&[header.kind.code(), flag, 0, 0])
-            .u32(header.payload_len)
-            .u64(header.id.index.0)
-            .u64(header.id.term.0)
-            .u64(header.id.leader.0)
-            .u64(header.clock.0)
-            .u64(header.durable_upto.to_u64())
-            .finish();
-        seal_header(Form::Long, &covered, padded, salt, offset, before)
+    match header.words_if_short(salt, offset) {
+        Some(back) => {
+            let covered = header.short_covered(back);
+            seal_header(Form::Short, &covered, padded, salt, offset, before)
+        }
+        None => seal_header(Form::Long, &header.long_covered(), padded, salt, offset, before),
     }
 }
 
-/// Bytes of a header before its checksums.
-const SHORT_COVERED: usize = SHORT_HEADER_BYTES - 8;
-const LONG_COVERED: usize = HEADER_BYTES - 8;
+/// Appends a frame that will stand at `offset` to others: the same bytes as [`encode_header`] and
+/// the padded payload behind it, with less work where that is copied anyway. Returns where the
+/// chain goes on behind it.
+///
+/// # Panics
+/// As [`encode_header`].
+pub(crate) fn push_frame(
+    to: &mut Vec<u8>,
+    header: &FrameHeader,
+    payload: [&[u8]; 2],
+    salt: Salt,
+    offset: u64,
+    before: Chain,
+) -> Chain {
+    assert!(header.payload_len as usize <= PAYLOAD_BYTES_MAX, "the caller checks the limit");
+    match header.words_if_short(salt, offset) {
+        Some(back) => push_sealed(to, &header.short_covered(back), payload, salt, offset, before),
+        None => push_sealed(to, &header.long_covered(), payload, salt, offset, before),
+    }
+}
+
+fn push_sealed<const N: usize>(
+    to: &mut Vec<u8>,
+    covered: &[u8; N],
+    [head, body]: [&[u8]; 2],
+    salt: Salt,
+    offset: u64,
+    before: Chain,
+) -> Chain {
+    let begin = to.len();
+    // What a checksum covers stands in one piece before it moves to where it belongs.
+    to.extend_from_slice(&[0; CHECKSUMS_BYTES]);
+    to.extend_from_slice(covered);
+    to.extend_from_slice(head);
+    to.extend_from_slice(body);
+    to.extend_from_slice(padding(head.len() + body.len()));
+    let (_, frame) = to.split_at_mut(begin);
+    let (_, padded) = frame.split_at(CHECKSUMS_BYTES);
+    let crc = crc32c::crc32c_append(before.0, padded);
+    let header_crc = placed_crc(covered, crc, salt, offset);
+    let (fields, rest) = frame.split_at_mut(N);
+    fields.copy_from_slice(covered);
+    if let Some(checksums) = rest.first_chunk_mut() {
+        *checksums = Fields::<CHECKSUMS_BYTES>::new().u32(crc).u32(header_crc).finish();
+    }
+    Chain(crc)
+}
+
+/// Bytes of the two checksums at the end of a header, and of a header before them.
+const CHECKSUMS_BYTES: usize = 8;
+const SHORT_COVERED: usize = SHORT_HEADER_BYTES - CHECKSUMS_BYTES;
+const LONG_COVERED: usize = HEADER_BYTES - CHECKSUMS_BYTES;
 
 /// Puts the two checksums behind the fields of a header.
 fn seal_header<const N: usize>(
@@ -331,11 +381,16 @@ fn seal_header<const N: usize>(
     for part in padded {
         crc = crc32c::crc32c_append(crc, part);
     }
-    // In one piece with the place in front, and then without it: one call costs less than two.
-    let placed = Fields::<{ 8 + HEADER_BYTES }>::new().u64(offset).raw(covered).u32(crc);
-    let header_crc = crc32c::crc32c_append(salt.seed, placed.written());
+    let header_crc = placed_crc(covered, crc, salt, offset);
     let bytes = Fields::new().raw(covered).u32(crc).u32(header_crc).padded();
     EncodedHeader { bytes, form, chain: Chain(crc) }
+}
+
+/// The header checksum, which also covers where the header stands.
+fn placed_crc(covered: &[u8], crc: u32, salt: Salt, offset: u64) -> u32 {
+    // In one piece with the place in front, and then without it: one call costs less than two.
+    let placed = Fields::<{ 8 + HEADER_BYTES }>::new().u64(offset).raw(covered).u32(crc);
+    crc32c::crc32c_append(salt.seed, placed.written())
 }
 
 /// A header that checks, with the frame checksum it holds.
