@@ -29,7 +29,7 @@ pub const BATCH_ITEMS_HARD_MAX: usize = 1 << 20;
 pub const TIMED_KEY_ROOM: usize = 32;
 
 /// Bytes of the format number that begins each payload.
-const FORMAT_BYTES: usize = 1;
+pub(super) const FORMAT_BYTES: usize = 1;
 /// Bytes of the number that says which variant follows.
 const TAG_BYTES: usize = 4;
 /// Bytes of a length or count before what it counts.

@@ -33,13 +33,15 @@ impl Answering {
     /// # Errors
     /// `Validation`.
     pub(crate) fn refuse() -> Result<()> {
-        if Self::is_here() {
-            let text = "a callback waits for what its own thread has to do: hand a command in with \
-                        submit_async (not with worker_threads = 0, where nobody else commits it), \
-                        ask a watcher with try_next";
-            return Err(Error::Validation(text.to_owned()));
-        }
-        Ok(())
+        if Self::is_here() { Err(Self::refusal()) } else { Ok(()) }
+    }
+
+    #[cold]
+    fn refusal() -> Error {
+        let text = "a callback waits for what its own thread has to do: hand a command in with \
+                    submit_async (not with worker_threads = 0, where nobody else commits it), ask \
+                    a watcher with try_next";
+        Error::Validation(text.to_owned())
     }
 }
 

@@ -85,11 +85,19 @@ impl Drop for Answer {
 }
 
 /// Counts a command that is refused, unless only what it asks for is the cause.
+#[inline]
 pub(crate) fn count_refused(result: &Result<ApplyOutcome>) {
-    let reason = match result {
-        Err(Error::DiskFull(_)) => "disk_full",
-        Err(Error::Overloaded(_)) => "overloaded",
-        Err(Error::Poisoned { .. } | Error::OutcomeUnknown { .. }) => "poisoned",
+    if let Err(error) = result {
+        count_refusal(error);
+    }
+}
+
+#[cold]
+fn count_refusal(error: &Error) {
+    let reason = match error {
+        Error::DiskFull(_) => "disk_full",
+        Error::Overloaded(_) => "overloaded",
+        Error::Poisoned { .. } | Error::OutcomeUnknown { .. } => "poisoned",
         _ => return,
     };
     metrics::counter!(crate::metrics::REFUSED_TOTAL, "reason" => reason).increment(1);

@@ -264,7 +264,8 @@ impl Machine {
         replica: &mut Replica,
         id: LogId,
         clock: Timestamp,
-        (command, looked): (Command, Looked),
+        command: Command,
+        looked: Looked,
         payload_len: usize,
     ) -> Result<Applied> {
         #[cfg(any(test, feature = "testing"))]

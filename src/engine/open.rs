@@ -192,7 +192,8 @@ mod tests {
                             &mut replica,
                             entry.id,
                             entry.clock,
-                            (command, Looked::default()),
+                            command,
+                            Looked::default(),
                             bytes,
                         )
                         .unwrap();
@@ -226,8 +227,8 @@ mod tests {
         let kind = EntryKind::Normal;
         let entry = EntryRef { id, clock, kind, payload: [&payload, &[]] };
         machine.store.log().append_refs(&[entry], Purpose::Grow, Completion::none()).unwrap();
-        let command = (command, Looked::default());
-        machine.apply(&mut machine.replica.write(), id, clock, command, payload.len()).unwrap();
+        let (mut replica, looked) = (machine.replica.write(), Looked::default());
+        machine.apply(&mut replica, id, clock, command, looked, payload.len()).unwrap();
     }
 
     fn any_change(rng: &SeededRng) -> Command {
@@ -405,7 +406,7 @@ mod tests {
         let mut replica = node.machine.replica.write();
         let last = replica.last.unwrap();
         let id = LogId { index: last.index.next(), ..last };
-        node.machine.apply(&mut replica, id, Timestamp(0), (set, looked), 1).unwrap();
+        node.machine.apply(&mut replica, id, Timestamp(0), set, looked, 1).unwrap();
         replica.kv.validate().unwrap();
         assert_eq!(replica.kv.as_view().len(), 2);
     }
@@ -499,7 +500,7 @@ mod tests {
             let index = told.last.index.0 + 1 + at as u64;
             let id = LogId { index: LogIndex(index), ..told.last };
             node.machine
-                .apply(&mut replica, id, Timestamp(0), (command, Looked::default()), 1)
+                .apply(&mut replica, id, Timestamp(0), command, Looked::default(), 1)
                 .unwrap();
             // Or the next opening would refuse what is written of it.
             let view = replica.kv.as_view();

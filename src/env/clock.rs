@@ -61,7 +61,8 @@ impl Clock for SystemClock {
 
 /// 2^64 microseconds are 584,000 years, so the end of the range is reached by no working clock.
 fn to_timestamp(since_epoch: Duration) -> Timestamp {
-    Timestamp(u64::try_from(since_epoch.as_micros()).unwrap_or(u64::MAX))
+    let micros = u64::from(since_epoch.subsec_micros());
+    Timestamp(since_epoch.as_secs().saturating_mul(1_000_000).saturating_add(micros))
 }
 
 /// A clock that stands still until told otherwise. Clones are the same clock.

@@ -154,7 +154,8 @@ fn apply_one(
                 replica,
                 id,
                 clock,
-                (proposal.into_command(), Looked::default()),
+                proposal.into_command(),
+                Looked::default(),
                 bytes,
             )?;
             Ok(Answer(Some(applied)))

@@ -125,6 +125,21 @@ impl LogSegment {
         PreviousEnd { position: self.position(), chain: self.chain }
     }
 
+    /// How long it becomes with so many bytes more and a seal.
+    const fn needed(&self, len: u64) -> u64 {
+        self.end + len + HEADER_BYTES as u64
+    }
+
+    fn is_full(&self, needed: u64, bytes_max: u64) -> bool {
+        self.sealed || (needed > bytes_max && self.end > u64::from(HEAD_BYTES))
+    }
+
+    /// Whether `len` more bytes and a seal can be written as it is.
+    pub(crate) fn has_room(&self, len: u64, bytes_max: u64) -> bool {
+        let needed = self.needed(len);
+        needed <= self.room && !self.cut_unsynced && !self.is_full(needed, bytes_max)
+    }
+
     /// Sees to it that `len` more bytes and a seal can be written. `may_take` says whether so many
     /// bytes more may be taken of the disk, and `may_step` the same of bytes that are not needed
     /// yet.
@@ -138,15 +153,15 @@ impl LogSegment {
         may_take: &dyn Fn(u64) -> bool,
         may_step: &dyn Fn(u64) -> bool,
     ) -> Result<Room, StorageError> {
+        if self.has_room(len, bytes_max) {
+            return Ok(Room::Fits);
+        }
         if self.cut_unsynced {
             return Err(StorageError::DiskFull { path: self.path.clone() });
         }
-        let needed = self.end + len + HEADER_BYTES as u64;
-        if self.sealed || (needed > bytes_max && self.end > u64::from(HEAD_BYTES)) {
+        let needed = self.needed(len);
+        if self.is_full(needed, bytes_max) {
             return Ok(Room::Full);
-        }
-        if needed <= self.room {
-            return Ok(Room::Fits);
         }
         let generous = self.generous(needed, bytes_max);
         let grow = |upto: u64, may: &dyn Fn(u64) -> bool| {

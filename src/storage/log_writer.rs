@@ -232,6 +232,23 @@ impl LogWriter {
         len: u64,
         purpose: Purpose,
     ) -> Result<Room, StorageError> {
+        let is_new = purpose == Purpose::Grow;
+        let may_write = !is_new || self.reserve.is_held();
+        if !may_write || !self.active.has_room(len, self.bytes_max) {
+            return self.take_room(context, len, purpose);
+        }
+        self.refused = self.refused.filter(|_| !is_new);
+        Ok(Room::Fits)
+    }
+
+    /// As [`Self::make_room`], where there may be none yet.
+    #[cold]
+    fn take_room(
+        &mut self,
+        context: &Context,
+        len: u64,
+        purpose: Purpose,
+    ) -> Result<Room, StorageError> {
         let bytes_max = self.bytes_max;
         let spared = self.spared(purpose);
         let may_take = |more| leaves_log(context, spared, more);

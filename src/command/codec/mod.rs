@@ -69,7 +69,9 @@ use self::wire::{
 };
 use super::definition::{Command, SessionId, StateCheck};
 use super::lease::LeaseId;
-use super::limits::{ENTRY_BYTES_HARD_MAX, KEY_LEN_BYTES_MAX, encoded_bytes, key_len_bytes};
+use super::limits::{
+    ENTRY_BYTES_HARD_MAX, FORMAT_BYTES, KEY_LEN_BYTES_MAX, encoded_bytes, key_len_bytes,
+};
 use super::membership::Membership;
 use crate::types::LogIndex;
 
@@ -182,17 +184,24 @@ pub fn encode_head(command: &Command) -> Vec<u8> {
 ///
 /// As [`encode`].
 pub fn encode_head_into(command: &Command, head: &mut Vec<u8>) {
-    let body = body_of(command);
     head.clear();
-    head.reserve_exact(encoded_bytes(command) - body.len());
     if let Command::Set { key, .. } = command
-        && key_len_bytes(key.len()).is_some()
+        && let Some(len_bytes) = key_len_bytes(key.len())
     {
+        head.reserve_exact(FORMAT_BYTES + len_bytes + key.len());
         head.push(SET_FORMAT);
         write_key_len(key.len(), head);
         head.extend_from_slice(key);
-        return;
+    } else {
+        encode_other_head(command, head);
     }
+    let bytes = head.len() + body_of(command).len();
+    debug_assert_eq!(bytes, encoded_bytes(command), "{command:?}");
+}
+
+/// Of a command that has no short form.
+fn encode_other_head(command: &Command, head: &mut Vec<u8>) {
+    head.reserve_exact(encoded_bytes(command) - body_of(command).len());
     head.push(COMMAND_FORMAT);
     match command {
         Command::OpenSession { session } => write(&(OPEN_SESSION_TAG, session.0), head),
@@ -217,7 +226,6 @@ pub fn encode_head_into(command: &Command, head: &mut Vec<u8>) {
         Command::Expire { limit } => write(&(EXPIRE_TAG, limit), head),
         change => write_change(change, head),
     }
-    debug_assert_eq!(head.len() + body.len(), encoded_bytes(command), "{command:?}");
 }
 
 /// Appends a change of the state, but for the value of a `Set`.

@@ -39,7 +39,7 @@ impl Committer {
             leader.next = id.index.next();
             self.make_durable()?;
             let mut replica = self.machine.replica.write();
-            let applied = self.machine.apply(&mut replica, id, clock, (command, looked), bytes)?;
+            let applied = self.machine.apply(&mut replica, id, clock, command, looked, bytes)?;
             Ok(applied.with_durability(self.rules.durability))
         });
         drop(leader);
@@ -86,11 +86,11 @@ impl Committer {
                 bytes += len as u64;
                 let id = LogId { term: self.term, leader: self.node, index };
                 // Those before it may have changed what was seen.
-                let command = (pending.command, Looked::default());
+                let (command, looked) = (pending.command, Looked::default());
                 // What comes behind an entry that could not be applied would see another state than
                 // when the log is replayed.
                 let applied = match &failed {
-                    None => self.machine.apply(&mut replica, id, clock, command, len),
+                    None => self.machine.apply(&mut replica, id, clock, command, looked, len),
                     Some(error) => Err(Error::clone(error)),
                 };
                 failed = failed.or_else(|| applied.as_ref().err().cloned());

@@ -162,8 +162,15 @@ impl Registry {
     /// then they sleep. One load when there is nobody.
     #[inline]
     pub(crate) fn wake(&self) {
+        if self.wakes.load(Ordering::Acquire) {
+            self.wake_marked();
+        }
+    }
+
+    #[cold]
+    fn wake_marked(&self) {
         // Whoever takes the flag takes all who stand there by then.
-        if self.wakes.load(Ordering::Acquire) && self.wakes.swap(false, Ordering::AcqRel) {
+        if self.wakes.swap(false, Ordering::AcqRel) {
             let woken = std::mem::take(&mut self.groups.lock().woken);
             for slot in woken {
                 slot.wake();

@@ -350,7 +350,10 @@ fn push_sealed<const N: usize>(
     to.extend_from_slice(covered);
     to.extend_from_slice(head);
     to.extend_from_slice(body);
-    to.extend_from_slice(padding(head.len() + body.len()));
+    // As many zeros as any frame has, and then less of them: one store.
+    let end = begin + CHECKSUMS_BYTES + N + aligned(head.len() + body.len());
+    to.extend_from_slice(&[0; FRAME_ALIGN]);
+    to.truncate(end);
     let (_, frame) = to.split_at_mut(begin);
     let (_, padded) = frame.split_at(CHECKSUMS_BYTES);
     let crc = crc32c::crc32c_append(before.0, padded);
