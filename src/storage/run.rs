@@ -7,6 +7,7 @@ use bytes::Bytes;
 
 use super::compaction_plan::RunSize;
 use super::error::StorageError;
+use super::key_head::KeyHead;
 use super::manifest::TableEntry;
 use super::record::{Direction, Record};
 use super::table::{Cached, Fill, KeyHash, RowRef, Table, TableCursor, TableSummary};
@@ -31,13 +32,30 @@ impl RunTable {
 #[derive(Debug)]
 pub struct Run {
     tables: Vec<RunTable>,
+    /// Where each of them begins and ends.
+    reaches: Vec<Reach>,
+}
+
+/// The heads of the first and the last key of a table. In one piece of memory for a whole run: the
+/// keys stand elsewhere, each somewhere else.
+#[derive(Clone, Copy, Debug)]
+struct Reach {
+    /// Its place among the tables.
+    at: usize,
+    first: KeyHead,
+    last: KeyHead,
 }
 
 impl Run {
     /// A run of these tables.
     #[must_use]
-    pub(crate) const fn new(tables: Vec<RunTable>) -> Self {
-        Self { tables }
+    pub(crate) fn new(tables: Vec<RunTable>) -> Self {
+        let reach = |(at, table): (usize, &RunTable)| {
+            let TableSummary { first_key, last_key, .. } = &table.entry.summary;
+            Reach { at, first: KeyHead::of(first_key), last: KeyHead::of(last_key) }
+        };
+        let reaches = tables.iter().enumerate().map(reach).collect();
+        Self { tables, reaches }
     }
 
     /// Its tables, ascending.
@@ -88,10 +106,16 @@ impl Run {
 
     /// The one table that `key` may stand in.
     fn table_of(&self, key: &[u8]) -> Option<&Table> {
-        let at = self.tables.partition_point(|table| *table.entry.summary.last_key < *key);
-        let found = self.tables.get(at)?;
-        let is_within = *found.entry.summary.first_key <= *key && found.admits(key);
-        is_within.then_some(&*found.table)
+        let head = KeyHead::of(key);
+        let end = |at: usize| self.tables.get(at).map(|table| &*table.entry.summary.last_key);
+        let ends_before = |reach: &Reach| {
+            reach.last < head || (reach.last == head && end(reach.at).is_some_and(|end| end < key))
+        };
+        let reach = self.reaches.get(self.reaches.partition_point(ends_before))?;
+        let found = self.tables.get(reach.at)?;
+        let begins =
+            reach.first < head || (reach.first == head && *found.entry.summary.first_key <= *key);
+        (begins && found.admits(key)).then_some(&*found.table)
     }
 
     /// Whether `key`, whose hash it is, may be in the run. Never touches the disk.

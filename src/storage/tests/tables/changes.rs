@@ -1,6 +1,8 @@
 //! What each change does, on a disk that does what it is told.
 
 use super::*;
+use crate::storage::run::RunTable;
+use crate::storage::table::KeyHash;
 
 #[test]
 fn the_newest_run_with_a_key_says_what_it_is() {
@@ -284,4 +286,44 @@ fn few_runs_and_little_stale_whatever_is_written() {
         assert!(set.data_bytes() <= live + live / 2, "{} {live}", set.data_bytes());
     }
     store.check("end");
+}
+
+#[test]
+fn a_key_is_looked_for_where_it_may_stand_also_where_tables_begin_and_end_alike() {
+    let fs = SimFs::new(1);
+    let mut store = Modelled::new(&fs);
+    // The first sixteen bytes are the same of each kind, and zeros are what shorter ones end with.
+    let zeros = (0..40).map(|zeros| [b"k".as_slice(), &vec![0; zeros]].concat());
+    let numbered = (0..60).map(|n| format!("the same sixteen {n:02}").into_bytes());
+    let keys: Vec<Vec<u8>> = zeros.chain(numbered).collect();
+    store.add(&keys.iter().map(|key| (key.clone(), put(1, &"x".repeat(60)))).collect());
+    let set = store.tables.set();
+    let run = &set.runs()[0];
+    assert!(run.tables().len() > 8, "{} tables", run.tables().len());
+    let reaches = |table: &RunTable, key: &[u8]| {
+        let summary = &table.entry.summary;
+        *summary.first_key <= *key && *key <= *summary.last_key
+    };
+    let nearby = |key: &Vec<u8>| {
+        let shorter = key.split_last().map(|(_, shorter)| shorter.to_vec());
+        let changed = |last: &dyn Fn(u8) -> u8| {
+            let mut key = key.clone();
+            let end = key.last_mut().unwrap();
+            *end = last(*end);
+            key
+        };
+        let others = [changed(&|end| end.wrapping_add(1)), changed(&|end| end.wrapping_sub(1))];
+        let longer = [0, 1, 0xff].map(|end| [key.as_slice(), &[end]].concat());
+        [key.clone()].into_iter().chain(shorter).chain(others).chain(longer)
+    };
+    let mut there = 0;
+    for key in keys.iter().flat_map(nearby) {
+        let hash = KeyHash::of(&key);
+        let table = run.tables().iter().find(|table| reaches(table, &key));
+        let may = table.is_some_and(|it| it.table.may_contain(hash));
+        assert_eq!(run.may_contain(&key, hash), may, "{key:?}");
+        assert_eq!(get(&set, &key), store.state.get(&key).cloned(), "{key:?}");
+        there += usize::from(may);
+    }
+    assert!(there > keys.len(), "{there}");
 }
