@@ -269,8 +269,8 @@ impl Error {
 }
 
 impl From<StorageError> for Error {
-    // Cold, as all that leads to an error is on the way of a put: its code has to fit the
-    // processor's cache together with the kernel's.
+    // Whatever leads here stands apart from the code of a put, which was faster for it
+    // (docs/performance.md).
     #[cold]
     fn from(error: StorageError) -> Self {
         match error {

@@ -425,7 +425,7 @@ impl LogWriter {
         let state =
             SegmentState { hard: self.contents.hard, previous: Some(self.active.previous_end()) };
         let bytes_max = self.bytes_max;
-        // As in `make_room`: what is more than is needed now may be taken by new data.
+        // As in `take_room`: what is more than is needed now may be taken by new data.
         let at_first = LogSegment::room_step(bytes_max);
         let spared = self.spared(Purpose::Grow);
         let is_stepping = purpose != Purpose::Mark && leaves_log(context, spared, at_first);

@@ -199,7 +199,8 @@ pub fn encode_head_into(command: &Command, head: &mut Vec<u8>) {
     debug_assert_eq!(bytes, encoded_bytes(command), "{command:?}");
 }
 
-/// Of a command that has no short form.
+/// As [`encode_head_into`], of a command that is not a set by itself, or whose key is too long for
+/// the short form.
 fn encode_other_head(command: &Command, head: &mut Vec<u8>) {
     head.reserve_exact(encoded_bytes(command) - body_of(command).len());
     head.push(COMMAND_FORMAT);

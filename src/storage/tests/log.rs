@@ -1,6 +1,9 @@
 //! What a log gives back of what was put into it.
 
 use super::*;
+use crate::storage::hard_state::SegmentState;
+use crate::storage::log_segment::{LogSegment, Room};
+use crate::types::SegmentId;
 
 #[test]
 fn entries_read_back_in_order_and_after_reopening() {
@@ -247,4 +250,34 @@ fn calls_that_are_cut_short_change_nothing() {
     let store = open(&fs);
     assert_eq!(indexes(store.log()), (6..40).collect::<Vec<_>>());
     assert!(read_snapshot(store.tables()).unwrap().is_some());
+}
+
+#[test]
+fn room_behind_the_end_is_no_room_where_no_frame_may_follow() {
+    let segment = || {
+        let context = tables::context(&SimFs::new(1));
+        context.env.fs.create_dir(&context.log).unwrap();
+        let state = SegmentState::default();
+        LogSegment::create(&context, SegmentId(1), state, &[], 4_000).unwrap()
+    };
+    let ask = |segment: &mut LogSegment, len, bytes_max| {
+        let answer = segment.make_room(len, bytes_max, &|_| false, &|_| false);
+        assert_eq!(segment.has_room(len, bytes_max), matches!(answer, Ok(Room::Fits)));
+        answer
+    };
+    let mut open = segment();
+    assert_eq!(ask(&mut open, 100, 4_000).unwrap(), Room::Fits);
+    assert!(ask(&mut open, 4_000, 8_000).unwrap_err().is_disk_full());
+    // A frame longer than a segment may be is the only one of its own.
+    assert_eq!(ask(&mut open, 3_000, 1_000).unwrap(), Room::Fits);
+    // The store was opened with shorter segments than before.
+    open.end = 2_000;
+    assert_eq!(ask(&mut open, 100, 1_000).unwrap(), Room::Full);
+    // What is sealed may not be cut yet.
+    let mut sealed = segment();
+    sealed.sealed = true;
+    assert_eq!(ask(&mut sealed, 100, 4_000).unwrap(), Room::Full);
+    let mut cut = segment();
+    cut.cut_unsynced = true;
+    assert!(ask(&mut cut, 100, 4_000).unwrap_err().is_disk_full());
 }
