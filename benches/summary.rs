@@ -13,6 +13,8 @@ mod age;
 mod bare;
 #[path = "support/child.rs"]
 mod child;
+#[path = "support/calls.rs"]
+mod calls;
 #[path = "support/compaction.rs"]
 mod compaction;
 #[path = "support/data.rs"]
@@ -104,6 +106,7 @@ fn main() {
     }
     print_ratio("hot gets, 2 threads / 1 thread", &hot, (1, 0));
     println!("\nThe machine:\n");
+    calls::print_depths();
     memory::print_pauses();
     println!();
     opening::print_openings();

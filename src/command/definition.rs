@@ -291,7 +291,15 @@ impl Command {
     }
 
     /// Bytes of key and value of the longest row that it sets; 0 where it sets none.
+    #[inline]
     pub(crate) fn longest_row(&self) -> usize {
+        match self {
+            Self::Set { key, value } => key.len() + value.len(),
+            other => other.longest_row_of_parts(),
+        }
+    }
+
+    fn longest_row_of_parts(&self) -> usize {
         let rows = self.parts().iter().map(|part| match part {
             Self::Set { key, value } | Self::SetExpiring { key, value, .. } => {
                 key.len() + value.len()

@@ -7,7 +7,7 @@
 use std::fmt;
 
 use super::definition::{Command, Condition, Guard};
-use super::keyspace::{is_within_reserved, takes_time, touches_reserved};
+use super::keyspace::{is_reserved, is_within_reserved, takes_time, touches_reserved};
 use super::lease::{TTL_MICROS_MAX, TTL_MICROS_MIN, Until};
 
 /// Longest key that any configuration may allow. File formats hold a key's length in 32 bits; the
@@ -194,6 +194,8 @@ pub enum CommandError {
 /// The first reason found why it may not.
 pub fn validate_command(command: &Command, limits: &Limits) -> Result<(), CommandError> {
     match command {
+        // Nearly always.
+        Command::Set { key, value } if !is_reserved(key) => validate_set(key, value, limits)?,
         Command::OpenSession { .. }
         | Command::CloseSession { .. }
         | Command::KeepAlive { .. }
@@ -265,10 +267,7 @@ fn validate_batch(
 
 fn validate_single(command: &Command, limits: &Limits) -> Result<(), CommandError> {
     match command {
-        Command::Set { key, value } => {
-            validate_key(key, limits)?;
-            at_most(Measure::Value, limits.value_bytes_max, value.len())
-        }
+        Command::Set { key, value } => validate_set(key, value, limits),
         Command::Delete { key } => validate_key(key, limits),
         Command::DeletePrefix { prefix } => {
             at_most(Measure::Prefix, limits.key_bytes_max, prefix.len())
@@ -276,6 +275,11 @@ fn validate_single(command: &Command, limits: &Limits) -> Result<(), CommandErro
         Command::Batch { .. } => Err(CommandError::NestedBatch),
         _ => Err(CommandError::NotInBatch),
     }
+}
+
+fn validate_set(key: &[u8], value: &[u8], limits: &Limits) -> Result<(), CommandError> {
+    validate_key(key, limits)?;
+    at_most(Measure::Value, limits.value_bytes_max, value.len())
 }
 
 fn validate_key(key: &[u8], limits: &Limits) -> Result<(), CommandError> {

@@ -162,7 +162,16 @@ pub(crate) fn answer_all(mut answers: Vec<(Answer, Result<ApplyOutcome>)>) -> Ve
 }
 
 /// Whether a command needs room or makes it.
+#[inline]
 pub(crate) fn purpose_of(command: &Command) -> Purpose {
+    match command {
+        // Nearly always.
+        Command::Set { .. } => Purpose::Grow,
+        other => purpose_of_other(other),
+    }
+}
+
+fn purpose_of_other(command: &Command) -> Purpose {
     match command {
         Command::Set { .. }
         | Command::SetExpiring { .. }

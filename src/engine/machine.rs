@@ -19,7 +19,7 @@ use crate::command::Command;
 use crate::command::membership::Membership;
 use crate::env::Env;
 use crate::error::{Error, Result};
-use crate::state::{Applied, ApplyError, Looked, Resident, Tail, Value};
+use crate::state::{Applied, Looked, Resident, Tail, Value};
 use crate::storage::bell::Bell;
 use crate::storage::error::StorageError;
 use crate::storage::frame::entry_frame_len;
@@ -275,12 +275,12 @@ impl Machine {
         let watched = (!self.watchers.is_empty()).then(|| command.clone());
         self.load.saw_row(command.longest_row() as u64);
         let ttl = command.ttl();
-        let (applied, effects) = match replica.kv.apply_telling(id.index, clock, command, looked) {
+        let Ok(at) = replica.kv.begin(id.index, clock) else {
+            unreachable!("whoever applies does so in the order of the log")
+        };
+        let (applied, effects) = match replica.kv.apply_begun(at, command, looked) {
             Ok(told) => told,
-            Err(ApplyError::NotInOrder(_)) => {
-                unreachable!("whoever applies does so in the order of the log")
-            }
-            Err(ApplyError::Unreadable(error)) => return Err(self.halt(&error)),
+            Err(error) => return Err(self.halt(&error)),
         };
         replica.last = Some(id);
         if let Some(command) = &watched {

@@ -249,14 +249,33 @@ pub fn read_up_to_at(file: &dyn FsFile, buf: &mut [u8], offset: u64) -> io::Resu
 ///
 /// # Errors
 /// Those of [`FsFile::write_at`]; then any part of the bytes may have been written.
+#[inline]
 pub fn write_all_at(file: &dyn FsFile, parts: &mut [IoSlice<'_>], offset: u64) -> io::Result<()> {
+    let len: usize = parts.iter().map(|part| part.len()).sum();
+    if len == 0 {
+        return Ok(());
+    }
+    match file.write_at(parts, offset) {
+        Ok(count) if count == len => Ok(()),
+        written => write_rest_at(file, parts, offset, written),
+    }
+}
+
+/// As [`write_all_at`], behind a first call that did not write all.
+#[cold]
+fn write_rest_at(
+    file: &dyn FsFile,
+    parts: &mut [IoSlice<'_>],
+    mut offset: u64,
+    mut written: io::Result<usize>,
+) -> io::Result<()> {
     let mut parts = parts;
-    let mut offset = offset;
-    // Leading empty parts would make a write of zero bytes look like a device that takes none.
-    IoSlice::advance_slices(&mut parts, 0);
-    while !parts.is_empty() {
-        match file.write_at(parts, offset) {
-            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+    loop {
+        match written {
+            // Of an empty part nothing can be written.
+            Ok(0) if parts.first().is_some_and(|part| !part.is_empty()) => {
+                return Err(io::ErrorKind::WriteZero.into());
+            }
             Ok(count) => {
                 offset += count as u64;
                 IoSlice::advance_slices(&mut parts, count);
@@ -264,6 +283,105 @@ pub fn write_all_at(file: &dyn FsFile, parts: &mut [IoSlice<'_>], offset: u64) -
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
         }
+        if parts.is_empty() {
+            return Ok(());
+        }
+        written = file.write_at(parts, offset);
     }
-    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use parking_lot::Mutex;
+
+    use super::*;
+
+    /// A file that takes as many bytes of each call as it is told to.
+    #[derive(Debug, Default)]
+    struct Reluctant {
+        takes: Mutex<Vec<io::Result<usize>>>,
+        taken: Mutex<Vec<u8>>,
+    }
+
+    impl FsFile for Reluctant {
+        fn write_at(&self, parts: &[IoSlice<'_>], offset: u64) -> io::Result<usize> {
+            let count = self.takes.lock().remove(0)?;
+            let mut taken = self.taken.lock();
+            assert_eq!(offset, 100 + taken.len() as u64);
+            let bytes = parts.iter().flat_map(|part| part.iter());
+            let before = taken.len();
+            taken.extend(bytes.take(count));
+            Ok(taken.len() - before)
+        }
+
+        fn read_at(&self, _: &mut [u8], _: u64) -> io::Result<usize> {
+            unreachable!("only written to")
+        }
+
+        fn allocate(&self, _: u64, _: u64) -> io::Result<()> {
+            unreachable!("only written to")
+        }
+
+        fn set_len(&self, _: u64) -> io::Result<()> {
+            unreachable!("only written to")
+        }
+
+        fn len(&self) -> io::Result<u64> {
+            unreachable!("only written to")
+        }
+
+        fn sync(&self) -> io::Result<()> {
+            unreachable!("only written to")
+        }
+
+        fn try_lock(&self, _: LockKind) -> io::Result<bool> {
+            unreachable!("only written to")
+        }
+    }
+
+    /// Writes these parts where each call takes so much; returns what was written, how many calls
+    /// there were not, and how it ended.
+    fn write(parts: &[&str], takes: Vec<io::Result<usize>>) -> (String, usize, io::Result<()>) {
+        let file = Reluctant { takes: Mutex::new(takes), ..Reluctant::default() };
+        let mut parts: Vec<_> = parts.iter().map(|part| IoSlice::new(part.as_bytes())).collect();
+        let done = write_all_at(&file, &mut parts, 100);
+        let left = file.takes.lock().len();
+        (String::from_utf8(file.taken.into_inner()).unwrap(), left, done)
+    }
+
+    #[test]
+    fn what_a_call_leaves_the_next_one_writes() {
+        let interrupted = || Err(io::ErrorKind::Interrupted.into());
+        for (parts, takes) in [
+            (&["abcdef"][..], vec![Ok(6)]),
+            (&["abc", "", "def"], vec![Ok(6)]),
+            (&["abcdef"], vec![Ok(1), interrupted(), interrupted(), Ok(2), Ok(9)]),
+            (&["ab", "cd", "ef"], vec![interrupted(), Ok(2), Ok(1), Ok(1), Ok(2)]),
+            // Nothing was asked of the device yet that it could have refused.
+            (&["", "abc", "def"], vec![Ok(0), Ok(4), Ok(2)]),
+            (&["abc", "", "", "def"], vec![Ok(3), Ok(3)]),
+        ] {
+            let (written, left, done) = write(parts, takes);
+            assert!(done.is_ok(), "{parts:?}: {done:?}");
+            assert_eq!((written.as_str(), left), ("abcdef", 0), "{parts:?}");
+        }
+        for nothing in [&[][..], &[""], &["", ""]] {
+            assert!(matches!(write(nothing, Vec::new()), (_, 0, Ok(()))));
+        }
+    }
+
+    #[test]
+    fn a_device_that_takes_nothing_and_one_that_fails_end_it() {
+        let full = || Err(io::ErrorKind::StorageFull.into());
+        for (takes, expected, written) in [
+            (vec![Ok(0), Ok(3)], io::ErrorKind::WriteZero, ""),
+            (vec![Ok(2), Ok(0), Ok(3)], io::ErrorKind::WriteZero, "ab"),
+            (vec![full(), Ok(3)], io::ErrorKind::StorageFull, ""),
+            (vec![Ok(3), full(), Ok(3)], io::ErrorKind::StorageFull, "abc"),
+        ] {
+            let (is, left, done) = write(&["ab", "cd"], takes);
+            assert_eq!((is.as_str(), left), (written, 1));
+            assert_eq!(done.unwrap_err().kind(), expected);
+        }
+    }
 }

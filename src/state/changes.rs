@@ -58,6 +58,19 @@ fn record_sum(key: &[u8], record: &Record) -> Sum {
     value.as_ref().map_or_else(Sum::default, |value| Sum::of_row(key, value, *version, *timestamp))
 }
 
+/// What a key keeps whose value a set found to be its own.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Kept {
+    pub(super) version: Version,
+    pub(super) timestamp: Timestamp,
+}
+
+impl Kept {
+    pub(super) const fn of(record: &Record) -> Self {
+        Self { version: record.version, timestamp: record.timestamp }
+    }
+}
+
 /// What there is of a key that a set names.
 #[derive(Clone, Debug)]
 pub(super) enum Found {
@@ -218,6 +231,8 @@ impl<'a> Changes<'a> {
     /// Makes a change. A set that changed nothing tells which version and stamp the key keeps.
     pub(super) fn all(mut self, command: Command) -> Result<(Applied, Effects), StorageError> {
         let (outcome, kept) = match command {
+            // Nearly always.
+            Command::Set { key, value } if !is_reserved(&key) => self.set_alone(key, value)?,
             Command::Reserved(batch) if is_within_reserved(&batch) => {
                 self.keyspace = Keyspace::Reserved;
                 let ReservedBatch { guards, mut commands } = *batch;
@@ -235,26 +250,32 @@ impl<'a> Changes<'a> {
             Command::Batch { guards, commands } => (self.batch(&guards, commands)?, None),
             single => self.alone(single)?,
         };
-        Ok(self.told(outcome, kept.as_ref()))
+        Ok(self.told(outcome, kept))
     }
 
-    /// What was done; `kept` is the row of a set that found its own value.
-    pub(super) fn told(self, outcome: Outcome, kept: Option<&Record>) -> (Applied, Effects) {
-        let own = (self.version, self.timestamp);
-        let (version, timestamp) = kept.map_or(own, |kept| (kept.version, kept.timestamp));
+    /// What was done; `kept` is of the row of a set that found its own value.
+    pub(super) fn told(self, outcome: Outcome, kept: Option<Kept>) -> (Applied, Effects) {
+        let Kept { version, timestamp } =
+            kept.unwrap_or(Kept { version: self.version, timestamp: self.timestamp });
         let applied = Applied { outcome, version, timestamp, stale_bytes: self.stale_bytes };
         (applied, self.recorder.finish())
     }
 
     /// A change that is the only one, with what a set found that had its value already.
-    fn alone(&mut self, command: Command) -> Result<(Outcome, Option<Record>), StorageError> {
-        Ok(match command {
-            Command::Set { key, value } => match self.set(key, value)? {
-                None => (Outcome::Applied, None),
-                kept => (Outcome::Unchanged, kept),
-            },
-            single => (self.single(single)?, None),
-        })
+    fn alone(&mut self, command: Command) -> Result<(Outcome, Option<Kept>), StorageError> {
+        match command {
+            Command::Set { key, value } => self.set_alone(key, value),
+            single => Ok((self.single(single)?, None)),
+        }
+    }
+
+    fn set_alone(
+        &mut self,
+        key: Bytes,
+        value: Bytes,
+    ) -> Result<(Outcome, Option<Kept>), StorageError> {
+        let kept = self.set(key, value)?;
+        Ok((if kept.is_some() { Outcome::Unchanged } else { Outcome::Applied }, kept))
     }
 
     /// All commands if every guard holds. Guards are looked at before anything is changed.
@@ -288,12 +309,12 @@ impl<'a> Changes<'a> {
     }
 
     /// Sets a key; returns what it keeps when it has that value already.
-    fn set(&mut self, key: Bytes, value: Bytes) -> Result<Option<Record>, StorageError> {
+    fn set(&mut self, key: Bytes, value: Bytes) -> Result<Option<Kept>, StorageError> {
         let record =
             Record { value: Some(value), version: self.version, timestamp: self.timestamp };
         let key_bytes = key.len() as u64;
         let bytes = row_bytes(&key, &record);
-        let found = match self.found.take() {
+        let below = match self.found.take() {
             Some(found) => {
                 // Where it stands may be another: a compaction may have left nothing below.
                 debug_assert!(
@@ -301,17 +322,18 @@ impl<'a> Changes<'a> {
                         .map_or(true, |again| again.below() == found.clone().below()),
                     "nothing came in between"
                 );
-                found
+                found.below()
             }
-            None => Found::of(self.now, &key)?,
+            None if self.now.is_tail_only() => None,
+            None => Found::of(self.now, &key)?.below(),
         };
-        let below = found.below();
-        if let Some(kept) = below.as_ref().filter(|old| old.value == record.value) {
+        if let Some(old) = below.as_ref().filter(|old| old.value == record.value) {
+            let kept = Kept::of(old);
             if self.now.has_times {
                 let found = self.now.record(&attachment_row(&key))?;
                 self.end_time(&key, found, kept.version)?;
             }
-            return Ok(below);
+            return Ok(Some(kept));
         }
         let summed = self.sum.is_some().then(|| (key.clone(), record_sum(&key, &record)));
         let told = self.recorder.wants_rows().then(|| (key.clone(), record.value.clone()));
@@ -320,7 +342,8 @@ impl<'a> Changes<'a> {
         // One search finds the old record and puts the new one in.
         let same = |old: &Record, new: &Record| old.value == new.value;
         let old = match self.now.tail.insert_unless(key, record, same) {
-            Inserted::Kept(kept) => {
+            Inserted::Kept(old) => {
+                let kept = Kept::of(&old);
                 if let Some(key) = timed {
                     // What is about a row of the tail is in the tail: it was written later.
                     let found = self.now.tail.get(&attachment_row(&key)).cloned();
@@ -406,7 +429,7 @@ impl<'a> Changes<'a> {
         &mut self,
         key: Bytes,
         value: Bytes,
-    ) -> Result<Option<Record>, StorageError> {
+    ) -> Result<Option<Kept>, StorageError> {
         self.keyspace = Keyspace::of(&key);
         self.set(key, value)
     }

@@ -126,11 +126,18 @@ impl Recorder {
     }
 
     /// Notes a change. `row` is its key and its new value where they are wanted.
+    #[inline]
     pub(super) fn changed(&mut self, before: Option<u32>, row: Option<(Bytes, Option<Bytes>)>) {
+        let is_first = self.details.is_empty() && self.alone == Effect::Nothing;
+        if is_first && self.source == Source::Alone {
+            self.alone = Effect::of(before);
+        } else {
+            self.changed_more(before, row);
+        }
+    }
+
+    fn changed_more(&mut self, before: Option<u32>, row: Option<(Bytes, Option<Bytes>)>) {
         match (self.source, row) {
-            (Source::Alone, _) if self.details.is_empty() && self.alone == Effect::Nothing => {
-                self.alone = Effect::of(before);
-            }
             (Source::Alone, _) => self.push(Detail::Own { at: 0, before }),
             (Source::At(at), _) => self.push(Detail::Own { at, before }),
             (Source::Unnamed, Some((key, value))) => {

@@ -319,24 +319,53 @@ impl KvState {
         command: Command,
         looked: Looked,
     ) -> Result<(Applied, Effects), ApplyError> {
-        let timestamp = self.advance(index, clock)?;
+        let at = self.begin(index, clock)?;
+        Ok(self.apply_begun(at, command, looked)?)
+    }
+
+    /// Makes entry `index` the last one applied, and says where that is. The caller goes on with
+    /// [`Self::apply_begun`].
+    ///
+    /// # Errors
+    ///
+    /// That `index` is not behind the last entry applied. Then nothing is changed.
+    pub(crate) fn begin(&mut self, index: LogIndex, clock: Timestamp) -> Result<Place, NotInOrder> {
+        Ok(Place { index, timestamp: self.advance(index, clock)? })
+    }
+
+    /// Does what the command of the entry says that was just begun; the rest is as in
+    /// [`Self::apply_telling`].
+    ///
+    /// # Errors
+    ///
+    /// `Corrupt`, `Io`: the state is of no more use.
+    ///
+    /// # Panics
+    ///
+    /// As [`Self::apply`].
+    pub(crate) fn apply_begun(
+        &mut self,
+        at: Place,
+        command: Command,
+        looked: Looked,
+    ) -> Result<(Applied, Effects), StorageError> {
         // The tail may have been set aside since, and other tables put below it. Of these two only
         // the first changes which layer has a row.
         let found = looked.found.filter(|_| looked.freezes == self.now.gaps.freezes());
-        let told = self.step(index, timestamp, command, found)?;
-        self.note(index);
-        Ok(told)
+        let told = self.step(at, command, found);
+        if told.is_ok() {
+            self.note(at.index);
+        }
+        told
     }
 
-    /// Does what the command of an entry with this stamp says.
+    /// Does what the command of an entry says.
     fn step(
         &mut self,
-        index: LogIndex,
-        timestamp: Timestamp,
+        at: Place,
         command: Command,
         found: Option<Found>,
     ) -> Result<(Applied, Effects), StorageError> {
-        let at = Place { index, timestamp };
         let sessions = &mut self.now.sessions;
         let outcome = match command {
             Command::OpenSession { session } => sessions.open(session, at),
@@ -348,7 +377,7 @@ impl KvState {
             timed if timed.is_about_time() => return leases::apply(self.changes(at), timed),
             change => return self.changes(at).knowing(found).all(change),
         };
-        let version = Version::from(index);
+        let (version, timestamp) = (Version::from(at.index), at.timestamp);
         Ok((Applied { outcome, version, timestamp, stale_bytes: 0 }, Effects::default()))
     }
 
@@ -443,7 +472,7 @@ impl KvState {
         };
         for Logged { index, clock, command, payload_bytes } in run.into_entries() {
             let timestamp = before.max(clock);
-            let (applied, effects) = self.step(index, timestamp, command, None)?;
+            let (applied, effects) = self.step(Place { index, timestamp }, command, None)?;
             told(Told { index, timestamp, applied: &applied, effects, payload_bytes });
             match (&mut sums, &self.tracker) {
                 (Some(sums), Some(tracker)) => sums.applied(index, tracker.rows),

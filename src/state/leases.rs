@@ -5,7 +5,7 @@
 
 use bytes::Bytes;
 
-use super::changes::{Changes, tombstone_bytes_of};
+use super::changes::{Changes, Kept, tombstone_bytes_of};
 use super::effects::Effects;
 use super::outcome::{Applied, Outcome};
 use super::times::{Attachment, Due, End, LeaseTerms, attachment_row, lease_row};
@@ -13,7 +13,6 @@ use super::view::StateView;
 use crate::command::keyspace::takes_time;
 use crate::command::{Command, LeaseId, Until};
 use crate::storage::error::StorageError;
-use crate::storage::record::Record;
 use crate::types::Timestamp;
 
 /// Whether everything that applying `command` would look at can be read. Which deadlines come to
@@ -109,7 +108,7 @@ pub(super) fn apply(
         Command::Expire { limit } => (at_work.expire(limit)?, None),
         other => unreachable!("not about a time: {other:?}"),
     };
-    Ok(at_work.changes.told(outcome, kept.as_ref()))
+    Ok(at_work.changes.told(outcome, kept))
 }
 
 /// One entry at work on the rows of times.
@@ -144,7 +143,7 @@ impl Times<'_> {
         key: &Bytes,
         value: Bytes,
         until: Until,
-    ) -> Result<(Outcome, Option<Record>), StorageError> {
+    ) -> Result<(Outcome, Option<Kept>), StorageError> {
         if !takes_time(key) {
             return Ok((Outcome::ReservedKey, None));
         }
@@ -159,14 +158,14 @@ impl Times<'_> {
         &mut self,
         key: &[u8],
         until: Until,
-    ) -> Result<(Outcome, Option<Record>), StorageError> {
+    ) -> Result<(Outcome, Option<Kept>), StorageError> {
         if !takes_time(key) {
             return Ok((Outcome::ReservedKey, None));
         }
         let Some(end) = self.end_of(until)? else { return Ok((Outcome::NotFound, None)) };
         let Some(found) = self.view().live(key)? else { return Ok((Outcome::NotFound, None)) };
         self.attach(key, Attachment { end, version: found.version })?;
-        Ok((Outcome::Unchanged, Some(found)))
+        Ok((Outcome::Unchanged, Some(Kept::of(&found))))
     }
 
     /// Puts an attachment in the place of the one that there may be.

@@ -124,9 +124,9 @@ impl Session {
 
 /// Where an entry stands.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Place {
-    pub(super) index: LogIndex,
-    pub(super) timestamp: Timestamp,
+pub(crate) struct Place {
+    pub(crate) index: LogIndex,
+    pub(crate) timestamp: Timestamp,
 }
 
 /// What becomes of a request.

@@ -72,12 +72,19 @@ impl<'a> FrameBuffer<'a> {
     ///
     /// # Panics
     /// When the header says another length than the payload has: the caller's fault.
+    #[inline]
     pub(crate) fn push(&mut self, draft: &Draft<'a>) -> (u64, Chain) {
-        let [head, body] = draft.payload;
+        let [_, body] = draft.payload;
         if body.len() < SPLICE_BYTES_MIN {
-            return self.push_copied(draft);
+            self.push_copied(draft)
+        } else {
+            self.push_spliced(draft)
         }
+    }
+
+    fn push_spliced(&mut self, draft: &Draft<'a>) -> (u64, Chain) {
         draft.check_len();
+        let [head, body] = draft.payload;
         let placed @ (offset, before) = (self.offset, self.chain);
         let padding = padding(head.len() + body.len());
         let padded = [head, body, padding];
@@ -112,10 +119,18 @@ impl<'a> FrameBuffer<'a> {
     ///
     /// # Errors
     /// Those of the file; then any part may have been written.
+    #[expect(clippy::inline_always, reason = "returning from a write call is what it costs")]
+    #[inline(always)]
     pub(crate) fn write(&self, file: &dyn FsFile, offset: u64) -> io::Result<()> {
         if self.spliced.is_empty() {
             return write_all_at(file, &mut [IoSlice::new(&self.copied)], offset);
         }
+        self.write_spliced(file, offset)
+    }
+
+    /// As [`Self::write`], of several parts. By itself, or that would not be inline.
+    #[inline(never)]
+    fn write_spliced(&self, file: &dyn FsFile, offset: u64) -> io::Result<()> {
         let mut parts = Vec::with_capacity(2 * self.spliced.len() + 1);
         let mut done = 0;
         for &(at, part) in &self.spliced {

@@ -281,6 +281,8 @@ impl Log {
     ///
     /// # Panics
     /// As [`Self::append`].
+    #[expect(clippy::inline_always, reason = "returning from a write call is what it costs")]
+    #[inline(always)]
     pub fn append_one(&self, entry: &EntryRef<'_>, purpose: Purpose) -> Result<(), StorageError> {
         self.append_frames(&mut [draft_of(entry)], purpose, Completion::none())
             .map(drop)
@@ -602,7 +604,7 @@ impl Log {
             writer.took_from_deletes = false;
             self.relief.want();
         }
-        match self.note_if_full(appended, purpose) {
+        match appended {
             Ok(Appended::Upto(position)) => {
                 if completion.is_some() {
                     self.waiting.push(position, completion);
@@ -616,22 +618,35 @@ impl Log {
                 Err((NotAppended::SegmentFull(writer.active.id), completion))
             }
             Err(error) => {
-                let cut_unsynced = writer.active.cut_unsynced;
-                let path = writer.active.path.clone();
-                drop(writer);
-                let error = match cut_unsynced.then(|| self.sync_cut()) {
-                    // A power cut could bring back what was cut off.
-                    Some(Err(failed)) => StorageError::Io {
-                        operation: "sync what was cut off in",
-                        path,
-                        source: Arc::new(io::Error::other(failed)),
-                    },
-                    _ => error,
-                };
-                self.tell_if_poisoned(Err::<(), _>(error.clone())).ok();
+                let error = self.not_appended(writer, error, purpose);
                 Err((NotAppended::Failed(error), completion))
             }
         }
+    }
+
+    /// Does what a write that has failed leaves to do. Returns what the caller is told.
+    #[cold]
+    fn not_appended(
+        &self,
+        writer: MutexGuard<'_, LogWriter>,
+        error: StorageError,
+        purpose: Purpose,
+    ) -> StorageError {
+        self.note_if_full(&error, purpose);
+        let cut_unsynced = writer.active.cut_unsynced;
+        let path = writer.active.path.clone();
+        drop(writer);
+        let error = match cut_unsynced.then(|| self.sync_cut()) {
+            // A power cut could bring back what was cut off.
+            Some(Err(failed)) => StorageError::Io {
+                operation: "sync what was cut off in",
+                path,
+                source: Arc::new(io::Error::other(failed)),
+            },
+            _ => error,
+        };
+        self.tell_if_poisoned(Err::<(), _>(error.clone())).ok();
+        error
     }
 
     /// Goes on in a new segment, so that the one before can be deleted once it is purged. Does
@@ -671,7 +686,7 @@ impl Log {
         // Between the two locks nobody could append: a sealed segment takes no frames.
         // Nor does anybody wait: all were told by the sync.
         let created = writer.next_segment(&self.context, purpose);
-        self.note_if_full(created, purpose)?;
+        created.inspect_err(|error| self.note_if_full(error, purpose))?;
         let begin = writer.active.position().to_u64();
         self.durable.store(begin, Ordering::Release);
         let elapsed = self.context.env.clock.elapsed().saturating_sub(started);

@@ -39,7 +39,8 @@ impl Log {
             return Ok(());
         }
         let full = StorageError::DiskFull { path: self.context.tables.clone() };
-        self.note_if_full(Err(full), Purpose::Relieve)
+        self.note_if_full(&full, Purpose::Relieve);
+        Err(full)
     }
 
     /// How many bytes may be written without taking the room of what tables still have to get;
@@ -113,17 +114,13 @@ impl Log {
         self.relief.is_needed.store(false, Ordering::Relaxed);
     }
 
-    pub(super) fn note_if_full<T>(
-        &self,
-        done: Result<T, StorageError>,
-        purpose: Purpose,
-    ) -> Result<T, StorageError> {
-        if done.as_ref().is_err_and(StorageError::is_disk_full) {
+    /// Notes why something failed, if it was for want of room.
+    pub(super) fn note_if_full(&self, error: &StorageError, purpose: Purpose) {
+        if error.is_disk_full() {
             match purpose {
                 Purpose::Relieve => self.relief.is_needed.store(true, Ordering::Relaxed),
                 Purpose::Grow | Purpose::Mark => self.relief.want(),
             }
         }
-        done
     }
 }

@@ -109,7 +109,15 @@ impl Committer {
         self.submit_checked(command, purpose)
     }
 
-    fn submit_checked(&self, command: Command, purpose: Purpose) -> Result<ApplyOutcome> {
+    /// As [`Self::submit`], for a command that [`Self::check`] has told the purpose of.
+    ///
+    /// # Errors
+    /// As [`super::api::KvEngine::submit`].
+    pub(crate) fn submit_checked(
+        &self,
+        command: Command,
+        purpose: Purpose,
+    ) -> Result<ApplyOutcome> {
         Answering::refuse()?;
         // A round that does not sync takes about a microsecond, and being woken takes several: so
         // whoever finds another leading looks again a few times before it goes to sleep. Where
@@ -118,14 +126,14 @@ impl Committer {
             Durability::Buffered => LOOKS_BEFORE_SLEEP,
             Durability::Synced => 1,
         };
-        for look in 1..=looks {
-            if self.take_lead()? {
-                return self.lead_alone(command, purpose);
-            }
-            if look < looks {
-                std::thread::yield_now();
-            }
+        if self.take_lead_within(looks)? {
+            return self.lead_alone(command, purpose);
         }
+        self.wait_for_leader(command, purpose)
+    }
+
+    /// Queues a command of this thread, and waits until somebody has committed it, or leads.
+    fn wait_for_leader(&self, command: Command, purpose: Purpose) -> Result<ApplyOutcome> {
         // Encoded without the lock; whoever leads by now may have ended meanwhile.
         let head = codec::encode_head(&command);
         let slot = Slot::new();
@@ -144,6 +152,17 @@ impl Committer {
                 Turn::Lead => self.lead(),
             }
         }
+    }
+
+    /// As [`Self::take_lead`], looking so often at most.
+    fn take_lead_within(&self, looks: usize) -> Result<bool> {
+        for _ in 1..looks {
+            if self.take_lead()? {
+                return Ok(true);
+            }
+            std::thread::yield_now();
+        }
+        self.take_lead()
     }
 
     /// Becomes the leader, if there is none and nobody waits. Whoever gets `true` must lead.
@@ -307,14 +326,21 @@ impl Committer {
 
     /// Syncs where `Ok` means synced. Nothing is applied before, so no reader sees a write that
     /// could still be lost.
+    #[inline]
     fn make_durable(&self) -> Result<()> {
         match self.rules.durability {
             Durability::Buffered => Ok(()),
-            Durability::Synced => self.machine.store.log().sync().map_err(|error| {
-                // The entry is in the file; whether it is on the device, nobody knows.
-                Error::OutcomeUnknown { cause: error.to_string().into() }
-            }),
+            Durability::Synced => self.sync(),
         }
+    }
+
+    /// Apart from the rest, beside which it takes long.
+    #[cold]
+    fn sync(&self) -> Result<()> {
+        self.machine.store.log().sync().map_err(|error| {
+            // The entry is in the file; whether it is on the device, nobody knows.
+            Error::OutcomeUnknown { cause: error.to_string().into() }
+        })
     }
 
     /// What a caller is told whose command could not be appended.
@@ -332,8 +358,10 @@ impl Committer {
     /// Passes the lead on to a thread that waits, or to the worker; or nobody leads.
     fn pass_lead(&self) {
         let mut queue = self.queue.lock();
-        let waiting = queue.first_thread();
-        if let Some(slot) = waiting {
+        // Asked first, since nearly always nobody waits.
+        if !queue.pending.is_empty()
+            && let Some(slot) = queue.first_thread()
+        {
             drop(queue);
             slot.lead();
             return;

@@ -35,21 +35,19 @@ impl Committer {
         if head.capacity() <= SCRATCH_BYTES_MAX {
             leader.scratch = head;
         }
-        let result = appended.map_err(|error| self.refusal(error)).and_then(|()| {
-            leader.next = id.index.next();
-            self.make_durable()?;
+        appended.map_err(|error| self.refusal(error))?;
+        leader.next = id.index.next();
+        self.make_durable()?;
+        let applied = {
             let mut replica = self.machine.replica.write();
-            let applied = self.machine.apply(&mut replica, id, clock, command, looked, bytes)?;
-            Ok(applied.with_durability(self.rules.durability))
-        });
+            self.machine.apply(&mut replica, id, clock, command, looked, bytes)?
+        };
         drop(leader);
-        if result.is_ok() {
-            self.metrics.commits.increment(1);
-            self.metrics.commit_bytes.increment(bytes as u64);
-            self.metrics.batch_entries.record(1.0);
-            self.stop_timing(started);
-        }
-        result
+        self.metrics.commits.increment(1);
+        self.metrics.commit_bytes.increment(bytes as u64);
+        self.metrics.batch_entries.record(1.0);
+        self.stop_timing(started);
+        Ok(applied.with_durability(self.rules.durability))
     }
 
     /// Appends, syncs, applies and answers a round.

@@ -144,8 +144,11 @@ impl Maintenance {
 
     /// Called before each write that a thread waits for: where compaction cannot keep pace, waits
     /// for it, so that log and tail stay bounded. A compaction that fails holds nobody up.
+    #[inline]
     pub(crate) fn before_write(&self) {
-        self.wait_for_compaction(|| 0);
+        if self.is_far_behind(0) {
+            self.wait_for_compaction(|| 0);
+        }
     }
 
     /// As [`Self::before_write`], before each write that nobody waits for: what is in the queue
@@ -159,23 +162,31 @@ impl Maintenance {
         if Answering::is_here() {
             return;
         }
-        let is_far_behind = || {
-            let Pressure { behind, tail, stale } = self.committer.machine.load.pressure();
-            let queued = queued();
-            let pressure = Pressure { behind: behind + queued, tail: tail + queued, stale };
-            is_far_behind(pressure, self.marks)
-        };
+        let is_far_behind = || self.is_far_behind(queued());
         if is_far_behind() {
             self.committer.machine.throttle.wait(self.schedule.wait_max, is_far_behind);
         }
     }
 
+    /// Whether so much has gathered that writers wait, with so many bytes that are in the queue.
+    fn is_far_behind(&self, queued: u64) -> bool {
+        let Pressure { behind, tail, stale } = self.committer.machine.load.pressure();
+        let pressure = Pressure { behind: behind + queued, tail: tail + queued, stale };
+        is_far_behind(pressure, self.marks)
+    }
+
     /// Called after each write: does what is due, or tells who does.
+    #[inline]
     pub(crate) fn after_write(&self) {
         if self.has_threads.load(Ordering::Acquire) {
             self.wake_if_due();
-            return;
+        } else {
+            self.do_what_is_due();
         }
+    }
+
+    /// Does what threads do where there are any.
+    fn do_what_is_due(&self) {
         let is_due = self.is_due();
         self.expire_if_due();
         self.sync_if_due();
@@ -186,7 +197,14 @@ impl Maintenance {
 
     /// Wakes the thread that compacts where anything is due.
     fn wake_if_due(&self) {
-        if self.is_due() && !self.asked.swap(true, Ordering::AcqRel) {
+        if self.is_due() {
+            self.wake_to_compact();
+        }
+    }
+
+    #[cold]
+    fn wake_to_compact(&self) {
+        if !self.asked.swap(true, Ordering::AcqRel) {
             // On a busy machine it may be a while before the thread gets to run.
             self.committer.machine.throttle.expect();
             // Under the lock, so that a thread about to wait does not miss it.

@@ -183,16 +183,17 @@ impl FrameHeader {
         let Self { id, clock, durable_upto, .. } = *self;
         let back = offset.checked_sub(u64::from(durable_upto.offset))?;
         let words = back / FRAME_ALIGN as u64;
-        let is_narrow = id.index.0 >> 40 == 0
-            && id.term.0 >> 24 == 0
-            && id.leader.0 >> 16 == 0
-            && clock.0 >> 56 == 0
-            && self.payload_len >> 24 == 0
-            && words >> 24 == 0;
+        // What is too much of any field, in one number: no branch for each.
+        let beyond = id.index.0 >> 40
+            | id.term.0 >> 24
+            | id.leader.0 >> 16
+            | clock.0 >> 56
+            | u64::from(self.payload_len >> 24)
+            | words >> 24;
         let is_here =
             durable_upto.segment.0 == salt.number && back.is_multiple_of(FRAME_ALIGN as u64);
         let is_plain = self.kind.is_entry() && self.flag == Flag::Unset;
-        (is_plain && is_here && is_narrow).then_some(words)
+        (is_plain && is_here && beyond == 0).then_some(words)
     }
 
     /// The fields of a short header, of which `back` is what [`Self::words_if_short`] tells.

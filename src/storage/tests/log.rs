@@ -281,3 +281,21 @@ fn room_behind_the_end_is_no_room_where_no_frame_may_follow() {
     cut.cut_unsynced = true;
     assert!(ask(&mut cut, 100, 4_000).unwrap_err().is_disk_full());
 }
+
+#[test]
+fn entries_that_cannot_follow_leave_the_log_as_it_was() {
+    let fs = SimFs::new(1);
+    let store = open(&fs);
+    append(store.log(), 0..3, 100);
+    let before = (store.log().hard_state(), read_log(store.log()).unwrap());
+    let gap = [entry(3, 10), entry(5, 10)];
+    let appending = std::panic::AssertUnwindSafe(|| {
+        store.log().append(&gap, Purpose::Grow, Completion::none()).unwrap();
+    });
+    std::panic::catch_unwind(appending).unwrap_err();
+    assert_eq!((store.log().hard_state(), read_log(store.log()).unwrap()), before);
+    append(store.log(), 3..6, 100);
+    assert_eq!(indexes(store.log()), (0..6).collect::<Vec<_>>());
+    drop(store);
+    assert_eq!(indexes(open(&fs).log()), (0..6).collect::<Vec<_>>());
+}
