@@ -235,7 +235,7 @@ impl Machine {
         if self.store.tables().is_empty() {
             return Ok(Looked::default());
         }
-        let looked = if let Command::Set { .. } = command {
+        let looked = if matches!(command, Command::Set { .. } | Command::Delete { .. }) {
             self.replica.read().kv.check(command)?
         } else {
             // It may read much from the disk. Whoever is to change the state meanwhile would wait

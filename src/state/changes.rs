@@ -71,7 +71,7 @@ impl Kept {
     }
 }
 
-/// What there is of a key that a set names.
+/// What there is of a key that a set or a delete names.
 #[derive(Clone, Debug)]
 pub(super) enum Found {
     /// The tail has it, and what it has counts.
@@ -101,8 +101,8 @@ impl Found {
 }
 
 /// Whether everything that applying `command`, a change in a session or not, would look at can be
-/// read. Of a set without more to look at, what it will find; and the bytes that tables take for
-/// what it removes without naming it.
+/// read. Of a set or a delete without more to look at, what it will find; and the bytes that tables
+/// take for what it removes without naming it.
 ///
 /// # Errors
 /// `Corrupt`, `Io`.
@@ -112,6 +112,7 @@ pub(super) fn check(
 ) -> Result<(Option<Found>, u64), StorageError> {
     match command {
         Command::Set { key, .. } if !view.has_times => Ok((Some(Found::of(view, key)?), 0)),
+        Command::Delete { key } => Ok((Some(Found::of(view, key)?), 0)),
         other => Ok((None, check_read(view, other, Keyspace::Plain)?)),
     }
 }
@@ -198,7 +199,7 @@ pub(super) struct Changes<'a> {
     sum: Option<&'a mut Sum>,
     /// Notes what is changed.
     recorder: Recorder,
-    /// What the set that is the whole command finds, where that is known.
+    /// What the set or the delete that is the whole command finds, where that is known.
     found: Option<Found>,
 }
 
@@ -222,7 +223,7 @@ impl<'a> Changes<'a> {
         }
     }
 
-    /// The same; of the set that is the whole command it is known what it finds.
+    /// The same; of the set or delete that is the whole command it is known what it finds.
     pub(super) fn knowing(mut self, found: Option<Found>) -> Self {
         self.found = found;
         self
@@ -308,22 +309,28 @@ impl<'a> Changes<'a> {
         }
     }
 
+    /// What is known of the key that the whole command names.
+    #[inline]
+    fn take_found(&mut self, key: &[u8]) -> Option<Found> {
+        let found = self.found.take();
+        // Where it stands may be another: a compaction may have left nothing below.
+        debug_assert!(
+            found.clone().is_none_or(|found| {
+                Found::of(self.now, key).map_or(true, |again| again.below() == found.below())
+            }),
+            "nothing came in between"
+        );
+        found
+    }
+
     /// Sets a key; returns what it keeps when it has that value already.
     fn set(&mut self, key: Bytes, value: Bytes) -> Result<Option<Kept>, StorageError> {
         let record =
             Record { value: Some(value), version: self.version, timestamp: self.timestamp };
         let key_bytes = key.len() as u64;
         let bytes = row_bytes(&key, &record);
-        let below = match self.found.take() {
-            Some(found) => {
-                // Where it stands may be another: a compaction may have left nothing below.
-                debug_assert!(
-                    Found::of(self.now, &key)
-                        .map_or(true, |again| again.below() == found.clone().below()),
-                    "nothing came in between"
-                );
-                found.below()
-            }
+        let below = match self.take_found(&key) {
+            Some(found) => found.below(),
             None if self.now.is_tail_only() => None,
             None => Found::of(self.now, &key)?.below(),
         };
@@ -479,7 +486,11 @@ impl<'a> Changes<'a> {
     }
 
     fn delete(&mut self, key: Bytes) -> Result<Outcome, StorageError> {
-        let Some(old) = self.now.record(&key)?.filter(|old| !old.is_tombstone()) else {
+        let found = match self.take_found(&key) {
+            Some(Found::Below(found)) => found,
+            Some(Found::InTail) | None => self.now.record(&key)?,
+        };
+        let Some(old) = found.filter(|old| !old.is_tombstone()) else {
             return Ok(Outcome::NotFound);
         };
         if let Some(sum) = &mut self.sum {

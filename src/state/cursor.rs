@@ -6,7 +6,7 @@ use std::slice;
 
 use bytes::Bytes;
 
-use super::gaps::{GAP_ROWS_MIN, Gap, Gaps};
+use super::gaps::{GAP_GROWS_ROWS_MIN, GAP_ROWS_MIN, Gap, Gaps};
 use super::value::Value;
 use crate::storage::error::StorageError;
 use crate::storage::index::{Index, Range};
@@ -70,6 +70,8 @@ struct Way<'a> {
     /// Where it began; of no use, and `Unbounded`, where no gaps are looked for.
     start: Bound<Bytes>,
     end: Bound<Bytes>,
+    /// Whether that was before or in a gap, which it left out.
+    began_at_gap: bool,
 }
 
 /// Whether no key can lie within the bounds.
@@ -273,8 +275,9 @@ impl Removed {
     }
 
     /// Whether later scans gain something. Two gaps with a few rows between them become one.
-    const fn is_worth_telling(&self) -> bool {
-        self.rows >= GAP_ROWS_MIN || self.gaps >= 2
+    const fn is_worth_telling(&self, are_at_gap: bool) -> bool {
+        let rows_min = if are_at_gap { GAP_GROWS_ROWS_MIN } else { GAP_ROWS_MIN };
+        self.rows >= rows_min || self.gaps >= 2
     }
 }
 
@@ -385,7 +388,7 @@ impl<'a> Cursor<'a> {
         };
         let start =
             if gaps.is_some() { start.map(Bytes::copy_from_slice) } else { Bound::Unbounded };
-        let way = Way { layers, direction, start, end };
+        let way = Way { layers, direction, start, end, began_at_gap: known.is_some() };
         Ok(Self { rows, given: false, way })
     }
 
@@ -417,7 +420,7 @@ impl<'a> Cursor<'a> {
                     }
                 }
                 found => {
-                    if removed.is_worth_telling() {
+                    if removed.is_worth_telling(is_first && self.way.began_at_gap) {
                         self.tell(&removed);
                     }
                     return Ok(found.is_some());
@@ -454,7 +457,7 @@ impl<'a> Cursor<'a> {
     /// last one.
     #[cold]
     fn tell(&self, removed: &Removed) {
-        let Way { layers, direction, ref start, ref end } = self.way;
+        let Way { layers, direction, ref start, ref end, began_at_gap: _ } = self.way;
         let Some(gaps) = layers.gaps else { return };
         let near = removed.near.as_deref().map_or(as_slice(start), Bound::Included);
         let far = match self.rows.source().and_then(RowCursor::key) {

@@ -24,6 +24,11 @@ use crate::storage::record::{Direction, Record};
 /// place anew.
 pub(super) const GAP_ROWS_MIN: usize = 32;
 
+/// A scan that began in a gap tells of so many right behind it: the gap then grows. Going over one
+/// costs as much as telling of it, so that taking rows from the front or the back costs least where
+/// it is told of every few.
+pub(super) const GAP_GROWS_ROWS_MIN: usize = 4;
+
 /// Most gaps that are known. A key that comes is looked for among them.
 const GAPS_MAX: usize = 64;
 

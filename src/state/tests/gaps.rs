@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::*;
 use crate::env::rng::SeededRng;
-use crate::state::gaps::GAP_ROWS_MIN;
+use crate::state::gaps::{GAP_GROWS_ROWS_MIN, GAP_ROWS_MIN};
 use crate::storage::record::Direction;
 
 const KEYS: u64 = 600;
@@ -140,8 +140,26 @@ fn taking_from_the_front_goes_over_few_of_those_that_are_gone() {
         let mut rows = state.as_view().cursor_prefix(b"q/").unwrap();
         let first = rows.next().unwrap().map(|row| Bytes::copy_from_slice(row.key));
         assert_eq!(first, Some(key(number)));
-        if let Some(earlier) = number.checked_sub(2 * GAP_ROWS_MIN as u64) {
-            assert!(state.as_view().gaps.contain(&key(earlier)), "{number}");
+        if number > GAP_ROWS_MIN as u64 {
+            let earlier = key(number - GAP_GROWS_ROWS_MIN as u64 - 1);
+            assert!(state.as_view().gaps.contain(&earlier), "{number}");
+        }
+        apply(&mut state, index, Command::Delete { key: key(number) });
+    }
+    assert!(state.as_view().is_empty());
+}
+
+#[test]
+fn taking_from_the_back_does_so_too() {
+    let mut state = filled();
+    for (index, taken) in (KEYS + 1..).zip(0..KEYS) {
+        let number = KEYS - 1 - taken;
+        let all = (Bound::Unbounded, Bound::Excluded(key(KEYS)));
+        let last = scanned(state.as_view(), all, Direction::Backward, 1);
+        assert_eq!(last.first().map(|(key, _)| key), Some(&key(number)));
+        if taken > GAP_ROWS_MIN as u64 {
+            let later = key(number + GAP_GROWS_ROWS_MIN as u64 + 1);
+            assert!(state.as_view().gaps.contain(&later), "{number}");
         }
         apply(&mut state, index, Command::Delete { key: key(number) });
     }

@@ -306,15 +306,46 @@ fn ranges_take_any_bounds_in_both_directions() {
 
 #[test]
 fn what_was_looked_at_holds_where_a_compaction_has_left_nothing_below() {
-    let mut state = KvState::new();
-    set(&mut state, 1, "a", "v");
-    state.freeze();
-    state.apply(LogIndex(2), Timestamp(2), Command::delete("a")).unwrap();
-    let command = Command::set("b", "v");
-    let looked = state.check(&command).unwrap();
-    state.rebase(crate::storage::table_set::TableSet::empty(), true);
-    let told = state.apply_telling(LogIndex(3), Timestamp(3), command, looked).unwrap();
-    assert_eq!(told.0.outcome, Outcome::Applied);
-    state.validate().unwrap();
-    assert_eq!(state.as_view().len(), 1);
+    for (command, outcome, keys) in [
+        (Command::set("b", "v"), Outcome::Applied, 1),
+        (Command::set("a", "v"), Outcome::Applied, 1),
+        (Command::delete("a"), Outcome::NotFound, 0),
+        (Command::delete("b"), Outcome::NotFound, 0),
+    ] {
+        let mut state = KvState::new();
+        set(&mut state, 1, "a", "v");
+        state.freeze();
+        state.apply(LogIndex(2), Timestamp(2), Command::delete("a")).unwrap();
+        let looked = state.check(&command).unwrap();
+        state.rebase(crate::storage::table_set::TableSet::empty(), true);
+        let told = state.apply_telling(LogIndex(3), Timestamp(3), command, looked).unwrap();
+        assert_eq!(told.0.outcome, outcome);
+        state.validate().unwrap();
+        assert_eq!(state.as_view().len(), keys);
+    }
+}
+
+#[test]
+fn a_delete_is_told_what_lies_below_the_tail_and_looks_no_further() {
+    let filled = || {
+        let mut state = KvState::new();
+        for (index, key) in (1..).zip(["a", "b"]) {
+            set(&mut state, index, key, "value");
+        }
+        state.freeze();
+        set(&mut state, 3, "b", "newer");
+        state
+    };
+    for key in ["a", "b", "c"] {
+        let (mut told, mut alone) = (filled(), filled());
+        let command = Command::delete(key);
+        let looked = told.check(&command).unwrap();
+        let at = (LogIndex(4), Timestamp(4));
+        let with = told.apply_telling(at.0, at.1, command.clone(), looked).unwrap();
+        let without = alone.apply_telling(at.0, at.1, command, Looked::default()).unwrap();
+        assert_eq!(with, without, "{key}");
+        told.validate().unwrap();
+        assert_eq!(told.digest().unwrap(), alone.digest().unwrap());
+        assert_eq!(told.tail_bytes(), alone.tail_bytes());
+    }
 }
