@@ -402,6 +402,26 @@ mod tests {
     }
 
     #[test]
+    fn no_change_of_a_caller_names_a_reserved_key() {
+        let key = || reserved_key(b"x");
+        let guard = Guard { key: key(), condition: Condition::Absent };
+        let limits = Limits::default();
+        for change in [
+            Command::set(key(), "v"),
+            Command::delete(key()),
+            Command::DeletePrefix { prefix: key() },
+            Command::batch([Command::set("a", "v"), Command::set(key(), "v")]),
+            Command::Batch { guards: vec![guard], commands: vec![Command::set("a", "v")] },
+        ] {
+            let in_session = Command::in_session(SessionId([1; 16]), 1, change.clone());
+            for command in [change, in_session] {
+                let refused = validate_command(&command, &limits);
+                assert_eq!(refused, Err(CommandError::ReservedKey), "{command:?}");
+            }
+        }
+    }
+
+    #[test]
     fn the_largest_allowed_key_and_value_fit_the_largest_entry() {
         let set = Command::set("", "");
         let overhead = encoded_bytes(&Command::in_session(SessionId([0; 16]), 1, set));
