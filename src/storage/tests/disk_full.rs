@@ -55,6 +55,14 @@ fn new_data_is_refused_with_nothing_written_and_reads_go_on() {
 }
 
 #[test]
+fn room_is_asked_for_wherever_there_is_none_also_for_a_segment_to_begin() {
+    for space in (60_000..66_000).step_by(200) {
+        let (_, store, _) = full(space);
+        assert!(store.log().was_full(), "{space}");
+    }
+}
+
+#[test]
 fn what_relieves_finds_the_reserve_and_writing_resumes_with_the_room() {
     let (fs, store, next) = full(60_000);
     for index in next..next + 20 {
