@@ -519,6 +519,33 @@ mod tests {
     }
 
     #[test]
+    fn threads_that_wait_lead_each_other_where_the_store_has_none() {
+        let directory = tempfile::tempdir().unwrap();
+        let config = StoreConfig {
+            data_dir: directory.path().join("data"),
+            worker_threads: 0,
+            ..StoreConfig::default()
+        };
+        let engine = Arc::new(SingleNodeEngine::with_config(config).unwrap());
+        let (tell, told) = std::sync::mpsc::channel();
+        for thread in 0..4_u32 {
+            let (engine, tell) = (Arc::clone(&engine), tell.clone());
+            let puts = move || {
+                for put in 0..100_u32 {
+                    let key = [thread.to_le_bytes(), put.to_le_bytes()].concat();
+                    engine.put(key, b"1".to_vec()).unwrap();
+                }
+                tell.send(thread).unwrap();
+            };
+            std::thread::Builder::new().spawn(puts).unwrap();
+        }
+        for _ in 0..4 {
+            told.recv_timeout(Duration::from_mins(1)).unwrap();
+        }
+        assert_eq!(engine.len().unwrap(), 400);
+    }
+
+    #[test]
     fn a_callback_waits_neither_for_room_nor_for_an_answer() {
         let directory = tempfile::tempdir().unwrap();
         let config = StoreConfig {
