@@ -11,10 +11,10 @@
 mod age;
 #[path = "support/bare.rs"]
 mod bare;
-#[path = "support/child.rs"]
-mod child;
 #[path = "support/calls.rs"]
 mod calls;
+#[path = "support/child.rs"]
+mod child;
 #[path = "support/compaction.rs"]
 mod compaction;
 #[path = "support/data.rs"]

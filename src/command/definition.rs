@@ -299,6 +299,7 @@ impl Command {
         }
     }
 
+    /// As [`Self::longest_row`], of one that is perhaps several.
     fn longest_row_of_parts(&self) -> usize {
         let rows = self.parts().iter().map(|part| match part {
             Self::Set { key, value } | Self::SetExpiring { key, value, .. } => {

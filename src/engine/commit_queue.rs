@@ -171,6 +171,7 @@ pub(crate) fn purpose_of(command: &Command) -> Purpose {
     }
 }
 
+/// As [`purpose_of`], apart from a set by itself, which is told without a call.
 fn purpose_of_other(command: &Command) -> Purpose {
     match command {
         Command::Set { .. }

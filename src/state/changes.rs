@@ -233,7 +233,7 @@ impl<'a> Changes<'a> {
     pub(super) fn all(mut self, command: Command) -> Result<(Applied, Effects), StorageError> {
         let (outcome, kept) = match command {
             // Nearly always.
-            Command::Set { key, value } if !is_reserved(&key) => self.set_alone(key, value)?,
+            Command::Set { key, value } if !is_reserved(&key) => self.set_telling(key, value)?,
             Command::Reserved(batch) if is_within_reserved(&batch) => {
                 self.keyspace = Keyspace::Reserved;
                 let ReservedBatch { guards, mut commands } = *batch;
@@ -265,12 +265,13 @@ impl<'a> Changes<'a> {
     /// A change that is the only one, with what a set found that had its value already.
     fn alone(&mut self, command: Command) -> Result<(Outcome, Option<Kept>), StorageError> {
         match command {
-            Command::Set { key, value } => self.set_alone(key, value),
+            Command::Set { key, value } => self.set_telling(key, value),
             single => Ok((self.single(single)?, None)),
         }
     }
 
-    fn set_alone(
+    /// As [`Self::set`], with what that comes to.
+    fn set_telling(
         &mut self,
         key: Bytes,
         value: Bytes,
@@ -298,10 +299,7 @@ impl<'a> Changes<'a> {
 
     fn single(&mut self, command: Command) -> Result<Outcome, StorageError> {
         match command {
-            Command::Set { key, value } => Ok(match self.set(key, value)? {
-                None => Outcome::Applied,
-                Some(_) => Outcome::Unchanged,
-            }),
+            Command::Set { key, value } => Ok(self.set_telling(key, value)?.0),
             Command::Delete { key } => self.delete(key),
             Command::DeletePrefix { prefix } => self.delete_prefix(&prefix),
             Command::Batch { .. } => unreachable!("a batch within a batch was not validated"),

@@ -204,13 +204,10 @@ impl LogWriter {
         let LogSegment { id, salt, end, chain, .. } = self.active;
         let scratch = std::mem::take(&mut self.scratch);
         let mut buffer = FrameBuffer::new(salt, end, chain, scratch);
-        let before_write = self.contents.hard;
+        let mut order = self.contents.hard;
         self.placed.clear();
         for draft in drafts {
-            let follows = self.contents.hard.observe(&draft.header);
-            if follows.is_err() {
-                self.contents.hard = before_write;
-            }
+            let follows = order.observe(&draft.header);
             assert!(follows.is_ok(), "a frame must follow the log: {follows:?}");
             self.placed.push(buffer.push(draft));
         }
@@ -219,12 +216,9 @@ impl LogWriter {
         if self.scratch.capacity() > SCRATCH_BYTES_MAX {
             self.scratch = Vec::new();
         }
-        if let Err(error) = written {
-            // Nobody has seen what it was meanwhile: that would have taken the lock.
-            self.contents.hard = before_write;
-            return Err(error);
-        }
+        written?;
         self.appended_bytes += self.active.end - end;
+        self.contents.hard = order;
         for (draft, &(offset, before)) in drafts.iter().zip(&self.placed) {
             let position = LogPosition { segment: id, offset: offset_of(offset) };
             self.contents.place(&draft.header, position, before);

@@ -134,36 +134,26 @@ fn scans_of_every_state_equal_the_model_whatever_gaps_were_found() {
 }
 
 #[test]
-fn taking_from_the_front_goes_over_few_of_those_that_are_gone() {
-    let mut state = filled();
-    for (index, number) in (KEYS + 1..).zip(0..KEYS) {
-        let mut rows = state.as_view().cursor_prefix(b"q/").unwrap();
-        let first = rows.next().unwrap().map(|row| Bytes::copy_from_slice(row.key));
-        assert_eq!(first, Some(key(number)));
-        if number > GAP_ROWS_MIN as u64 {
-            let earlier = key(number - GAP_GROWS_ROWS_MIN as u64 - 1);
-            assert!(state.as_view().gaps.contain(&earlier), "{number}");
+fn taking_from_either_end_goes_over_few_of_those_that_are_gone() {
+    for direction in [Direction::Forward, Direction::Backward] {
+        let mut state = filled();
+        // By how far a key is from the end that is taken from.
+        let nth = |at: u64| match direction {
+            Direction::Forward => key(at),
+            Direction::Backward => key(KEYS - 1 - at),
+        };
+        for (index, taken) in (KEYS + 1..).zip(0..KEYS) {
+            let all = (Bound::Included(key(0)), Bound::Excluded(key(KEYS)));
+            let next = scanned(state.as_view(), all, direction, 1);
+            assert_eq!(next.first().map(|(key, _)| key), Some(&nth(taken)));
+            if taken > GAP_ROWS_MIN as u64 {
+                let before = nth(taken - GAP_GROWS_ROWS_MIN as u64 - 1);
+                assert!(state.as_view().gaps.contain(&before), "{direction:?} {taken}");
+            }
+            apply(&mut state, index, Command::Delete { key: nth(taken) });
         }
-        apply(&mut state, index, Command::Delete { key: key(number) });
+        assert!(state.as_view().is_empty());
     }
-    assert!(state.as_view().is_empty());
-}
-
-#[test]
-fn taking_from_the_back_does_so_too() {
-    let mut state = filled();
-    for (index, taken) in (KEYS + 1..).zip(0..KEYS) {
-        let number = KEYS - 1 - taken;
-        let all = (Bound::Unbounded, Bound::Excluded(key(KEYS)));
-        let last = scanned(state.as_view(), all, Direction::Backward, 1);
-        assert_eq!(last.first().map(|(key, _)| key), Some(&key(number)));
-        if taken > GAP_ROWS_MIN as u64 {
-            let later = key(number + GAP_GROWS_ROWS_MIN as u64 + 1);
-            assert!(state.as_view().gaps.contain(&later), "{number}");
-        }
-        apply(&mut state, index, Command::Delete { key: key(number) });
-    }
-    assert!(state.as_view().is_empty());
 }
 
 #[test]
