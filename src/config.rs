@@ -73,11 +73,13 @@ pub struct StoreConfig {
     /// at least, and a segment is as long as the longest entry where that is longer; with segments
     /// shorter than 16 KiB about four of these, since manifest and heads of files count. For that,
     /// writes and deletes that merges cannot keep pace with wait for these, each for
-    /// `submit_timeout` at most; and where a write adds or may remove more than a quarter of a
-    /// segment, one that would pass the bound compacts everything first, on its thread. (It is so
-    /// of a store by itself, once compaction has merged what a `delete_prefix`, what was due, or a
-    /// thousand commands that were handed in left; besides it what is kept of the past, what open
-    /// views hold, and on a cluster node the last `log_kept` entries.) Zero: at once whenever
+    /// `submit_timeout` at most; where a write adds or may remove more than a quarter of a segment,
+    /// one that would pass the bound compacts everything first, on its thread; and what removes
+    /// rows without naming them, as a `delete_prefix` does, returns once the merge of what it left
+    /// has come so far, or after `submit_timeout`. (It is so of a store by itself, once compaction
+    /// has merged what a thousand commands that were handed in, or a lease that was over, left;
+    /// besides it what is kept of the past, what open views hold, and on a cluster node the last
+    /// `log_kept` entries.) Zero: at once whenever
     /// anything is stale, which only makes sense in tests.
     /// Compaction also runs when a quarter of a segment, or 12 MiB, of log is in no table yet.
     pub compaction_threshold: u64,

@@ -290,6 +290,19 @@ impl Command {
         }
     }
 
+    /// Whether it may remove rows that it does not name. What a batch does is looked through.
+    #[inline]
+    pub(crate) fn may_remove_unnamed(&self) -> bool {
+        let may = |part: &Self| {
+            matches!(
+                part,
+                Self::DeletePrefix { .. } | Self::RevokeLease { .. } | Self::Expire { .. }
+            )
+        };
+        // A set and a delete first: nothing else is looked at on their way.
+        !matches!(self, Self::Set { .. } | Self::Delete { .. }) && self.parts().iter().any(may)
+    }
+
     /// Bytes of key and value of the longest row that it sets; 0 where it sets none.
     #[inline]
     pub(crate) fn longest_row(&self) -> usize {
@@ -489,6 +502,36 @@ mod tests {
         let big = Command::set("k", vec![0_u8; 1 << 20]);
         let many = Command::batch(std::iter::repeat_n(big, 1000));
         assert!(format!("{many:?}").len() < 4096);
+    }
+
+    #[test]
+    fn what_removes_rows_without_naming_them_is_found_in_batches_and_sessions_too() {
+        let prefix = || Command::delete_prefix("a");
+        let in_session = |command| Command::InSession {
+            session: SessionId([7; 16]),
+            request: 1,
+            command: Box::new(command),
+        };
+        for command in [
+            prefix(),
+            Command::RevokeLease { lease: LeaseId([1; 16]) },
+            Command::Expire { limit: 1 },
+            Command::batch([Command::set("a", "1"), prefix()]),
+            Command::reserved([], [prefix()]),
+            in_session(prefix()),
+            in_session(Command::batch([Command::delete("a"), prefix()])),
+        ] {
+            assert!(command.may_remove_unnamed(), "{command:?}");
+        }
+        for command in [
+            Command::set("a", "1"),
+            Command::delete("a"),
+            Command::batch([Command::set("a", "1"), Command::delete("b")]),
+            in_session(Command::delete("a")),
+            Command::GrantLease { lease: LeaseId([1; 16]), ttl: 1 },
+        ] {
+            assert!(!command.may_remove_unnamed(), "{command:?}");
+        }
     }
 
     #[test]

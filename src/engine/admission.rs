@@ -59,6 +59,12 @@ pub(crate) const fn is_long(bytes: u64, segment: u64) -> bool {
     bytes > segment / LONG_SHARE || segment < SHORT_SEGMENT
 }
 
+/// How many rows a write may remove without being long. Pure.
+pub(crate) const fn rows_of_a_short_write(longest_row: u64, segment: u64) -> u64 {
+    let rows = segment / LONG_SHARE / if longest_row > 0 { longest_row } else { 1 };
+    if rows > 0 { rows } else { 1 }
+}
+
 /// Whether the directory stays within its bound with a write, until everything that was written
 /// was compacted. `others` are the writes that are under way: nobody knows in which order they
 /// come, so each may remove what another adds, and what is live meanwhile may be all or nothing of
@@ -84,8 +90,19 @@ pub(crate) const fn fits(
     let merge = if holdings.merge < merged { holdings.merge } else { merged };
     let Holdings { log, tables, unwritten, .. } = *holdings;
     let tables = tables.saturating_add(unwritten).saturating_add(added).saturating_add(merge);
-    let most = live_least.saturating_mul(2).saturating_add(segment.saturating_mul(SEGMENTS));
-    log.saturating_add(tables).saturating_add(SMALL_FILES) <= most
+    log.saturating_add(tables).saturating_add(SMALL_FILES) <= bound(live_least, segment)
+}
+
+/// What a directory may have with so much that is live. Pure.
+const fn bound(live: u64, segment: u64) -> u64 {
+    live.saturating_mul(2).saturating_add(segment.saturating_mul(SEGMENTS))
+}
+
+/// Whether a directory has more than it may, with what it has and what a merge is writing, which is
+/// half a segment or a 64th of what it merges. Pure.
+pub(crate) const fn is_over_bound(held: u64, live: u64, segment: u64) -> bool {
+    let written = if segment / 2 > held / 64 { segment / 2 } else { held / 64 };
+    held.saturating_add(written).saturating_add(SMALL_FILES) > bound(live, segment)
 }
 
 impl Change {
@@ -296,6 +313,32 @@ mod tests {
         assert!(is_long(SEGMENT / 4 + 1, SEGMENT));
         assert!(is_long(0, SHORT_SEGMENT - 1));
         assert!(!is_long(0, SHORT_SEGMENT));
+    }
+
+    #[test]
+    fn a_write_of_as_many_rows_as_are_short_together_is_not_long() {
+        for longest_row in [1, 100, SEGMENT / 8, SEGMENT / 4] {
+            let rows = rows_of_a_short_write(longest_row, SEGMENT);
+            assert!(!is_long(rows * longest_row, SEGMENT), "{longest_row}");
+            assert!(is_long((rows + 1) * longest_row, SEGMENT), "{longest_row}");
+        }
+        // One goes at a time however long it is; nothing is known of a store without rows.
+        assert_eq!(rows_of_a_short_write(2 * SEGMENT, SEGMENT), 1);
+        assert_eq!(rows_of_a_short_write(0, SEGMENT), SEGMENT / 4);
+    }
+
+    #[test]
+    fn what_a_merge_writes_counts_in_what_a_directory_holds() {
+        let room = 3 * SEGMENT - SEGMENT / 2 - SMALL_FILES;
+        assert!(!is_over_bound(room, 0, SEGMENT));
+        assert!(is_over_bound(room + 1, 0, SEGMENT));
+        assert!(!is_over_bound(room + 20, 10, SEGMENT));
+        // Of much a merge writes longer tables.
+        let much = 6_400 * SEGMENT;
+        let live = (much + 100 * SEGMENT + SMALL_FILES - 3 * SEGMENT) / 2;
+        assert!(!is_over_bound(much, live, SEGMENT));
+        assert!(is_over_bound(much, live - 1, SEGMENT));
+        assert!(!is_over_bound(u64::MAX, u64::MAX, SEGMENT));
     }
 
     fn admitted(asked: Asked<'_>) -> Admitted<'_> {

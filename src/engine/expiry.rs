@@ -59,8 +59,8 @@ pub(crate) fn count(outcome: Outcome) {
     }
 }
 
-/// Removes all that is due; calls `after_each` behind each entry. Returns how long nothing more is;
-/// `None` when nothing has a time.
+/// Removes all that is due, at most `limit_max` keys with an entry; calls `after_each` behind each
+/// of them. Returns how long nothing more is; `None` when nothing has a time.
 ///
 /// An entry that would look at damaged rows is refused as a whole. So where there are some, ever
 /// fewer keys are asked for, until all that is due before them is gone; on a full disk, too, where
@@ -69,15 +69,19 @@ pub(crate) fn count(outcome: Outcome) {
 /// # Errors
 /// Those of a write: what is due stays until this is tried again. `Corrupt` when what is due first
 /// cannot be read.
-pub(crate) fn expire(committer: &Committer, after_each: impl Fn()) -> Result<Option<Duration>> {
-    let mut limit = EXPIRE_KEYS_MAX;
+pub(crate) fn expire(
+    committer: &Committer,
+    limit_max: u64,
+    after_each: impl Fn(),
+) -> Result<Option<Duration>> {
+    let mut limit = limit_max;
     loop {
         match step(committer, limit) {
             Ok(Task::Nothing) => return Ok(None),
             Ok(Task::Wait(left)) => return Ok(Some(left)),
             Ok(Task::Expire(_)) => {
                 after_each();
-                limit = (limit * 2).min(EXPIRE_KEYS_MAX);
+                limit = (limit * 2).min(limit_max);
             }
             Err(Error::Corrupt(_) | Error::DiskFull(_)) if limit > 1 => limit /= 2,
             Err(error) => return Err(error),

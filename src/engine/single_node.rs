@@ -348,6 +348,7 @@ impl KvEngine for SingleNodeEngine {
     fn submit(&self, command: Command) -> Result<ApplyOutcome> {
         self.inner.before_write();
         let admitted = self.inner.admit(&command);
+        let may_remove_unnamed = command.may_remove_unnamed();
         // As `Committer::submit`. Each function that a write call returns through costs as much as
         // forty instructions (docs/performance.md), and the command would move twice more.
         let committer = &self.inner.committer;
@@ -358,6 +359,9 @@ impl KvEngine for SingleNodeEngine {
         // Also what found no room may make a compaction due.
         drop(admitted);
         self.inner.after_write();
+        if may_remove_unnamed {
+            self.inner.after_removal();
+        }
         outcome
     }
 

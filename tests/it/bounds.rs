@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -320,5 +321,81 @@ fn the_directory_stays_within_bounds_where_entries_are_long() {
             }
         });
         engine.close().unwrap();
+    }
+}
+
+/// Removes all rows or most, in one command that names none of them.
+type Removal = fn(&Arc<SingleNodeEngine>);
+
+/// What they remove is on disk until it was merged away: they return when it was.
+#[test]
+fn who_has_removed_rows_without_naming_them_finds_the_directory_within_its_bound() {
+    const ROWS: u64 = 20_000;
+    let removals: [Removal; 4] = [
+        |engine| _ = engine.submit(Command::delete_prefix("")).unwrap(),
+        |engine| {
+            let prefixes = (b'0'..=b'9').map(|digit| Command::delete_prefix(vec![digit]));
+            engine.submit_batch(prefixes.collect()).unwrap();
+        },
+        |engine| {
+            let session = engine.session().unwrap();
+            session.submit(&Command::delete_prefix("")).unwrap();
+        },
+        |engine| {
+            let lease = engine.lease(Duration::from_hours(1)).unwrap();
+            for (key, _) in engine.get_prefix(b"").unwrap() {
+                lease.attach(key.to_vec()).unwrap();
+            }
+            lease.revoke().unwrap();
+        },
+    ];
+    for remove in removals {
+        let directory = tempfile::tempdir().unwrap();
+        let mut config = real_config(&directory.path().join("data"));
+        config.max_segment_size = 64 << 10;
+        config.fsync_interval = Duration::from_hours(1);
+        config.submit_timeout = Duration::from_mins(10);
+        config.worker_threads = 1;
+        let engine = Arc::new(SingleNodeEngine::with_config(config.clone()).unwrap());
+        for n in 0..ROWS {
+            engine.put(format!("{}{n}", n % 10).into(), value(n, 0, 100)).unwrap();
+        }
+        remove(&engine);
+        let live = engine.stats().live_bytes;
+        let mut files = MostFiles::default();
+        files.look(&config.data_dir);
+        files.check(live, &config);
+    }
+}
+
+/// All at once, a part with each entry: merges keep pace with that.
+#[test]
+fn the_directory_stays_within_bounds_while_what_is_due_is_removed() {
+    for (segment_kib, rows, len) in [(64, 10_000, 100), (256, 3_000, 1_000), (256, 500, 10_000)] {
+        let directory = tempfile::tempdir().unwrap();
+        let mut config = real_config(&directory.path().join("data"));
+        config.max_segment_size = segment_kib << 10;
+        config.fsync_interval = Duration::from_hours(1);
+        config.submit_timeout = Duration::from_mins(10);
+        config.worker_threads = 1;
+        let engine = SingleNodeEngine::with_config(config.clone()).unwrap();
+        let clock = &engine.env().clock;
+        let due = clock.elapsed() + Duration::from_secs(1);
+        for n in 0..rows {
+            let ttl = due.saturating_sub(clock.elapsed()).max(Duration::from_millis(1));
+            engine.put_with_ttl(key(n), value(n, 0, len), ttl).unwrap();
+        }
+        let mut looks = 0;
+        loop {
+            let mut files = MostFiles::default();
+            let stats = files.look_and(&config.data_dir, || engine.stats());
+            files.check(stats.live_bytes, &config);
+            if stats.keys == 0 {
+                break;
+            }
+            looks += u32::from((stats.keys as u64) < rows);
+            std::thread::sleep(Duration::from_micros(200));
+        }
+        assert!(looks > 0, "{len}: nobody has looked while rows went");
     }
 }

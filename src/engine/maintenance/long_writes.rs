@@ -1,11 +1,14 @@
-//! Holds long writes up until there is room for them: see [`admission`](crate::engine::admission).
+//! Holds long writes up until there is room for them, and those that have removed much until it is
+//! gone: see [`admission`](crate::engine::admission).
 
 use std::sync::atomic::Ordering;
 
 use super::{Maintenance, micros};
 use crate::command::Command;
 use crate::command::limits::encoded_bytes;
-use crate::engine::admission::{Admitted, Asked, Change, Holdings, UnderWay, fits, is_long};
+use crate::engine::admission::{
+    Admitted, Asked, Change, Holdings, UnderWay, fits, is_long, is_over_bound,
+};
 use crate::engine::answering::Answering;
 use crate::engine::back_off::BackOff;
 use crate::engine::compaction::{Effort, KeepLog, is_merge_under_way};
@@ -60,6 +63,22 @@ impl Maintenance {
         }
     }
 
+    /// Called after a write that may have removed rows without naming them: how much that is nobody
+    /// knows before, and it is on disk until it was merged away. Waits for the compaction that it
+    /// has made due, until the directory is within its bound.
+    #[cold]
+    pub(crate) fn after_removal(&self) {
+        // Nobody may wait in a callback; and of a log that is kept nothing makes less.
+        if self.schedule.keep_log == KeepLog::Keep || Answering::is_here() {
+            return;
+        }
+        let segment = self.segment_bytes;
+        let is_over_bound = || is_over_bound(self.bytes_held(), self.live_bytes(), segment);
+        if is_over_bound() {
+            self.committer.machine.throttle.wait(self.schedule.wait_max, is_over_bound);
+        }
+    }
+
     /// Waits for the compaction that runs, and compacts everything unless that `was_enough`.
     fn make_room(&self, was_enough: impl Fn() -> bool) {
         let Some(mut compaction) = self.compaction.try_lock_for(self.schedule.wait_max) else {
@@ -80,7 +99,7 @@ impl Maintenance {
     /// From how many bytes on a compaction of everything is tried again that has not sufficed: it
     /// must not write more than [`WRITTEN_FOR_FREED_MAX`] bytes for each that it may free.
     fn bytes_worth_trying(&self) -> u64 {
-        let live = self.committer.machine.replica.read().kv.as_view().live_bytes();
+        let live = self.live_bytes();
         let more = self.segment_bytes.max(live / WRITTEN_FOR_FREED_MAX);
         self.bytes_held().saturating_add(more)
     }
@@ -90,6 +109,10 @@ impl Maintenance {
     fn is_room_making_vain(&self) -> bool {
         let above = self.room_above.load(Ordering::Relaxed);
         self.is_before(&self.room_from) || (above > 0 && self.bytes_held() < above)
+    }
+
+    fn live_bytes(&self) -> u64 {
+        self.committer.machine.replica.read().kv.as_view().live_bytes()
     }
 
     /// What files have, and what is to be written.
@@ -165,6 +188,7 @@ mod tests {
 
     use super::*;
     use crate::config::StoreConfig;
+    use crate::engine::submission::Reply;
     use crate::engine::{KvEngine, SingleNodeEngine, SnapshotEngine};
     use crate::env::{Env, Simulated};
 
@@ -221,6 +245,60 @@ mod tests {
         let config = StoreConfig { emit_snapshot_after_compaction: false, ..config() };
         let engine = SingleNodeEngine::with_env(&config, Env::simulated(1).env).unwrap();
         assert!(engine.inner.admit(&put("k", SEGMENT / 2)).is_none());
+    }
+
+    #[test]
+    fn who_has_removed_much_waits_while_a_compaction_may_make_room() {
+        let removed = |is_purged, wait_max| {
+            let config = StoreConfig {
+                emit_snapshot_after_compaction: is_purged,
+                submit_timeout: wait_max,
+                // None comes by itself.
+                compaction_threshold: u64::MAX,
+                max_segment_size: 1 << 20,
+                ..config()
+            };
+            let engine = SingleNodeEngine::with_env(&config, Env::simulated(1).env).unwrap();
+            for key in ["1", "2", "3", "4", "5"] {
+                let command = Command::set(key, vec![1; 1 << 20]);
+                engine.inner.committer.submit(command).unwrap();
+            }
+            engine.inner.committer.submit(Command::delete_prefix("")).unwrap();
+            assert!(engine.inner.bytes_held() > 5 << 20);
+            engine
+        };
+        let hour = Duration::from_hours(1);
+        // With nobody who compacts there is nothing to wait for, nor where the log is kept.
+        removed(true, hour).inner.after_removal();
+        let kept = removed(false, hour);
+        let _running = kept.inner.committer.machine.throttle.begin();
+        kept.inner.after_removal();
+        // Nobody waits longer than a write.
+        let engine = removed(true, Duration::from_millis(1));
+        let _running = engine.inner.committer.machine.throttle.begin();
+        engine.inner.after_removal();
+        // Nobody commits while a callback waits.
+        let engine = removed(true, hour);
+        let running = engine.inner.committer.machine.throttle.begin();
+        let (told, was_told) = std::sync::mpsc::channel();
+        let inner = std::sync::Arc::clone(&engine.inner);
+        let callback = Box::new(move |_| {
+            inner.after_removal();
+            told.send(()).unwrap();
+        });
+        engine.inner.committer.submit_with(Command::delete("k"), Reply::Callback(callback));
+        was_told.recv().unwrap();
+        drop(running);
+        // It is over with the compaction, or once that has made enough room.
+        let engine = removed(true, hour);
+        let machine = &engine.inner.committer.machine;
+        let running = machine.throttle.begin();
+        std::thread::scope(|scope| {
+            let waiting = scope.spawn(|| engine.inner.after_removal());
+            engine.run_compaction_now().unwrap();
+            waiting.join().unwrap();
+        });
+        drop(running);
     }
 
     #[test]

@@ -11,12 +11,12 @@ use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
-use super::admission::Admissions;
+use super::admission::{Admissions, rows_of_a_short_write};
 use super::answering::Answering;
 use super::back_off::BackOff;
 use super::committer::Committer;
 use super::compaction::{Effort, Frozen, KeepLog, Merges, Rules, compact};
-use super::expiry::{LOOK_AGAIN_MIN, expire};
+use super::expiry::{EXPIRE_KEYS_MAX, LOOK_AGAIN_MIN, expire};
 use super::pressure::{Marks, Pressure, is_due, is_far_behind};
 use super::recording::has_unwanted;
 use super::stats::CompactionReport;
@@ -417,7 +417,10 @@ impl Maintenance {
         if !left.is_zero() {
             return Ok(Some(left.max(LOOK_AGAIN_MIN)));
         }
-        match expire(&self.committer, || self.after_expiry()) {
+        // Nobody looks before at what an entry removes, so it removes no more than a short one.
+        let longest_row = machine.load.longest_row.load(Ordering::Relaxed);
+        let keys = rows_of_a_short_write(longest_row, self.segment_bytes).min(EXPIRE_KEYS_MAX);
+        match expire(&self.committer, keys, || self.after_expiry()) {
             Err(Error::Corrupt(error)) => {
                 let now = machine.env.clock.elapsed();
                 let mut expiry = self.expiry.lock();
