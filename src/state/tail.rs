@@ -54,6 +54,11 @@ impl Tail {
     #[inline]
     #[must_use]
     pub fn get(&self, key: &[u8]) -> Option<&Record> {
+        // Often so of one of both tails, and of a store that is only read, of both.
+        if self.rows.is_empty() { None } else { self.find(key) }
+    }
+
+    fn find(&self, key: &[u8]) -> Option<&Record> {
         match &self.filter {
             Some(filter) if !filter.may_contain(KeyHash::of(key)) => None,
             _ => self.rows.get_asking(key, look_at_value),

@@ -147,8 +147,16 @@ impl Run {
     /// As [`Self::cached_value`], where a key that is asked for is likely to be here: the filter,
     /// which costs a wait for memory, is asked only where it saves reading a block.
     #[must_use]
+    #[inline]
     pub fn likely_cached_value(&self, key: &[u8], hash: KeyHash) -> Cached {
-        let Some(table) = self.table_of(key) else { return Cached::Absent };
+        let table = match &*self.tables {
+            // A key beyond its ends is looked for in vain; most that are asked for are there.
+            [only] if only.entry.after.is_none() => &only.table,
+            _ => match self.table_of(key) {
+                Some(table) => table,
+                None => return Cached::Absent,
+            },
+        };
         match table.cached_value(key, hash) {
             Cached::NeedsRead if !table.may_contain(hash) => Cached::Absent,
             answer => answer,

@@ -48,16 +48,14 @@ const ROWS_PER_LINE: u64 = 6;
 /// nobody a search of all.
 const LINES_MAX: usize = 128;
 
-// An entry, from its highest bit on: a tag of the hash, where the row begins, the length of its key
-// and of its value, whether it is a tombstone. None is zero: no row begins at the very beginning.
+// An entry, from its highest bit on: a tag of the hash, which is not zero, where the row begins, the
+// length of its key and of its value, whether it is a tombstone. Zero is no entry.
 const START_BITS: u32 = 27;
 const KEY_BITS: u32 = 10;
 const VALUE_BITS: u32 = 14;
 const TAG_SHIFT: u32 = START_BITS + KEY_BITS + VALUE_BITS + 1;
 /// Most bytes of contents.
 const CONTENT_BYTES_MAX: u64 = 1 << START_BITS;
-/// Where the first row begins.
-const FIRST_START: usize = 1;
 /// The length of a key whose row has lengths for which an entry has no room.
 const LONG: u64 = (1 << KEY_BITS) - 1;
 
@@ -92,7 +90,7 @@ impl Plan {
         let most = rows.checked_mul(COLUMNS_BYTES_MAX)?.checked_add(least)?;
         // Rows that are compressed well may be more than entries can tell the places of.
         (least < CONTENT_BYTES_MAX).then_some(())?;
-        let most = usize::try_from(most.min(CONTENT_BYTES_MAX)).ok()?.checked_add(FIRST_START)?;
+        let most = usize::try_from(most.min(CONTENT_BYTES_MAX)).ok()?;
         let content_bytes = (usize::try_from(least).ok()?, most);
         let fixed = (blocks as u64).checked_mul(Block::FIXED_BYTES as u64)?;
         let bytes = least.checked_add(fixed)?.checked_add(lines.checked_mul(LINE_BYTES as u64)?)?;
@@ -194,7 +192,7 @@ impl Image {
             let line = entries(&self.lines, number);
             // Without a branch for each entry, of which one would be guessed wrong.
             let mut same = line.iter().enumerate().fold(0_u32, |same, (lane, &entry)| {
-                same | u32::from(entry >> TAG_SHIFT == wanted && entry != 0) << lane
+                same | u32::from(entry >> TAG_SHIFT == wanted) << lane
             });
             while same != 0 {
                 let entry = line.get(same.trailing_zeros() as usize).copied().unwrap_or_default();
@@ -267,7 +265,7 @@ fn read_contents(
     to: &mut [u8],
 ) -> Result<Option<Vec<usize>>, StorageError> {
     let mut bases = Vec::with_capacity(index.blocks() + 1);
-    let mut at = FIRST_START;
+    let mut at = 0_usize;
     let mut bytes = Vec::new();
     bases.push(at);
     let mut next = 0;
@@ -339,10 +337,11 @@ fn home(hash: KeyHash, lines: usize) -> usize {
     (((hash.bits() & u64::from(u32::MAX)) * lines as u64) >> 32) as usize
 }
 
-/// The bits of a hash that an entry has: others than those that say where it stands.
+/// The bits of a hash that an entry has: others than those that say where it stands. Never zero, so
+/// that no place without an entry is taken for one.
 #[inline]
-const fn tag(hash: KeyHash) -> u64 {
-    hash.bits() >> TAG_SHIFT
+fn tag(hash: KeyHash) -> u64 {
+    (hash.bits() >> TAG_SHIFT).max(1)
 }
 
 /// `None` for a row that begins too far behind.
@@ -391,7 +390,7 @@ mod tests {
         #[test]
         fn an_entry_tells_its_row(
             hash in any::<u64>(),
-            start in 1..1_usize << START_BITS,
+            start in 0..1_usize << START_BITS,
             key_bytes in 0..2000_usize,
             value_bytes in 0..40_000_usize,
             is_value in any::<bool>(),
@@ -436,7 +435,20 @@ mod tests {
         assert!(plan(1 << 20, 1 << 26).is_some());
         assert!(plan(1 << 20, 1 << 27).is_none());
         let (least, most) = plan(1 << 22, 1 << 26).unwrap().content_bytes;
-        assert!(least < 1 << 27 && most == (1 << 27) + FIRST_START);
+        assert!(least < 1 << 27 && most == 1 << 27);
+    }
+
+    #[test]
+    fn a_place_without_an_entry_is_no_row_whatever_the_hash_is() {
+        let image = Image {
+            content: Bytes::from_static(b"keyvalue"),
+            lines: vec![0; LINE_BYTES].into(),
+            line_count: 1,
+            bases: Box::default(),
+            rounds: AtomicU8::new(0),
+            bytes: 0,
+        };
+        assert_eq!(image.find(b"", KeyHash::from_bits(0)), Seen::Absent);
     }
 
     #[test]

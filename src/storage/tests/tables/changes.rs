@@ -1,8 +1,8 @@
 //! What each change does, on a disk that does what it is told.
 
 use super::*;
-use crate::storage::run::RunTable;
-use crate::storage::table::KeyHash;
+use crate::storage::run::{Run, RunTable};
+use crate::storage::table::{Cached, KeyHash};
 
 #[test]
 fn the_newest_run_with_a_key_says_what_it_is() {
@@ -326,4 +326,28 @@ fn a_key_is_looked_for_where_it_may_stand_also_where_tables_begin_and_end_alike(
         there += usize::from(may);
     }
     assert!(there > keys.len(), "{there}");
+}
+
+#[test]
+fn what_a_merge_has_read_of_the_only_table_of_a_run_is_not_found_in_it() {
+    let fs = SimFs::new(1);
+    let mut store = Modelled::new(&fs);
+    store.add(&rows([("b", put(1, "1")), ("d", put(1, "1")), ("f", put(1, "1"))]));
+    let set = store.tables.set();
+    let whole = &set.runs()[0];
+    let [table] = whole.tables() else { panic!("{whole:?}") };
+    let mut table = table.clone();
+    table.entry.after = Some("d".into());
+    let part = Run::new(vec![table]);
+    for key in [b"a", b"b", b"c", b"d", b"e", b"f", b"g"] {
+        let hash = KeyHash::of(key);
+        let in_whole = whole.get(key, hash).unwrap();
+        assert_eq!(in_whole.is_some(), b"bdf".contains(&key[0]), "{key:?}");
+        let counts = key > b"d" && in_whole.is_some();
+        assert_eq!(part.get(key, hash).unwrap().is_some(), counts, "{key:?}");
+        assert_eq!(part.cached_value(key, hash) != Cached::Absent, counts, "{key:?}");
+        assert_eq!(part.likely_cached_value(key, hash) != Cached::Absent, counts, "{key:?}");
+        let likely = whole.likely_cached_value(key, hash);
+        assert_eq!(likely != Cached::Absent, in_whole.is_some(), "{key:?}");
+    }
 }
