@@ -141,7 +141,7 @@ pub struct StoreConfig {
     /// 1 MiB. Memory is taken as it is used; the process takes up to 64 MiB more, of which up to 24
     /// are what is known of the changes of the last writes, and what queues and batches hold: of a
     /// batch also 72 bytes for each change until a table has it; of a `delete_prefix`, or the end
-    /// of a lease, some 320 bytes and the key for each row that it removes, so that a million of
+    /// of a lease, some 200 bytes and the key for each row that it removes, so that a million of
     /// them had better go in several parts. More: fewer reads from the operating system.
     pub memory_budget: u64,
 

@@ -95,7 +95,7 @@ pub(crate) struct EffectLog {
     /// Invariant: each follows the one before without a gap.
     chunks: VecDeque<Chunk>,
     /// Of the entries whose code is [`DETAILS`].
-    details: BTreeMap<LogIndex, Arc<[Detail]>>,
+    details: BTreeMap<LogIndex, Arc<Vec<Detail>>>,
     /// The entry behind the last one told.
     next: LogIndex,
     /// The last entry that the newest manifest holds.
@@ -106,7 +106,7 @@ pub(crate) struct EffectLog {
 #[derive(Debug)]
 pub(crate) struct Forgotten {
     _chunks: VecDeque<Chunk>,
-    _details: BTreeMap<LogIndex, Arc<[Detail]>>,
+    _details: BTreeMap<LogIndex, Arc<Vec<Detail>>>,
 }
 
 impl EffectLog {
@@ -297,14 +297,15 @@ mod tests {
             Just(Effects::One(Effect::Nothing)),
             Just(Effects::One(Effect::Created)),
             (0..1_u32 << 30).prop_map(|bytes| Effects::One(Effect::Had(bytes))),
-            (0..9_u32).prop_map(|at| Effects::Several([Detail::Own { at, before: None }].into())),
+            (0..9_u32)
+                .prop_map(|at| Effects::Several(vec![Detail::Own { at, before: None }].into())),
         ]
     }
 
     /// Those of a batch of so many commands, each of which made a row.
     fn batch(commands: u32) -> Effects {
         let details = (0..commands).map(|at| Detail::Own { at, before: None });
-        Effects::Several(details.collect())
+        Effects::Several(details.collect::<Vec<_>>().into())
     }
 
     /// Bytes of all details. What the chunks say of them must be right.
@@ -405,7 +406,7 @@ mod tests {
     fn filled(entries: u64) -> EffectLog {
         let mut log = EffectLog::default();
         for index in 0..entries {
-            let details = Effects::Several([Detail::Own { at: 7, before: None }].into());
+            let details = Effects::Several(vec![Detail::Own { at: 7, before: None }].into());
             let effects = if index % 100 == 0 { details } else { Effects::default() };
             log.push(LogIndex(index), Timestamp(index), effects);
         }

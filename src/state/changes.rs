@@ -1,10 +1,10 @@
 //! The changes that one entry makes.
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 
 use super::check::Sum;
 use super::cursor::Cursor;
-use super::effects::{Effects, Recorder, Source};
+use super::effects::{Detail, Effects, Recorder, Source};
 use super::outcome::{Applied, Outcome};
 use super::times::{Attachment, attachment_row};
 use super::view::StateView;
@@ -114,6 +114,29 @@ pub(super) fn check(
         Command::Set { key, .. } if !view.has_times => Ok((Some(Found::of(view, key)?), 0)),
         Command::Delete { key } => Ok((Some(Found::of(view, key)?), 0)),
         other => Ok((None, check_read(view, other, Keyspace::Plain)?)),
+    }
+}
+
+/// Copies keys, many into one buffer: a buffer of its own for each would take as much again as a
+/// short key. Who keeps one of them keeps up to [`Self::BYTES_MAX`] of the others.
+#[derive(Debug, Default)]
+struct KeyCopies {
+    room: BytesMut,
+    /// Length of the last buffer.
+    bytes: usize,
+}
+
+impl KeyCopies {
+    const BYTES_MIN: usize = 256;
+    const BYTES_MAX: usize = 64 << 10;
+
+    fn copy(&mut self, key: &[u8]) -> Bytes {
+        if self.room.capacity() < key.len() {
+            self.bytes = (2 * self.bytes).clamp(Self::BYTES_MIN, Self::BYTES_MAX);
+            self.room = BytesMut::with_capacity(self.bytes.max(key.len()));
+        }
+        self.room.extend_from_slice(key);
+        self.room.split().freeze()
     }
 }
 
@@ -505,7 +528,9 @@ impl<'a> Changes<'a> {
     fn delete_prefix(&mut self, prefix: &[u8]) -> Result<Outcome, StorageError> {
         // Everything is read before anything is changed.
         let mut rows = rows_to_remove(self.now, prefix, self.keyspace)?;
-        let mut keys = Vec::new();
+        // There may be millions: what is noted of them is all that is kept of them here.
+        let mut details = Vec::new();
+        let mut keys = KeyCopies::default();
         let mut bytes = 0;
         let mut removed = Sum::default();
         while let Some(row) = rows.next()? {
@@ -513,30 +538,29 @@ impl<'a> Changes<'a> {
                 removed.add(Sum::of_row(row.key, row.value, row.version, row.timestamp));
             }
             bytes += (row.key.len() + row.value.len()) as u64;
-            keys.push((Bytes::copy_from_slice(row.key), len_of(row.value.len())));
+            let before = Some(len_of(row.value.len()));
+            details.push(Detail::Explicit { key: keys.copy(row.key), value: None, before });
         }
-        if keys.is_empty() {
+        if details.is_empty() {
             return Ok(Outcome::NotFound);
         }
         if let Some(sum) = &mut self.sum {
             sum.take_away(removed);
         }
-        let removed = keys.len() as u64;
+        let removed = details.len() as u64;
         self.retire(bytes);
         self.count_down(removed);
-        let named = self.recorder.begin(Source::Unnamed);
-        for (key, before) in &keys {
-            self.recorder.changed(Some(*before), Some((key.clone(), None)));
-        }
-        self.recorder.begin(named);
         if removed > 0 && self.now.keys == 0 && self.now.is_tail_only() {
             self.now.tail.clear();
             *self.tail_bytes = 0;
         } else {
-            for (key, _) in keys {
-                self.remove(key);
+            for detail in &details {
+                if let Detail::Explicit { key, .. } = detail {
+                    self.remove(key.clone());
+                }
             }
         }
+        self.recorder.changed_unnamed(details);
         Ok(Outcome::Removed { keys: removed })
     }
 

@@ -59,7 +59,7 @@ pub enum Effects {
     /// Nothing, or the row that its only command names.
     One(Effect),
     /// Several rows, or such as no command names; at least one.
-    Several(Arc<[Detail]>),
+    Several(Arc<Vec<Detail>>),
 }
 
 impl Default for Effects {
@@ -148,20 +148,38 @@ impl Recorder {
     }
 
     fn push(&mut self, detail: Detail) {
+        self.count_alone();
+        self.details.push(detail);
+    }
+
+    /// Notes changes that no command names; of very many no copy is made.
+    pub(super) fn changed_unnamed(&mut self, details: Vec<Detail>) {
+        self.count_alone();
+        if self.details.is_empty() {
+            self.details = details;
+        } else {
+            self.details.extend(details);
+        }
+    }
+
+    /// The change that was the only one is one of several now.
+    fn count_alone(&mut self) {
         let before = match std::mem::take(&mut self.alone) {
-            Effect::Nothing => return self.details.push(detail),
+            Effect::Nothing => return,
             Effect::Created => None,
             Effect::Had(bytes) => Some(bytes),
         };
-        self.details.extend([Detail::Own { at: 0, before }, detail]);
+        self.details.push(Detail::Own { at: 0, before });
     }
 
     /// What was noted.
     pub(super) fn finish(self) -> Effects {
-        if self.details.is_empty() {
-            Effects::One(self.alone)
+        let Self { alone, mut details, source: _ } = self;
+        if details.is_empty() {
+            Effects::One(alone)
         } else {
-            Effects::Several(self.details.into())
+            details.shrink_to_fit();
+            Effects::Several(Arc::new(details))
         }
     }
 }

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use crate::command::{Command, Guard, SessionId, reserved_key};
-use crate::state::effects::{Detail, Effect, Effects, named_row};
+use crate::state::effects::{Detail, Effect, Effects, Recorder, named_row};
 use crate::state::kv_state::{KvState, Looked};
 use crate::types::{LogIndex, Timestamp};
 
@@ -22,7 +22,7 @@ impl Told {
 }
 
 fn several(details: impl IntoIterator<Item = Detail>) -> Effects {
-    Effects::Several(details.into_iter().collect())
+    Effects::Several(details.into_iter().collect::<Vec<_>>().into())
 }
 
 fn own(at: u32, before: Option<u32>) -> Detail {
@@ -61,6 +61,34 @@ fn a_batch_tells_which_of_its_commands_changed_something() {
     assert_eq!(told.apply(Command::batch(commands.clone())), expected);
     let failing = Command::guarded([Guard::present("a")], commands);
     assert_eq!(told.apply(failing), NOTHING);
+}
+
+#[test]
+fn what_no_command_names_stands_behind_what_one_does() {
+    for before in [None, Some(7)] {
+        let mut recorder = Recorder::default();
+        recorder.changed(before, None);
+        recorder.changed_unnamed(vec![removed("a", 1), removed("b", 2)]);
+        recorder.changed_unnamed(vec![removed("c", 3)]);
+        let expected = [own(0, before), removed("a", 1), removed("b", 2), removed("c", 3)];
+        assert_eq!(recorder.finish(), several(expected));
+    }
+}
+
+#[test]
+fn keys_that_share_a_buffer_are_each_what_was_copied() {
+    let mut told = Told::default();
+    let mut keys: Vec<Bytes> = (0..3_000_u32).map(|n| format!("{n:06}").into()).collect();
+    // Longer than a buffer that many share.
+    keys.extend(["1".repeat(60_000).into(), "2".repeat(65_000).into(), "2".into()]);
+    keys.sort();
+    for key in &keys {
+        told.apply(Command::set(key.clone(), "v"));
+    }
+    let expected =
+        keys.into_iter().map(|key| Detail::Explicit { key, value: None, before: Some(1) });
+    assert_eq!(told.apply(Command::delete_prefix("")), several(expected));
+    assert_eq!(told.state.as_view().len(), 0);
 }
 
 #[test]

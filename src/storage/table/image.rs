@@ -48,8 +48,8 @@ const ROWS_PER_LINE: u64 = 6;
 /// nobody a search of all.
 const LINES_MAX: usize = 128;
 
-// An entry, from its highest bit on: a tag of the hash, which is not zero, where the row begins, the
-// length of its key and of its value, whether it is a tombstone. Zero is no entry.
+// An entry, from its highest bit on: a tag of the hash, where the row begins, the length of its key
+// and of its value, whether it is a tombstone. No tag is zero, and zero is no entry.
 const START_BITS: u32 = 27;
 const KEY_BITS: u32 = 10;
 const VALUE_BITS: u32 = 14;
