@@ -74,12 +74,12 @@ pub struct StoreConfig {
     /// shorter than 16 KiB about four of these, since manifest and heads of files count. For that,
     /// writes and deletes that merges cannot keep pace with wait for these, each for
     /// `submit_timeout` at most; where a write adds or may remove more than a quarter of a segment,
-    /// one that would pass the bound compacts everything first, on its thread; and what removes
-    /// rows without naming them, as a `delete_prefix` does, returns once the merge of what it left
-    /// has come so far, or after `submit_timeout`. (It is so of a store by itself, once compaction
-    /// has merged what a thousand commands that were handed in, or a lease that was over, left;
-    /// besides it what is kept of the past, what open views hold, and on a cluster node the last
-    /// `log_kept` entries.) Zero: at once whenever
+    /// one that would pass the bound compacts everything first, on its thread; and one that has
+    /// removed several rows, more than that in all, as a `delete_prefix` may, returns once the
+    /// merge of what it left has come so far, or after `submit_timeout`. (It is so of a store by
+    /// itself, once compaction has merged what a thousand commands that were handed in, or a lease
+    /// that was over, left; besides it what is kept of the past, what open views hold, and on a
+    /// cluster node the last `log_kept` entries.) Zero: at once whenever
     /// anything is stale, which only makes sense in tests.
     /// Compaction also runs when a quarter of a segment, or 12 MiB, of log is in no table yet.
     pub compaction_threshold: u64,

@@ -290,17 +290,24 @@ impl Command {
         }
     }
 
-    /// Whether it may remove rows that it does not name. What a batch does is looked through.
+    /// Whether it may remove several rows.
     #[inline]
-    pub(crate) fn may_remove_unnamed(&self) -> bool {
-        let may = |part: &Self| {
+    pub(crate) fn may_remove_several(&self) -> bool {
+        // A set and a delete first: nothing else is looked at on their way.
+        !matches!(self, Self::Set { .. } | Self::Delete { .. }) && self.is_about_several()
+    }
+
+    fn is_about_several(&self) -> bool {
+        let unnamed = |part: &Self| {
             matches!(
                 part,
                 Self::DeletePrefix { .. } | Self::RevokeLease { .. } | Self::Expire { .. }
             )
         };
-        // A set and a delete first: nothing else is looked at on their way.
-        !matches!(self, Self::Set { .. } | Self::Delete { .. }) && self.parts().iter().any(may)
+        match self.parts() {
+            [only] => unnamed(only),
+            several => !several.is_empty(),
+        }
     }
 
     /// Bytes of key and value of the longest row that it sets; 0 where it sets none.
@@ -505,7 +512,7 @@ mod tests {
     }
 
     #[test]
-    fn what_removes_rows_without_naming_them_is_found_in_batches_and_sessions_too() {
+    fn what_may_remove_several_rows_is_found_in_batches_and_sessions_too() {
         let prefix = || Command::delete_prefix("a");
         let in_session = |command| Command::InSession {
             session: SessionId([7; 16]),
@@ -516,21 +523,23 @@ mod tests {
             prefix(),
             Command::RevokeLease { lease: LeaseId([1; 16]) },
             Command::Expire { limit: 1 },
-            Command::batch([Command::set("a", "1"), prefix()]),
+            Command::batch([Command::set("a", "1"), Command::delete("b")]),
+            Command::batch([prefix()]),
             Command::reserved([], [prefix()]),
             in_session(prefix()),
-            in_session(Command::batch([Command::delete("a"), prefix()])),
+            in_session(Command::batch([Command::delete("a"), Command::delete("b")])),
         ] {
-            assert!(command.may_remove_unnamed(), "{command:?}");
+            assert!(command.may_remove_several(), "{command:?}");
         }
         for command in [
             Command::set("a", "1"),
             Command::delete("a"),
-            Command::batch([Command::set("a", "1"), Command::delete("b")]),
+            Command::batch([]),
+            Command::batch([Command::delete("b")]),
             in_session(Command::delete("a")),
             Command::GrantLease { lease: LeaseId([1; 16]), ttl: 1 },
         ] {
-            assert!(!command.may_remove_unnamed(), "{command:?}");
+            assert!(!command.may_remove_several(), "{command:?}");
         }
     }
 

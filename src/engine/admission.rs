@@ -98,11 +98,22 @@ const fn bound(live: u64, segment: u64) -> u64 {
     live.saturating_mul(2).saturating_add(segment.saturating_mul(SEGMENTS))
 }
 
-/// Whether a directory has more than it may, with what it has and what a merge is writing, which is
-/// half a segment or a 64th of what it merges. Pure.
-pub(crate) const fn is_over_bound(held: u64, live: u64, segment: u64) -> bool {
-    let written = if segment / 2 > held / 64 { segment / 2 } else { held / 64 };
-    held.saturating_add(written).saturating_add(SMALL_FILES) > bound(live, segment)
+/// Whether so much is left of what was removed that writes beside it could bring the directory
+/// beyond its bound: more useless bytes in tables than the marks of
+/// [`budget`](super::budget::marks_of) reckon with, which is half a segment or half of what is
+/// live; or more in all than the bound, with the table that a merge is writing, which is half a
+/// segment or a 64th of what it merges. Pure.
+pub(crate) const fn is_much_left(
+    log: u64,
+    tables: u64,
+    unwritten: u64,
+    live: u64,
+    segment: u64,
+) -> bool {
+    let useless = if segment > live { segment / 2 } else { live / 2 };
+    let written = if segment / 2 > tables / 64 { segment / 2 } else { tables / 64 };
+    let held = log.saturating_add(tables).saturating_add(unwritten).saturating_add(written);
+    tables.saturating_sub(live) > useless || held.saturating_add(SMALL_FILES) > bound(live, segment)
 }
 
 impl Change {
@@ -328,17 +339,28 @@ mod tests {
     }
 
     #[test]
-    fn what_a_merge_writes_counts_in_what_a_directory_holds() {
+    fn much_is_left_while_tables_have_more_than_marks_reckon_with() {
+        let in_tables = |tables, live| is_much_left(0, tables, 0, live, SEGMENT);
+        assert!(!in_tables(SEGMENT / 2, 0) && in_tables(SEGMENT / 2 + 1, 0));
+        assert!(
+            !in_tables(60 * SEGMENT, 40 * SEGMENT) && in_tables(60 * SEGMENT + 1, 40 * SEGMENT)
+        );
+    }
+
+    #[test]
+    fn much_is_left_while_a_merge_could_bring_the_directory_beyond_its_bound() {
         let room = 3 * SEGMENT - SEGMENT / 2 - SMALL_FILES;
-        assert!(!is_over_bound(room, 0, SEGMENT));
-        assert!(is_over_bound(room + 1, 0, SEGMENT));
-        assert!(!is_over_bound(room + 20, 10, SEGMENT));
+        let held = |log, unwritten, live| is_much_left(log, 0, unwritten, live, SEGMENT);
+        assert!(!held(room, 0, 0) && held(room + 1, 0, 0));
+        assert!(!held(room - 7, 7, 0) && held(room - 7, 8, 0));
+        assert!(!held(room + 20, 0, 10));
         // Of much a merge writes longer tables.
-        let much = 6_400 * SEGMENT;
-        let live = (much + 100 * SEGMENT + SMALL_FILES - 3 * SEGMENT) / 2;
-        assert!(!is_over_bound(much, live, SEGMENT));
-        assert!(is_over_bound(much, live - 1, SEGMENT));
-        assert!(!is_over_bound(u64::MAX, u64::MAX, SEGMENT));
+        let tables = 6_400 * SEGMENT;
+        let live = tables - SEGMENT;
+        let log = 2 * live + 3 * SEGMENT - tables - 100 * SEGMENT - SMALL_FILES;
+        let much_is_left = |log| is_much_left(log, tables, 0, live, SEGMENT);
+        assert!(!much_is_left(log) && much_is_left(log + 1));
+        assert!(!is_much_left(u64::MAX, u64::MAX, u64::MAX, u64::MAX, SEGMENT));
     }
 
     fn admitted(asked: Asked<'_>) -> Admitted<'_> {

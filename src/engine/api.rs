@@ -26,7 +26,10 @@ use crate::types::{Timestamp, Version};
 /// `Ok` means what the outcome's `durability` says, and that every later read sees the write. After
 /// an error that is not `OutcomeUnknown` nothing was written.
 pub trait KvEngine: Send + Sync {
-    /// Proposes a command and waits until it is applied.
+    /// Proposes a command and waits until it is applied. A single node may wait for compaction
+    /// besides, before it writes where that cannot keep pace, and after a removal of much until
+    /// what was removed is gone from the disk, for `submit_timeout` at most each time: see
+    /// [`StoreConfig::compaction_threshold`](crate::StoreConfig::compaction_threshold).
     ///
     /// # Errors
     /// Nothing was written: `Validation`, `TooLarge`, `ReservedKey`; `DiskFull`, `Overloaded`;

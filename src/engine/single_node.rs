@@ -348,7 +348,7 @@ impl KvEngine for SingleNodeEngine {
     fn submit(&self, command: Command) -> Result<ApplyOutcome> {
         self.inner.before_write();
         let admitted = self.inner.admit(&command);
-        let may_remove_unnamed = command.may_remove_unnamed();
+        let live_before = self.inner.before_removal(&command);
         // As `Committer::submit`. Each function that a write call returns through costs as much as
         // forty instructions (docs/performance.md), and the command would move twice more.
         let committer = &self.inner.committer;
@@ -359,8 +359,8 @@ impl KvEngine for SingleNodeEngine {
         // Also what found no room may make a compaction due.
         drop(admitted);
         self.inner.after_write();
-        if may_remove_unnamed {
-            self.inner.after_removal();
+        if let Some(live_before) = live_before {
+            self.inner.after_removal(live_before);
         }
         outcome
     }

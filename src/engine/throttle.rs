@@ -41,9 +41,15 @@ impl Throttle {
         self.change(|stage| stage.is_expected = true);
     }
 
-    /// Tells that nobody is about to compact.
-    pub(crate) fn end(&self) {
-        self.change(|stage| stage.is_expected = false);
+    /// Tells that nobody is about to compact, unless `is_due` says otherwise, which nobody comes
+    /// between. Returns what that says.
+    pub(crate) fn end_unless(&self, is_due: impl FnOnce() -> bool) -> bool {
+        let mut stage = self.stage.lock();
+        stage.is_expected = is_due();
+        let is_due = stage.is_expected;
+        drop(stage);
+        self.changed.notify_all();
+        is_due
     }
 
     /// Tells that nobody ever will again.
@@ -81,10 +87,8 @@ impl Throttle {
 
 impl Drop for Compacting<'_> {
     fn drop(&mut self) {
-        self.0.change(|stage| {
-            stage.running -= 1;
-            stage.is_expected = false;
-        });
+        // Whoever is expected to compact may be another.
+        self.0.change(|stage| stage.running -= 1);
     }
 }
 
@@ -120,6 +124,18 @@ mod tests {
             drop(compacting);
             assert!(waiting.join().unwrap());
         });
+    }
+
+    #[test]
+    fn who_is_expected_to_compact_is_waited_for_although_another_has_done_so() {
+        let throttle = Throttle::default();
+        throttle.expect();
+        drop(throttle.begin());
+        assert!(!throttle.wait(Duration::from_millis(1), || true), "over time");
+        assert!(throttle.end_unless(|| true));
+        assert!(!throttle.wait(Duration::from_millis(1), || true), "over time");
+        assert!(!throttle.end_unless(|| false));
+        assert!(throttle.wait(HANGS_AFTER, || true));
     }
 
     #[test]

@@ -11,6 +11,7 @@ use hightower_kv::env::Env;
 use hightower_kv::env::fs_sim::SimFs;
 use hightower_kv::env::rng::SeededRng;
 use hightower_kv::{Command, KvEngine, SingleNodeEngine, StoreConfig};
+use parking_lot::RwLock;
 
 use crate::support::{real_config, sim_config};
 use crate::tables::{directory_bytes, key, value};
@@ -324,15 +325,19 @@ fn the_directory_stays_within_bounds_where_entries_are_long() {
     }
 }
 
-/// Removes all rows or most, in one command that names none of them.
+/// Removes all rows at once.
 type Removal = fn(&Arc<SingleNodeEngine>);
 
 /// What they remove is on disk until it was merged away: they return when it was.
 #[test]
-fn who_has_removed_rows_without_naming_them_finds_the_directory_within_its_bound() {
+fn who_has_removed_much_finds_the_directory_within_its_bound() {
     const ROWS: u64 = 20_000;
-    let removals: [Removal; 4] = [
+    let removals: [Removal; 5] = [
         |engine| _ = engine.submit(Command::delete_prefix("")).unwrap(),
+        |engine| {
+            let keys = engine.get_prefix(b"").unwrap().into_iter();
+            engine.submit_batch(keys.map(|(key, _)| Command::delete(key)).collect()).unwrap();
+        },
         |engine| {
             let prefixes = (b'0'..=b'9').map(|digit| Command::delete_prefix(vec![digit]));
             engine.submit_batch(prefixes.collect()).unwrap();
@@ -366,6 +371,53 @@ fn who_has_removed_rows_without_naming_them_finds_the_directory_within_its_bound
         files.look(&config.data_dir);
         files.check(live, &config);
     }
+}
+
+/// What removals leave must not add up with what other writes do.
+#[test]
+fn the_directory_stays_within_bounds_behind_removals_of_much() {
+    const WRITERS: usize = 3;
+    let directory = tempfile::tempdir().unwrap();
+    let mut config = real_config(&directory.path().join("data"));
+    config.fsync_interval = Duration::from_hours(1);
+    config.submit_timeout = Duration::from_mins(10);
+    config.worker_threads = 1;
+    let engine = SingleNodeEngine::with_config(config.clone()).unwrap();
+    let left = AtomicUsize::new(WRITERS);
+    // Shared by who removes, so that nobody looks while what is removed cannot be gone yet.
+    let removing = RwLock::new(());
+    std::thread::scope(|scope| {
+        for writer in 0..WRITERS {
+            let (engine, left, removing) = (&engine, &left, &removing);
+            scope.spawn(move || {
+                let rng = SeededRng::new(writer as u64);
+                let key = || format!("{}{}", rng.up_to(9), rng.up_to(300)).into_bytes();
+                for round in 0..10_000 {
+                    let long = if rng.up_to(7) == 0 { 2_000 } else { 100 };
+                    let len = usize::try_from(rng.up_to(long)).unwrap();
+                    match rng.up_to(99) {
+                        0 => {
+                            let _removing = removing.read();
+                            let prefix = [rng.up_to(9).to_string(), String::new()];
+                            let prefix = Command::delete_prefix(prefix[round % 2].clone());
+                            engine.submit(prefix).map(drop)
+                        }
+                        1..20 => engine.delete(key()).map(drop),
+                        _ => engine.put(key(), value(0, round as u64, len)).map(drop),
+                    }
+                    .unwrap();
+                }
+                left.fetch_sub(1, Ordering::Release);
+            });
+        }
+        while left.load(Ordering::Acquire) > 0 {
+            let _nobody_removes = removing.write();
+            let mut files = MostFiles::default();
+            let stats = files.look_and(&config.data_dir, || engine.stats());
+            files.check(stats.live_bytes.max(20 * stats.keys as u64), &config);
+        }
+    });
+    engine.close().unwrap();
 }
 
 /// All at once, a part with each entry: merges keep pace with that.

@@ -7,7 +7,7 @@ use super::{Maintenance, micros};
 use crate::command::Command;
 use crate::command::limits::encoded_bytes;
 use crate::engine::admission::{
-    Admitted, Asked, Change, Holdings, UnderWay, fits, is_long, is_over_bound,
+    Admitted, Asked, Change, Holdings, UnderWay, fits, is_long, is_much_left,
 };
 use crate::engine::answering::Answering;
 use crate::engine::back_off::BackOff;
@@ -45,7 +45,9 @@ impl Maintenance {
         let frame = entry_frame_len(entry) as u64;
         let segment = self.segment_bytes.max(longest);
         let look = |others: Option<UnderWay>| {
-            let change = change_of(machine, command);
+            let Change { added, removed } = change_of(machine, command);
+            // For more than that nothing makes room before, and it is waited for afterwards.
+            let change = Change { added, removed: removed.min(segment) };
             let holdings = holdings(machine, longest, frame, others.map_or(0, |it| it.frame));
             let removable = others.map(|UnderWay { change, .. }| Change {
                 removed: change.removed.saturating_add(change.added),
@@ -63,20 +65,33 @@ impl Maintenance {
         }
     }
 
-    /// Called after a write that may have removed rows without naming them: how much that is nobody
-    /// knows before, and it is on disk until it was merged away. Waits for the compaction that it
-    /// has made due, until the directory is within its bound.
+    /// Called before each write: what is live, where it may remove several rows.
+    #[inline]
+    pub(crate) fn before_removal(&self, command: &Command) -> Option<u64> {
+        command.may_remove_several().then(|| self.live_bytes())
+    }
+
+    /// Called after a write that may have removed several rows, with what was live before: that may
+    /// be more than any room that could be made for it, and of those that it does not name nobody
+    /// knew. It is on disk until it was merged away. So where it was more than a short write
+    /// removes, waits for the compaction that it has made due, until what is left of it is no more
+    /// than others may go on beside.
     #[cold]
-    pub(crate) fn after_removal(&self) {
+    pub(crate) fn after_removal(&self, live_before: u64) {
+        let removed = live_before.saturating_sub(self.live_bytes());
         // Nobody may wait in a callback; and of a log that is kept nothing makes less.
-        if self.schedule.keep_log == KeepLog::Keep || Answering::is_here() {
+        if !is_long(removed, self.segment_bytes)
+            || self.schedule.keep_log == KeepLog::Keep
+            || Answering::is_here()
+        {
             return;
         }
-        let segment = self.segment_bytes;
-        let is_over_bound = || is_over_bound(self.bytes_held(), self.live_bytes(), segment);
-        if is_over_bound() {
-            self.committer.machine.throttle.wait(self.schedule.wait_max, is_over_bound);
-        }
+        let Machine { store, load, throttle, .. } = &self.committer.machine;
+        throttle.wait(self.schedule.wait_max, || {
+            let log = store.log().file_bytes_with(0, 0);
+            let tables = store.tables().set().bytes();
+            is_much_left(log, tables, load.unwritten(), self.live_bytes(), self.segment_bytes)
+        });
     }
 
     /// Waits for the compaction that runs, and compacts everything unless that `was_enough`.
@@ -193,6 +208,8 @@ mod tests {
     use crate::env::{Env, Simulated};
 
     const SEGMENT: usize = 64 << 10;
+    /// What was live before.
+    const BEFORE: u64 = 5 << 20;
 
     fn config() -> StoreConfig {
         StoreConfig {
@@ -248,6 +265,19 @@ mod tests {
     }
 
     #[test]
+    fn what_removes_more_than_room_can_be_made_for_does_not_keep_others_from_making_some() {
+        let engine = SingleNodeEngine::with_env(&config(), Env::simulated(1).env).unwrap();
+        let keys: Vec<String> = (0..8).map(|n| n.to_string()).collect();
+        for key in &keys {
+            engine.submit(Command::set(key.clone(), vec![1; SEGMENT / 2])).unwrap();
+        }
+        engine.run_compaction_now().unwrap();
+        let removal = Command::batch(keys.into_iter().map(Command::delete));
+        assert!(engine.inner.admit(&removal).is_some());
+        assert!(!engine.inner.is_room_making_vain());
+    }
+
+    #[test]
     fn who_has_removed_much_waits_while_a_compaction_may_make_room() {
         let removed = |is_purged, wait_max| {
             let config = StoreConfig {
@@ -268,22 +298,26 @@ mod tests {
             engine
         };
         let hour = Duration::from_hours(1);
-        // With nobody who compacts there is nothing to wait for, nor where the log is kept.
-        removed(true, hour).inner.after_removal();
+        // With nobody who compacts there is nothing to wait for, nor where the log is kept, nor for
+        // whoever has removed little.
+        removed(true, hour).inner.after_removal(BEFORE);
         let kept = removed(false, hour);
         let _running = kept.inner.committer.machine.throttle.begin();
-        kept.inner.after_removal();
+        kept.inner.after_removal(BEFORE);
+        let engine = removed(true, hour);
+        let _running = engine.inner.committer.machine.throttle.begin();
+        engine.inner.after_removal(1 << 18);
         // Nobody waits longer than a write.
         let engine = removed(true, Duration::from_millis(1));
         let _running = engine.inner.committer.machine.throttle.begin();
-        engine.inner.after_removal();
+        engine.inner.after_removal(BEFORE);
         // Nobody commits while a callback waits.
         let engine = removed(true, hour);
         let running = engine.inner.committer.machine.throttle.begin();
         let (told, was_told) = std::sync::mpsc::channel();
         let inner = std::sync::Arc::clone(&engine.inner);
         let callback = Box::new(move |_| {
-            inner.after_removal();
+            inner.after_removal(BEFORE);
             told.send(()).unwrap();
         });
         engine.inner.committer.submit_with(Command::delete("k"), Reply::Callback(callback));
@@ -294,7 +328,7 @@ mod tests {
         let machine = &engine.inner.committer.machine;
         let running = machine.throttle.begin();
         std::thread::scope(|scope| {
-            let waiting = scope.spawn(|| engine.inner.after_removal());
+            let waiting = scope.spawn(|| engine.inner.after_removal(BEFORE));
             engine.run_compaction_now().unwrap();
             waiting.join().unwrap();
         });

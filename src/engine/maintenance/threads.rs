@@ -160,12 +160,10 @@ impl Maintenance {
     /// cleared, so that whoever asks later finds this thread waiting; and only then what is due is
     /// looked at once more, since who found it set has woken nobody.
     fn is_due_after_all(&self, failed: bool) -> bool {
-        self.asked.swap(failed, Ordering::AcqRel);
-        let is_due = !failed && self.is_due();
-        if !is_due {
-            self.committer.machine.throttle.end();
-        }
-        is_due
+        self.committer.machine.throttle.end_unless(|| {
+            self.asked.swap(failed, Ordering::AcqRel);
+            !failed && self.is_due()
+        })
     }
 }
 
