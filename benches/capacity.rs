@@ -1,9 +1,9 @@
 //! More keys than the memory budget has room for: `cargo bench --bench capacity`.
 //!
-//! Ten million keys of 16 B with values of 100 B and a budget of 64 MiB, unless `KEYS`,
-//! `BUDGET_MIB` and `DIR` say otherwise: loaded, killed, opened, read at random, scanned,
-//! compacted, opened again and overwritten at random. Every phase is a process of its own, which
-//! tells how much memory it had.
+//! Ten million keys of 16 B with values of 100 B, one thread that puts and a budget of 64 MiB,
+//! unless `KEYS`, `WRITERS`, `BUDGET_MIB` and `DIR` say otherwise: loaded, killed, opened, read at
+//! random, scanned, compacted, opened again and overwritten at random. Every phase is a process of
+//! its own, which tells how much memory it had.
 #![expect(clippy::disallowed_methods, reason = "a bench reads the clock and looks at files")]
 #![expect(clippy::expect_used, reason = "a bench that cannot run says why and ends")]
 #![expect(clippy::print_stdout, reason = "that is what it is for")]
@@ -38,10 +38,14 @@ fn main() {
     let (keys, budget) = (phases::keys(), phases::budget_mib());
     let cores = std::thread::available_parallelism().map_or(0, usize::from);
     println!(
-        "{} keys x {} B / {VALUE_BYTES} B in random order, `memory_budget` {budget} MiB, {cores} \
-         cores, buffered; goal: resident at most {} MiB\n",
+        "{} keys x {} B / {VALUE_BYTES} B in random order, put by {}, `memory_budget` {budget} \
+         MiB, {cores} cores, buffered; goal: resident at most {} MiB\n",
         thousands(keys as f64),
         phases::KEY_BYTES,
+        match phases::writers() {
+            1 => "one thread".to_owned(),
+            several => format!("{several} threads"),
+        },
         budget + RESIDENT_OVER_BUDGET_MIB,
     );
     println!("| phase | s | a second | peak, MiB | at its end, MiB | runs | tables |");

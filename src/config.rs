@@ -142,7 +142,9 @@ pub struct StoreConfig {
     /// are what is known of the changes of the last writes, and what queues and batches hold: of a
     /// batch also 72 bytes for each change until a table has it; of a `delete_prefix`, or the end
     /// of a lease, some 200 bytes and the key for each row that it removes, so that a million of
-    /// them had better go in several parts. More: fewer reads from the operating system.
+    /// them had better go in several parts. Of several threads that write glibc's allocator keeps
+    /// more, half of the budget and above, unless `MALLOC_ARENA_MAX=2` is in the environment. More:
+    /// fewer reads from the operating system.
     pub memory_budget: u64,
 
     /// How blocks of tables that are written from now on are compressed. Default: not at all.

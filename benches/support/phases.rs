@@ -2,6 +2,7 @@
 
 use std::hint::black_box;
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use hightower_kv::storage::record::Direction;
@@ -34,6 +35,11 @@ pub(crate) fn overwrites() -> u64 {
 /// What the store may keep in memory.
 pub(crate) fn budget_mib() -> u64 {
     setting("BUDGET_MIB", 64)
+}
+
+/// How many threads put.
+pub(crate) fn writers() -> u64 {
+    setting("WRITERS", 1).max(1)
 }
 
 /// What a phase tells of itself.
@@ -125,22 +131,34 @@ fn open(directory: &Path) -> SingleNodeEngine {
 }
 
 fn load(store: &SingleNodeEngine) {
-    for number in 0..keys() {
+    in_parallel(keys(), |number| {
         store.put(key(number), value(number)).expect("a put");
-    }
+    });
 }
 
 /// Returns how many bytes the files had at most, as far as was looked.
 fn overwrite(store: &SingleNodeEngine, directory: &Path) -> u64 {
-    let mut most_bytes = 0;
-    for put in 0..overwrites() {
+    let most_bytes = AtomicU64::new(0);
+    in_parallel(overwrites(), |put| {
         let number = mix(put ^ (3 << 40)) % keys();
         store.put(key(number), value(keys() + put)).expect("a put");
         if put % LOOK_EVERY == 0 {
-            most_bytes = most_bytes.max(bytes_below(directory));
+            most_bytes.fetch_max(bytes_below(directory), Ordering::Relaxed);
         }
-    }
-    most_bytes
+    });
+    most_bytes.into_inner()
+}
+
+/// Does so many puts, each writer every so-manieth of them.
+fn in_parallel(puts: u64, put: impl Fn(u64) + Sync) {
+    let step = usize::try_from(writers()).expect("so many threads");
+    let put = &put;
+    std::thread::scope(|scope| {
+        for first in 1..writers() {
+            scope.spawn(move || (first..puts).step_by(step).for_each(put));
+        }
+        (0..puts).step_by(step).for_each(put);
+    });
 }
 
 /// Which keys are asked for.
