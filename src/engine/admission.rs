@@ -103,13 +103,8 @@ const fn bound(live: u64, segment: u64) -> u64 {
 /// [`budget`](super::budget::marks_of) reckon with, which is half a segment or half of what is
 /// live; or more in all than the bound, with the table that a merge is writing, which is half a
 /// segment or a 64th of what it merges. Pure.
-pub(crate) const fn is_much_left(
-    log: u64,
-    tables: u64,
-    unwritten: u64,
-    live: u64,
-    segment: u64,
-) -> bool {
+pub(crate) const fn is_much_left(holdings: &Holdings, segment: u64) -> bool {
+    let Holdings { live, log, tables, unwritten, .. } = *holdings;
     let useless = if segment > live { segment / 2 } else { live / 2 };
     let written = if segment / 2 > tables / 64 { segment / 2 } else { tables / 64 };
     let held = log.saturating_add(tables).saturating_add(unwritten).saturating_add(written);
@@ -340,7 +335,8 @@ mod tests {
 
     #[test]
     fn much_is_left_while_tables_have_more_than_marks_reckon_with() {
-        let in_tables = |tables, live| is_much_left(0, tables, 0, live, SEGMENT);
+        let in_tables =
+            |tables, live| is_much_left(&Holdings { live, tables, ..Holdings::default() }, SEGMENT);
         assert!(!in_tables(SEGMENT / 2, 0) && in_tables(SEGMENT / 2 + 1, 0));
         assert!(
             !in_tables(60 * SEGMENT, 40 * SEGMENT) && in_tables(60 * SEGMENT + 1, 40 * SEGMENT)
@@ -350,7 +346,9 @@ mod tests {
     #[test]
     fn much_is_left_while_a_merge_could_bring_the_directory_beyond_its_bound() {
         let room = 3 * SEGMENT - SEGMENT / 2 - SMALL_FILES;
-        let held = |log, unwritten, live| is_much_left(log, 0, unwritten, live, SEGMENT);
+        let held = |log, unwritten, live| {
+            is_much_left(&Holdings { live, log, unwritten, ..Holdings::default() }, SEGMENT)
+        };
         assert!(!held(room, 0, 0) && held(room + 1, 0, 0));
         assert!(!held(room - 7, 7, 0) && held(room - 7, 8, 0));
         assert!(!held(room + 20, 0, 10));
@@ -358,9 +356,11 @@ mod tests {
         let tables = 6_400 * SEGMENT;
         let live = tables - SEGMENT;
         let log = 2 * live + 3 * SEGMENT - tables - 100 * SEGMENT - SMALL_FILES;
-        let much_is_left = |log| is_much_left(log, tables, 0, live, SEGMENT);
-        assert!(!much_is_left(log) && much_is_left(log + 1));
-        assert!(!is_much_left(u64::MAX, u64::MAX, u64::MAX, u64::MAX, SEGMENT));
+        let beside = |log, tables, live| {
+            is_much_left(&Holdings { live, log, tables, ..Holdings::default() }, SEGMENT)
+        };
+        assert!(!beside(log, tables, live) && beside(log + 1, tables, live));
+        assert!(!beside(u64::MAX, u64::MAX, u64::MAX));
     }
 
     fn admitted(asked: Asked<'_>) -> Admitted<'_> {

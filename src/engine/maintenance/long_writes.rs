@@ -88,9 +88,14 @@ impl Maintenance {
         }
         let Machine { store, load, throttle, .. } = &self.committer.machine;
         throttle.wait(self.schedule.wait_max, || {
-            let log = store.log().file_bytes_with(0, 0);
-            let tables = store.tables().set().bytes();
-            is_much_left(log, tables, load.unwritten(), self.live_bytes(), self.segment_bytes)
+            let holdings = Holdings {
+                live: self.live_bytes(),
+                log: store.log().file_bytes_with(0, 0),
+                tables: store.tables().set().bytes(),
+                unwritten: load.unwritten(),
+                ..Holdings::default()
+            };
+            is_much_left(&holdings, self.segment_bytes)
         });
     }
 
