@@ -71,7 +71,7 @@ pub struct StoreConfig {
     /// most half of `max_segment_size` counts, and since the last one a quarter, so that the
     /// directory stays within twice what is live and three segments, where a row counts as 20 bytes
     /// at least, and a segment is as long as the longest entry where that is longer; with segments
-    /// shorter than 16 KiB about four of these, since manifest and heads of files count. For that,
+    /// of 16 KiB and less about four of these, since manifest and heads of files count. For that,
     /// writes and deletes that merges cannot keep pace with wait for these, each for
     /// `submit_timeout` at most; where a write adds or may remove more than a quarter of a segment,
     /// one that would pass the bound compacts everything first, on its thread; and one that has

@@ -113,6 +113,17 @@ fn random_overwrites_of_small_rows_stay_within_bounds() {
     });
 }
 
+/// Of a store on a real disk that compacts in the background, and syncs by itself only then.
+fn background_config(directory: &Path, segment_bytes: u64) -> StoreConfig {
+    let mut config = real_config(&directory.join("data"));
+    config.max_segment_size = segment_bytes;
+    config.fsync_interval = Duration::from_hours(1);
+    // A writer that has waited for so long goes on beyond the bound, and a compaction may be slow.
+    config.submit_timeout = Duration::from_mins(10);
+    config.worker_threads = 1;
+    config
+}
+
 /// Names and lengths of the files of a store, from a real disk.
 fn files_on_disk(data_dir: &Path) -> Vec<(String, u64)> {
     let mut all = Vec::new();
@@ -244,11 +255,7 @@ fn the_directory_stays_within_bounds_beside_deletes_that_merges_cannot_keep_pace
         (16, 1_500, 1_000, None),
     ] {
         let directory = tempfile::tempdir().unwrap();
-        let mut config = real_config(&directory.path().join("data"));
-        config.max_segment_size = segment_kib << 10;
-        config.fsync_interval = Duration::from_hours(1);
-        config.submit_timeout = Duration::from_mins(10);
-        config.worker_threads = 1;
+        let config = background_config(directory.path(), segment_kib << 10);
         let engine = SingleNodeEngine::with_config(config.clone()).unwrap();
         for n in 0..rows {
             engine.put(key(n), value(n, 0, len)).unwrap();
@@ -287,11 +294,7 @@ fn the_directory_stays_within_bounds_where_entries_are_long() {
     for (writers, percent) in [(1, 95), (1, 50), (3, 95), (3, 50)] {
         let len = SEGMENT * percent / 100;
         let directory = tempfile::tempdir().unwrap();
-        let mut config = real_config(&directory.path().join("data"));
-        config.max_segment_size = SEGMENT;
-        config.fsync_interval = Duration::from_hours(1);
-        config.submit_timeout = Duration::from_mins(10);
-        config.worker_threads = 1;
+        let config = background_config(directory.path(), SEGMENT);
         let engine = SingleNodeEngine::with_config(config.clone()).unwrap();
         let left = AtomicUsize::new(writers);
         std::thread::scope(|scope| {
@@ -356,11 +359,7 @@ fn who_has_removed_much_finds_the_directory_within_its_bound() {
     ];
     for remove in removals {
         let directory = tempfile::tempdir().unwrap();
-        let mut config = real_config(&directory.path().join("data"));
-        config.max_segment_size = 64 << 10;
-        config.fsync_interval = Duration::from_hours(1);
-        config.submit_timeout = Duration::from_mins(10);
-        config.worker_threads = 1;
+        let config = background_config(directory.path(), 64 << 10);
         let engine = Arc::new(SingleNodeEngine::with_config(config.clone()).unwrap());
         for n in 0..ROWS {
             engine.put(format!("{}{n}", n % 10).into(), value(n, 0, 100)).unwrap();
@@ -378,10 +377,7 @@ fn who_has_removed_much_finds_the_directory_within_its_bound() {
 fn the_directory_stays_within_bounds_behind_removals_of_much() {
     const WRITERS: usize = 3;
     let directory = tempfile::tempdir().unwrap();
-    let mut config = real_config(&directory.path().join("data"));
-    config.fsync_interval = Duration::from_hours(1);
-    config.submit_timeout = Duration::from_mins(10);
-    config.worker_threads = 1;
+    let config = background_config(directory.path(), 64 << 10);
     let engine = SingleNodeEngine::with_config(config.clone()).unwrap();
     let left = AtomicUsize::new(WRITERS);
     // Shared by who removes, so that nobody looks while what is removed cannot be gone yet.
@@ -425,11 +421,7 @@ fn the_directory_stays_within_bounds_behind_removals_of_much() {
 fn the_directory_stays_within_bounds_while_what_is_due_is_removed() {
     for (segment_kib, rows, len) in [(64, 10_000, 100), (256, 3_000, 1_000), (256, 500, 10_000)] {
         let directory = tempfile::tempdir().unwrap();
-        let mut config = real_config(&directory.path().join("data"));
-        config.max_segment_size = segment_kib << 10;
-        config.fsync_interval = Duration::from_hours(1);
-        config.submit_timeout = Duration::from_mins(10);
-        config.worker_threads = 1;
+        let config = background_config(directory.path(), segment_kib << 10);
         let engine = SingleNodeEngine::with_config(config.clone()).unwrap();
         let clock = &engine.env().clock;
         let due = clock.elapsed() + Duration::from_secs(1);
