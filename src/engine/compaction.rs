@@ -261,7 +261,8 @@ fn purge(
     match effort {
         _ if keep_log == KeepLog::Keep => Ok(()),
         Effort::Close { log_bytes_max } if stays(log_bytes_max) => Ok(()),
-        Effort::Due { .. } if !log.lacks_room() => {
+        // An entry longer than a segment has one of its own, which would stay until the next.
+        Effort::Due { .. } if !log.lacks_room() && !log.is_at_end_of_segment() => {
             // Of a segment that stays the entries stay readable: whoever watches may want them.
             report.segments_removed += log.purge_whole(last)?;
             Ok(())

@@ -649,6 +649,11 @@ impl Log {
         error
     }
 
+    /// Whether the active segment takes no more entries: the next one begins another.
+    pub(crate) fn is_at_end_of_segment(&self) -> bool {
+        self.writer.lock().is_at_end()
+    }
+
     /// Goes on in a new segment, so that the one before can be deleted once it is purged. Does
     /// nothing when the active segment holds little.
     ///

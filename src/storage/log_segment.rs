@@ -130,6 +130,11 @@ impl LogSegment {
         self.end + len + HEADER_BYTES as u64
     }
 
+    /// Whether it is as long as a segment may be: no entry comes behind what it has.
+    pub(crate) const fn is_at_end(&self, bytes_max: u64) -> bool {
+        self.needed(HEADER_BYTES as u64) > bytes_max
+    }
+
     fn is_full(&self, needed: u64, bytes_max: u64) -> bool {
         self.sealed || (needed > bytes_max && self.end > u64::from(HEAD_BYTES))
     }

@@ -473,6 +473,11 @@ impl LogWriter {
         Some(self.before_active.filter(|last| last.index == before).unwrap_or(upto))
     }
 
+    /// Whether no entry comes behind what the active segment has.
+    pub(crate) const fn is_at_end(&self) -> bool {
+        self.active.is_at_end(self.bytes_max)
+    }
+
     /// Segments that hold nothing that is needed, oldest first. They may be deleted once everything
     /// appended so far is synced: what makes them superfluous may be an unsynced frame.
     pub(crate) fn purged_segments(&self) -> Vec<SegmentId> {

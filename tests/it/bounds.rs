@@ -328,6 +328,23 @@ fn the_directory_stays_within_bounds_where_entries_are_long() {
     }
 }
 
+/// Such an entry has a segment of its own, which the next one lies behind.
+#[test]
+fn an_entry_longer_than_a_segment_is_gone_from_the_log_with_the_rest_that_tables_have() {
+    let config = bounded_config();
+    let fs = SimFs::new(1);
+    let sim = Env::simulated_on(fs.clone(), 11);
+    let engine = SingleNodeEngine::with_env(&config, sim.env).unwrap();
+    for round in 0..50 {
+        engine.put(key(round), value(0, round, 100)).unwrap();
+        let deletes = (0..20_000).map(|n| Command::delete(key(n)));
+        engine.submit_batch(deletes.collect()).unwrap();
+        let bytes = directory_bytes(&fs);
+        let most = 3 * config.max_segment_size + config.disk_reserve;
+        assert!(bytes <= most, "round {round}: {bytes} bytes, and nothing is live");
+    }
+}
+
 /// Removes all rows at once.
 type Removal = fn(&Arc<SingleNodeEngine>);
 
