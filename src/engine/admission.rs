@@ -99,16 +99,13 @@ const fn bound(live: u64, segment: u64) -> u64 {
 }
 
 /// Whether so much is left of what was removed that writes beside it could bring the directory
-/// beyond its bound: more useless bytes in tables than the marks of
-/// [`budget`](super::budget::marks_of) reckon with, which is half a segment or half of what is
-/// live; or more in all than the bound, with the table that a merge is writing, which is half a
-/// segment or a 64th of what it merges. Pure.
-pub(crate) const fn is_much_left(holdings: &Holdings, segment: u64) -> bool {
-    let Holdings { live, log, tables, unwritten, .. } = *holdings;
-    let useless = if segment > live { segment / 2 } else { live / 2 };
-    let written = if segment / 2 > tables / 64 { segment / 2 } else { tables / 64 };
-    let held = log.saturating_add(tables).saturating_add(unwritten).saturating_add(written);
-    tables.saturating_sub(live) > useless || held.saturating_add(SMALL_FILES) > bound(live, segment)
+/// beyond its bound: more useless bytes in tables than are `tolerated`; or more in all than the
+/// bound, with what a merge of all tables has beside it. Pure.
+pub(crate) const fn is_much_left(holdings: &Holdings, tolerated: u64, segment: u64) -> bool {
+    let Holdings { live, log, tables, unwritten, merge, .. } = *holdings;
+    let held = log.saturating_add(tables).saturating_add(unwritten).saturating_add(merge);
+    tables.saturating_sub(live) > tolerated
+        || held.saturating_add(SMALL_FILES) > bound(live, segment)
 }
 
 impl Change {
@@ -334,33 +331,25 @@ mod tests {
     }
 
     #[test]
-    fn much_is_left_while_tables_have_more_than_marks_reckon_with() {
-        let in_tables =
-            |tables, live| is_much_left(&Holdings { live, tables, ..Holdings::default() }, SEGMENT);
+    fn much_is_left_while_more_in_tables_is_useless_than_is_tolerated() {
+        let in_tables = |tables, live| {
+            is_much_left(&Holdings { live, tables, ..Holdings::default() }, SEGMENT / 2, SEGMENT)
+        };
         assert!(!in_tables(SEGMENT / 2, 0) && in_tables(SEGMENT / 2 + 1, 0));
-        assert!(
-            !in_tables(60 * SEGMENT, 40 * SEGMENT) && in_tables(60 * SEGMENT + 1, 40 * SEGMENT)
-        );
+        assert!(!in_tables(SEGMENT, SEGMENT / 2) && in_tables(SEGMENT + 1, SEGMENT / 2));
     }
 
     #[test]
     fn much_is_left_while_a_merge_could_bring_the_directory_beyond_its_bound() {
-        let room = 3 * SEGMENT - SEGMENT / 2 - SMALL_FILES;
-        let held = |log, unwritten, live| {
-            is_much_left(&Holdings { live, log, unwritten, ..Holdings::default() }, SEGMENT)
+        let room = 3 * SEGMENT - SMALL_FILES;
+        let is_much = |holdings: Holdings| is_much_left(&holdings, u64::MAX, SEGMENT);
+        let held = |log, unwritten, tables, merge, live| {
+            is_much(Holdings { live, log, tables, unwritten, merge, ..Holdings::default() })
         };
-        assert!(!held(room, 0, 0) && held(room + 1, 0, 0));
-        assert!(!held(room - 7, 7, 0) && held(room - 7, 8, 0));
-        assert!(!held(room + 20, 0, 10));
-        // Of much a merge writes longer tables.
-        let tables = 6_400 * SEGMENT;
-        let live = tables - SEGMENT;
-        let log = 2 * live + 3 * SEGMENT - tables - 100 * SEGMENT - SMALL_FILES;
-        let beside = |log, tables, live| {
-            is_much_left(&Holdings { live, log, tables, ..Holdings::default() }, SEGMENT)
-        };
-        assert!(!beside(log, tables, live) && beside(log + 1, tables, live));
-        assert!(!beside(u64::MAX, u64::MAX, u64::MAX));
+        assert!(!held(room, 0, 0, 0, 0) && held(room + 1, 0, 0, 0, 0));
+        assert!(!held(room - 27, 7, 9, 11, 0) && held(room - 26, 7, 9, 11, 0));
+        assert!(!held(room, 7, 9, 4, 10) && held(room, 7, 9, 5, 10));
+        assert!(!held(u64::MAX, 0, u64::MAX, u64::MAX, u64::MAX));
     }
 
     fn admitted(asked: Asked<'_>) -> Admitted<'_> {

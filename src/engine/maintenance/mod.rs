@@ -3,7 +3,7 @@
 //! The threads of `threads` do it; with `worker_threads = 0` there are none, and the caller of a
 //! write does what is due.
 
-mod long_writes;
+mod room;
 mod threads;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

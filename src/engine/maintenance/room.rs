@@ -14,7 +14,7 @@ use crate::engine::back_off::BackOff;
 use crate::engine::compaction::{Effort, KeepLog, is_merge_under_way};
 use crate::engine::machine::Machine;
 use crate::state::Resident;
-use crate::storage::compaction_plan::{RUNS_MAX, WRITTEN_FOR_FREED_MAX};
+use crate::storage::compaction_plan::{RUNS_MAX, WRITTEN_FOR_FREED_MAX, stale_bytes_max};
 use crate::storage::frame::entry_frame_len;
 
 /// What a row counts as at least: in a table a shorter one takes more than twice its bytes.
@@ -93,9 +93,11 @@ impl Maintenance {
                 log: store.log().file_bytes_with(0, 0),
                 tables: store.tables().set().bytes(),
                 unwritten: load.unwritten(),
+                merge: store.tables().bytes_beside_merge(),
                 ..Holdings::default()
             };
-            is_much_left(&holdings, self.segment_bytes)
+            let tolerated = stale_bytes_max(holdings.live, self.marks.stale_max);
+            is_much_left(&holdings, tolerated, self.segment_bytes)
         });
     }
 
