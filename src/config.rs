@@ -71,12 +71,12 @@ pub struct StoreConfig {
     /// most half of `max_segment_size` counts, and since the last one a quarter, so that the
     /// directory stays within twice what is live and three segments, where a row counts as 20 bytes
     /// at least, and a segment is as long as the longest entry where that is longer; with segments
-    /// of 16 KiB and less about four of these, since manifest and heads of files count. For that,
-    /// writes and deletes that merges cannot keep pace with wait for these, each for
-    /// `submit_timeout` at most; where a write adds or may remove more than a quarter of a segment,
-    /// one that would pass the bound compacts everything first, on its thread; and one that has
-    /// removed several rows, more than that in all, as a `delete_prefix` may, returns once the
-    /// merge of what it left has come so far, or after `submit_timeout`. (It is so of a store by
+    /// below 8 KiB about four of these, since manifest and heads of files count. For that, writes
+    /// and deletes that merges cannot keep pace with wait for these, each for `submit_timeout` at
+    /// most; where a write adds or may remove more than an eighth of a segment, one that would pass
+    /// the bound compacts everything first, on its thread; and one that has removed several rows,
+    /// more than that in all, as a `delete_prefix` may, returns once the merge of what it left has
+    /// come so far, or after `submit_timeout`. (It is so of a store by
     /// itself, once compaction has merged what a thousand commands that were handed in, or a lease
     /// that was over, left; besides it what is kept of the past, what open views hold, and on a
     /// cluster node the last `log_kept` entries.) Zero: at once whenever

@@ -23,7 +23,7 @@ const _: () = assert!(HEAD_BYTES as usize == PROLOGUE_BYTES + frame_len_max(STAT
 /// step costs one slower sync, and as many bytes at most are held that a small store does not need,
 /// or that come to a segment before it that is needed still.
 const ROOM_STEP_MAX: u64 = 4 << 20;
-const ROOM_STEP_MIN: u64 = 32 << 10;
+const ROOM_STEP_MIN: u64 = 4 << 10;
 const ROOM_SHARE: u64 = 4;
 
 /// Whether a frame can be appended.

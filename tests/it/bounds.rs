@@ -389,12 +389,19 @@ fn who_has_removed_much_finds_the_directory_within_its_bound() {
     }
 }
 
-/// What removals leave must not add up with what other writes do.
+/// What removals leave must not add up with what other writes do, and rows that are just not long
+/// must not with those of other threads.
 #[test]
 fn the_directory_stays_within_bounds_behind_removals_of_much() {
+    for (segment_kib, long) in [(64, 2_000), (64, 8_000), (64, 16_000), (16, 200)] {
+        stays_within_bounds_behind_removals(segment_kib << 10, long);
+    }
+}
+
+fn stays_within_bounds_behind_removals(segment_bytes: u64, long: u64) {
     const WRITERS: usize = 3;
     let directory = tempfile::tempdir().unwrap();
-    let config = background_config(directory.path(), 64 << 10);
+    let config = background_config(directory.path(), segment_bytes);
     let engine = SingleNodeEngine::with_config(config.clone()).unwrap();
     let left = AtomicUsize::new(WRITERS);
     // Shared by who removes, so that nobody looks while what is removed cannot be gone yet.
@@ -404,10 +411,10 @@ fn the_directory_stays_within_bounds_behind_removals_of_much() {
             let (engine, left, removing) = (&engine, &left, &removing);
             scope.spawn(move || {
                 let rng = SeededRng::new(writer as u64);
-                let key = || format!("{}{}", rng.up_to(9), rng.up_to(300)).into_bytes();
-                for round in 0..10_000 {
-                    let long = if rng.up_to(7) == 0 { 2_000 } else { 100 };
-                    let len = usize::try_from(rng.up_to(long)).unwrap();
+                let key = || format!("{}{}", rng.up_to(9), rng.up_to(30)).into_bytes();
+                for round in 0..8_000 {
+                    let most = if rng.up_to(7) == 0 { long } else { 100 };
+                    let len = usize::try_from(rng.up_to(most)).unwrap();
                     match rng.up_to(99) {
                         0 => {
                             let _removing = removing.read();

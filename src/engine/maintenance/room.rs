@@ -313,7 +313,7 @@ mod tests {
         kept.inner.after_removal(BEFORE);
         let engine = removed(true, hour);
         let _running = engine.inner.committer.machine.throttle.begin();
-        engine.inner.after_removal(1 << 18);
+        engine.inner.after_removal(1 << 17);
         // Nobody waits longer than a write.
         let engine = removed(true, Duration::from_millis(1));
         let _running = engine.inner.committer.machine.throttle.begin();
