@@ -412,18 +412,18 @@ fn stays_within_bounds_behind_removals(segment_bytes: u64, long: u64) {
             scope.spawn(move || {
                 let rng = SeededRng::new(writer as u64);
                 let key = || format!("{}{}", rng.up_to(9), rng.up_to(30)).into_bytes();
-                for round in 0..8_000 {
+                for round in 0..8_000_u64 {
                     let most = if rng.up_to(7) == 0 { long } else { 100 };
                     let len = usize::try_from(rng.up_to(most)).unwrap();
                     match rng.up_to(99) {
                         0 => {
                             let _removing = removing.read();
-                            let prefix = [rng.up_to(9).to_string(), String::new()];
-                            let prefix = Command::delete_prefix(prefix[round % 2].clone());
+                            let digit = round.is_multiple_of(2).then(|| rng.up_to(9).to_string());
+                            let prefix = Command::delete_prefix(digit.unwrap_or_default());
                             engine.submit(prefix).map(drop)
                         }
                         1..20 => engine.delete(key()).map(drop),
-                        _ => engine.put(key(), value(0, round as u64, len)).map(drop),
+                        _ => engine.put(key(), value(0, round, len)).map(drop),
                     }
                     .unwrap();
                 }
