@@ -197,7 +197,7 @@ fn the_thread_that_removes_what_is_due_outlives_a_damaged_row() {
 fn a_damaged_row_of_what_was_removed_long_ago_is_in_the_way_of_no_time() {
     // So few that removing them does not make a merge of everything due, in blocks enough that the
     // first one is in nobody's way.
-    const ROWS: u32 = 120;
+    const ROWS: u32 = 100;
     let store = Store::new(87);
     for number in 0..ROWS {
         store.engine.put_with_ttl(key(number), bytes("v"), SECOND * (number + 1)).unwrap();
