@@ -8,7 +8,7 @@
 //! opening removes those.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use bytes::Bytes;
 use parking_lot::{Mutex, MutexGuard, RwLock};
@@ -100,6 +100,8 @@ pub struct TableStore {
     names: Mutex<Names>,
     shown: RwLock<Shown>,
     has_tables: AtomicBool,
+    /// Bytes of the files that are being removed because the set does not name them any more.
+    leaving: AtomicU64,
     incoming: Arc<Turns>,
 }
 
@@ -208,6 +210,7 @@ impl TableStore {
             names: Mutex::new(Names { number, next_table, dead: Vec::new(), merge: None }),
             shown: RwLock::new(Shown { set: Arc::clone(&set), head }),
             has_tables: AtomicBool::new(!set.is_empty()),
+            leaving: AtomicU64::new(0),
             incoming: Arc::default(),
         };
         store.share_memory(&set);
@@ -245,6 +248,12 @@ impl TableStore {
     pub(crate) fn set_and_head(&self) -> (Arc<TableSet>, Option<ManifestHead>) {
         let shown = self.shown.read();
         (Arc::clone(&shown.set), shown.head.clone())
+    }
+
+    /// Bytes of the files of a set that was just asked for, and of those that are still being
+    /// removed because it does not name them: readers see a set before that is done.
+    pub(crate) fn file_bytes(&self, set: &TableSet) -> u64 {
+        set.bytes().saturating_add(self.leaving.load(Ordering::Acquire))
     }
 
     /// How tables are written.
@@ -582,12 +591,15 @@ impl TableStore {
             Stale::All => self.hot.clear(),
         }
         self.has_tables.store(!next.is_empty(), Ordering::Release);
-        let shown = Shown { set: Arc::clone(&next), head: Some(manifest.head) };
-        let before = std::mem::replace(&mut *self.shown.write(), shown).set;
-        let live = next.ids();
-        let replaced = before.tables().map(|entry| entry.summary.id);
-        names.dead.extend(replaced.filter(|id| !live.contains(id)));
+        let (before, live) = (self.set(), next.ids());
+        let replaced = before.tables().map(|entry| &entry.summary);
+        let replaced: Vec<_> = replaced.filter(|summary| !live.contains(&summary.id)).collect();
+        // Before the set without them is shown: see `file_bytes`.
+        self.leaving.store(replaced.iter().map(|summary| summary.bytes).sum(), Ordering::Release);
+        *self.shown.write() = Shown { set: Arc::clone(&next), head: Some(manifest.head) };
+        names.dead.extend(replaced.iter().map(|summary| summary.id));
         self.remove_dead(names);
+        self.leaving.store(0, Ordering::Release);
         self.share_memory(&next);
         Ok(next)
     }

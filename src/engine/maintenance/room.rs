@@ -87,13 +87,14 @@ impl Maintenance {
             return;
         }
         let Machine { store, load, throttle, .. } = &self.committer.machine;
+        let tables = store.tables();
         throttle.wait(self.schedule.wait_max, || {
             let holdings = Holdings {
                 live: self.live_bytes(),
                 log: store.log().file_bytes_with(0, 0),
-                tables: store.tables().set().bytes(),
+                tables: tables.file_bytes(&tables.set()),
                 unwritten: load.unwritten(),
-                merge: store.tables().bytes_beside_merge(),
+                merge: tables.bytes_beside_merge(),
                 ..Holdings::default()
             };
             let tolerated = stale_bytes_max(holdings.live, self.marks.stale_max);
@@ -197,7 +198,7 @@ fn holdings(machine: &Machine, longest: u64, frame: u64, others: u64) -> Holding
     Holdings {
         unwritten,
         log,
-        tables: set.bytes(),
+        tables: tables.file_bytes(&set),
         merge: tables.bytes_beside_merge().saturating_add(longest),
         merged: merged.saturating_add(unwritten),
         live,

@@ -1,5 +1,7 @@
 //! What each change does, on a disk that does what it is told.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use super::*;
 use crate::storage::run::{Run, RunTable};
 use crate::storage::table::{Cached, KeyHash};
@@ -349,5 +351,34 @@ fn what_a_merge_has_read_of_the_only_table_of_a_run_is_not_found_in_it() {
         assert_eq!(part.likely_cached_value(key, hash) != Cached::Absent, counts, "{key:?}");
         let likely = whole.likely_cached_value(key, hash);
         assert_eq!(likely != Cached::Absent, in_whole.is_some(), "{key:?}");
+    }
+}
+
+#[test]
+fn files_that_are_being_removed_count_until_they_are_gone() {
+    let fs = SimFs::new(1);
+    let mut store = Modelled::new(&fs);
+    for _ in 0..20 {
+        let keys: Vec<_> = (0..300).map(|n| format!("k{n:03}").into_bytes()).collect();
+        store.add(&keys.iter().map(|key| (key.clone(), put(1, "value"))).collect());
+        store.add(&keys.into_iter().map(|key| (key, None)).collect());
+        let tables = &store.tables;
+        let is_over = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                // Nothing is left to write, so files only go.
+                while tables.merge_step(MergeGoal::Everything).unwrap().is_some() {}
+                is_over.store(true, Ordering::Release);
+            });
+            while !is_over.load(Ordering::Acquire) {
+                let said = tables.file_bytes(&tables.set());
+                let files = fs.files().into_iter();
+                let files =
+                    files.filter(|(path, _)| path.extension().is_some_and(|it| it == "tbl"));
+                let there: u64 = files.map(|(_, bytes)| bytes.len() as u64).sum();
+                assert!(there <= said, "{there} bytes are there, {said} were told");
+            }
+        });
+        assert!(store.tables.set().is_empty());
     }
 }
