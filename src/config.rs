@@ -76,11 +76,10 @@ pub struct StoreConfig {
     /// most; where a write adds or may remove more than an eighth of a segment, one that would pass
     /// the bound compacts everything first, on its thread; and one that has removed several rows,
     /// more than that in all, as a `delete_prefix` may, returns once the merge of what it left has
-    /// come so far, or after `submit_timeout`. (It is so of a store by
-    /// itself, once compaction has merged what a thousand commands that were handed in, or a lease
-    /// that was over, left; besides it what is kept of the past, what open views hold, and on a
-    /// cluster node the last `log_kept` entries.) Zero: at once whenever
-    /// anything is stale, which only makes sense in tests.
+    /// come so far, or after `submit_timeout`. (It is so of a store by itself, once compaction has
+    /// merged what a thousand commands that were handed in, or a lease that was over, left; besides
+    /// it what is kept of the past, what open views hold, and on a cluster node the last `log_kept`
+    /// entries.) Zero: at once whenever anything is stale, which only makes sense in tests.
     /// Compaction also runs when a quarter of a segment, or 12 MiB, of log is in no table yet.
     pub compaction_threshold: u64,
 

@@ -393,12 +393,15 @@ fn who_has_removed_much_finds_the_directory_within_its_bound() {
 /// must not with those of other threads.
 #[test]
 fn the_directory_stays_within_bounds_behind_removals_of_much() {
-    for (segment_kib, long) in [(64, 2_000), (64, 8_000), (64, 16_000), (16, 200)] {
-        stays_within_bounds_behind_removals(segment_kib << 10, long);
+    for (segment_kib, keys, long) in
+        [(64, 300, 2_000), (64, 30, 8_000), (64, 30, 16_000), (16, 30, 200)]
+    {
+        stays_within_bounds_behind_removals(segment_kib << 10, keys, long);
     }
 }
 
-fn stays_within_bounds_behind_removals(segment_bytes: u64, long: u64) {
+/// Ten prefixes with so many keys each.
+fn stays_within_bounds_behind_removals(segment_bytes: u64, keys: u64, long: u64) {
     const WRITERS: usize = 3;
     let directory = tempfile::tempdir().unwrap();
     let config = background_config(directory.path(), segment_bytes);
@@ -411,8 +414,8 @@ fn stays_within_bounds_behind_removals(segment_bytes: u64, long: u64) {
             let (engine, left, removing) = (&engine, &left, &removing);
             scope.spawn(move || {
                 let rng = SeededRng::new(writer as u64);
-                let key = || format!("{}{}", rng.up_to(9), rng.up_to(30)).into_bytes();
-                for round in 0..8_000_u64 {
+                let key = || format!("{}{}", rng.up_to(9), rng.up_to(keys)).into_bytes();
+                for round in 0..10_000_u64 {
                     let most = if rng.up_to(7) == 0 { long } else { 100 };
                     let len = usize::try_from(rng.up_to(most)).unwrap();
                     match rng.up_to(99) {
