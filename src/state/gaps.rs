@@ -19,6 +19,7 @@ use parking_lot::Mutex;
 
 use crate::storage::index::Index;
 use crate::storage::record::{Direction, Record};
+use crate::storage::stretch::{self, HasStretch, Stretch, next_key, position, position_at};
 
 /// A scan tells of so many tombstones in a row: going over fewer costs about as much as finding its
 /// place anew.
@@ -36,12 +37,10 @@ const GAPS_MAX: usize = 64;
 /// microseconds: nobody writes meanwhile. The rest of it is found again.
 const LOOKED_AT_MAX: usize = 4096;
 
-/// Keys from one up to another, of which none is there.
+/// Keys of which none is there.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Gap {
-    from: Bytes,
-    /// The first key that is not in it any more; `None`: all behind `from` are.
-    to: Option<Bytes>,
+    stretch: Stretch,
     /// How many rows a scan is spared, roughly.
     rows: usize,
 }
@@ -49,72 +48,29 @@ pub(super) struct Gap {
 impl Gap {
     /// The keys between two bounds, where it took so many tombstones from one to the other.
     pub(super) fn between(from: Bound<&[u8]>, to: Bound<&[u8]>, rows: usize) -> Self {
-        let from = edge(from, Side::From).unwrap_or_default();
-        Self { from, to: edge(to, Side::To), rows }
+        Self { stretch: Stretch::between(from, to), rows }
     }
 
     /// Where a scan in this direction goes on; `None`: there is nothing behind it.
     pub(super) fn beyond(&self, direction: Direction) -> Option<Bound<&[u8]>> {
-        match direction {
-            Direction::Forward => self.to.as_deref().map(Bound::Included),
-            Direction::Backward => Some(Bound::Excluded(&self.from)),
-        }
+        self.stretch.beyond(direction)
     }
 
     /// How many rows a scan is spared, roughly.
     pub(super) const fn rows(&self) -> usize {
         self.rows
     }
+}
 
-    fn ends_before(&self, key: &[u8]) -> bool {
-        self.to.as_ref().is_some_and(|to| **to < *key)
-    }
-
-    fn contains(&self, key: &[u8]) -> bool {
-        *self.from <= *key && self.to.as_ref().is_none_or(|to| *key < **to)
-    }
-
-    fn is_empty(&self) -> bool {
-        self.to.as_ref().is_some_and(|to| *to <= self.from)
-    }
-
-    /// Whether all keys of both, and none between them, are one stretch.
-    fn touches(&self, other: &Self) -> bool {
-        !self.ends_before(&other.from) && !other.ends_before(&self.from)
+impl HasStretch for Gap {
+    fn stretch(&self) -> &Stretch {
+        &self.stretch
     }
 
     fn take_in(&mut self, other: Self) {
-        self.to = self.to.take().zip(other.to).map(|(one, other)| one.max(other));
-        if other.from < self.from {
-            self.from = other.from;
-        }
+        self.stretch.take_in(other.stretch);
         self.rows = self.rows.max(other.rows);
     }
-}
-
-/// Which end of a stretch a bound is.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Side {
-    From,
-    To,
-}
-
-/// A bound as the first key that is in a stretch, or as the first that is not any more.
-fn edge(bound: Bound<&[u8]>, side: Side) -> Option<Bytes> {
-    match (bound, side) {
-        (Bound::Included(key), Side::From) | (Bound::Excluded(key), Side::To) => {
-            Some(Bytes::copy_from_slice(key))
-        }
-        (Bound::Excluded(key), Side::From) | (Bound::Included(key), Side::To) => {
-            Some(next_key(key))
-        }
-        (Bound::Unbounded, _) => None,
-    }
-}
-
-/// The least key above another.
-fn next_key(key: &[u8]) -> Bytes {
-    [key, &[0]].concat().into()
 }
 
 /// A stretch that a reader has found in a state.
@@ -149,27 +105,12 @@ impl Gaps {
     /// at.
     pub(super) fn at(&self, start: Bound<&[u8]>, direction: Direction) -> Option<&Gap> {
         let known = self.known.as_deref()?;
-        match direction {
-            Direction::Forward => {
-                let start = edge(start, Side::From).unwrap_or_default();
-                known.get(self.position(&start)?)
-            }
-            Direction::Backward => {
-                let Some(end) = edge(start, Side::To) else {
-                    return known.last().filter(|gap| gap.to.is_none());
-                };
-                // The last of those that begin before the end.
-                let at = known.partition_point(|gap| gap.from < end).checked_sub(1)?;
-                known.get(at).filter(|gap| !gap.ends_before(&end))
-            }
-        }
+        known.get(position_at(known, start, direction)?)
     }
 
     /// Which gap has this key.
     fn position(&self, key: &[u8]) -> Option<usize> {
-        let known = self.known.as_deref()?;
-        let at = known.partition_point(|gap| *gap.from <= *key).checked_sub(1)?;
-        known.get(at).filter(|gap| gap.contains(key)).map(|_| at)
+        position(self.known.as_deref()?, key)
     }
 
     /// Whether this key is known not to be there.
@@ -213,29 +154,28 @@ impl Gaps {
     /// was found is in the tail, and was not there then: any row of the tail with a value ends it.
     fn still_without_keys(&self, mut gap: Gap, tail: &Index<Record>) -> Gap {
         // What is known already was kept up to date.
-        let unknown = match self.position(&gap.from).and_then(|at| self.known.as_deref()?.get(at)) {
-            None => gap.from.clone(),
-            Some(Gap { to: Some(to), .. }) => to.clone(),
-            Some(Gap { to: None, .. }) => return gap,
+        let Stretch { from, .. } = &gap.stretch;
+        let known = self.position(from).and_then(|at| self.known.as_deref()?.get(at));
+        let unknown = match known.map(|gap| &gap.stretch.to) {
+            None => from.clone(),
+            Some(Some(to)) => to.clone(),
+            Some(None) => return gap,
         };
-        let to = gap.to.as_ref().map_or(Bound::Unbounded, |to| Bound::Excluded(&**to));
+        let (_, to) = gap.stretch.bounds();
         let mut rows = tail.range((Bound::Included(&*unknown), to)).enumerate();
         let end = rows.find(|(at, (_, record))| *at == LOOKED_AT_MAX || !record.is_tombstone());
         if let Some((_, (key, _))) = end {
-            gap.to = Some(Bytes::copy_from_slice(key));
+            gap.stretch.to = Some(Bytes::copy_from_slice(key));
         }
         gap
     }
 
-    fn add(&mut self, mut gap: Gap) {
-        if gap.is_empty() {
+    fn add(&mut self, gap: Gap) {
+        if gap.stretch.is_empty() {
             return;
         }
         let known = Arc::make_mut(self.known.get_or_insert_default());
-        let first = known.partition_point(|other| other.ends_before(&gap.from));
-        let touching = known.iter().skip(first).take_while(|other| other.touches(&gap)).count();
-        known.splice(first..first + touching, []).for_each(|other| gap.take_in(other));
-        known.insert(first, gap);
+        stretch::add(known, gap);
         if known.len() > GAPS_MAX {
             let least = (0..).zip(known.iter()).min_by_key(|(_, gap)| gap.rows);
             if let Some((least, _)) = least {
@@ -262,10 +202,11 @@ impl Gaps {
         let Some(at) = self.position(key) else { return };
         let Some(known) = &mut self.known else { return };
         let known = Arc::make_mut(known);
-        let Gap { from, to, rows } = known.remove(at);
-        let below = Gap { from, to: Some(Bytes::copy_from_slice(key)), rows: rows / 2 };
-        let above = Gap { from: next_key(key), to, rows: rows / 2 };
-        let parts = [below, above].into_iter().filter(|gap| !gap.is_empty());
+        let Gap { stretch: Stretch { from, to }, rows } = known.remove(at);
+        let below = Stretch { from, to: Some(Bytes::copy_from_slice(key)) };
+        let above = Stretch { from: next_key(key), to };
+        let part = |stretch| Gap { stretch, rows: rows / 2 };
+        let parts = [below, above].into_iter().filter(|it| !it.is_empty()).map(part);
         known.splice(at..at, parts);
         known.truncate(GAPS_MAX);
     }
@@ -298,8 +239,8 @@ mod tests {
         Record { value: value.map(Bytes::from), version: Version(1), timestamp: Timestamp(1) }
     }
 
-    fn gap(from: &'static str, to: &'static str) -> Gap {
-        Gap { from: from.into(), to: Some(to.into()), rows: 40 }
+    fn gap(from: impl Into<Bytes>, to: impl Into<Bytes>) -> Gap {
+        Gap { stretch: Stretch { from: from.into(), to: Some(to.into()) }, rows: 40 }
     }
 
     /// Gaps of a state without a tail, as they are after these were found.
@@ -314,7 +255,10 @@ mod tests {
 
     fn listed(gaps: &Gaps) -> Vec<(&[u8], Option<&[u8]>)> {
         let known = gaps.known.as_deref().map(Vec::as_slice).unwrap_or_default();
-        known.iter().map(|gap| (&*gap.from, gap.to.as_deref())).collect()
+        known
+            .iter()
+            .map(|Gap { stretch: Stretch { from, to }, .. }| (&**from, to.as_deref()))
+            .collect()
     }
 
     #[test]
@@ -421,7 +365,7 @@ mod tests {
             let (from, to) = (name(one), name(one + other));
             if step % 3 == 0 {
                 there.retain(|key| *key < from || *key >= to);
-                gaps.tell(Gap { from: from.into(), to: Some(to.into()), rows: 40 });
+                gaps.tell(gap(from, to));
                 gaps.take_found(&Index::default());
             } else {
                 gaps.close(from.as_bytes());
@@ -429,8 +373,8 @@ mod tests {
             }
             let known = gaps.known.as_deref().map(Vec::as_slice).unwrap_or_default();
             assert!(known.len() <= GAPS_MAX);
-            assert!(known.iter().all(|gap| !gap.is_empty()));
-            assert!(known.is_sorted_by(|one, other| one.ends_before(&other.from)));
+            assert!(known.iter().all(|gap| !gap.stretch.is_empty()));
+            assert!(known.is_sorted_by(|one, other| one.stretch.ends_before(&other.stretch.from)));
             if step % 100 == 0 {
                 assert!(there.iter().all(|key| !gaps.contain(key.as_bytes())));
             }

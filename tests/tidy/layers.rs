@@ -28,6 +28,7 @@ const FOLDERS: &[(&str, Uses)] = &[
             "storage::merge_cursor",
             "storage::key_filter",
             "storage::prefix_index",
+            "storage::stretch",
             "storage::record",
             "storage::run",
             "storage::table",
