@@ -2,8 +2,8 @@
 //!
 //! Ten million keys of 16 B with values of 100 B, one thread that puts and a budget of 64 MiB,
 //! unless `KEYS`, `WRITERS`, `BUDGET_MIB` and `DIR` say otherwise: loaded, killed, opened, read at
-//! random, scanned, compacted, opened again and overwritten at random. Every phase is a process of
-//! its own, which tells how much memory it had.
+//! random, scanned, compacted, opened again, overwritten at random, and removed at once. Every
+//! phase is a process of its own, which tells how much memory it had.
 #![expect(clippy::disallowed_methods, reason = "a bench reads the clock and looks at files")]
 #![expect(clippy::expect_used, reason = "a bench that cannot run says why and ends")]
 #![expect(clippy::print_stdout, reason = "that is what it is for")]
@@ -77,6 +77,10 @@ fn measure(directory: &Path, keys: u64) {
     let overwritten = phases::run("overwrite", directory, Ended::Closed);
     print_row("overwritten at random", &overwritten, overwrites());
 
+    let removed = phases::run("remove", directory, Ended::Closed);
+    print_row("all removed by one `delete_prefix`", &removed, keys);
+    let size_removed = bytes_below(directory);
+
     println!();
     for (when, reads) in [("loaded", reads), ("compacted", reads_compacted)] {
         let (there, absent) = reads;
@@ -99,6 +103,7 @@ fn measure(directory: &Path, keys: u64) {
         of_user(loaded.written_bytes),
         of_user(compacted.written_bytes),
     );
+    println!("* files when everything is removed: {:.3} MB", size_removed as f64 / 1e6);
     println!(
         "* written for each byte put by {} overwrites: {:.2}; files for each byte meanwhile: at \
          most {:.2}",

@@ -139,9 +139,10 @@ pub struct StoreConfig {
     /// key), and, with what these leave, for cached blocks and rows. Default 512 MiB; at least
     /// 1 MiB. Memory is taken as it is used; the process takes up to 64 MiB more, of which up to 24
     /// are what is known of the changes of the last writes, and what queues and batches hold: of a
-    /// batch also 72 bytes for each change until a table has it; of a `delete_prefix`, or the end
-    /// of a lease, some 200 bytes and the key for each row that it removes, so that a million of
-    /// them had better go in several parts. Of several threads that write glibc's allocator keeps
+    /// batch also 72 bytes for each change until a table has it; of a `delete_prefix` up to 25 MiB,
+    /// however many rows it removes, and where somebody watches them, or the past is kept, 100
+    /// bytes and the key for each while that is told; of the end of a lease some 200 bytes and the
+    /// key for each row that it removes. Of several threads that write glibc's allocator keeps
     /// more, half of the budget and above, unless `MALLOC_ARENA_MAX=2` is in the environment. More:
     /// fewer reads from the operating system.
     pub memory_budget: u64,

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use hightower_kv::storage::record::Direction;
-use hightower_kv::{KvEngine, ReadContext, SingleNodeEngine, StoreConfig};
+use hightower_kv::{Command, KvEngine, Outcome, ReadContext, SingleNodeEngine, StoreConfig};
 
 use crate::child::{self, Ended};
 use crate::settings::{mix, setting};
@@ -118,6 +118,7 @@ fn do_phase(phase: &str, store: &SingleNodeEngine) {
         "get-absent" => get(store, Keys::Absent, 1),
         "scan" => scan(store),
         "compact" => drop(store.run_compaction_now().expect("a compaction")),
+        "remove" => remove(store),
         other => unreachable!("no phase is called {other}"),
     }
 }
@@ -188,6 +189,12 @@ fn scan(store: &SingleNodeEngine) {
         bytes += row.key.len() + row.value.len();
     }
     assert_eq!((count, bytes as u64), (keys(), keys() * (KEY_BYTES + VALUE_BYTES) as u64));
+}
+
+/// Removes every key at once.
+fn remove(store: &SingleNodeEngine) {
+    let removed = store.submit(Command::delete_prefix("")).expect("a removal");
+    assert_eq!(removed.outcome, Outcome::Removed { keys: keys() });
 }
 
 /// The key that is written as the so-manieth: their order has nothing to do with that of their

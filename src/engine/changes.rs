@@ -2,12 +2,14 @@
 
 use std::ops::Range;
 
+use bytes::Bytes;
+
 use super::effect_log::{EffectLog, EntryEffects};
 use super::log_record::{LogContent, LogRecord};
 use super::machine::Machine;
 use crate::command::Command;
 use crate::error::{Error, Result};
-use crate::state::{Detail, Effect, Effects, named_row};
+use crate::state::{Detail, Effect, Effects, Removal, StateView, named_row};
 use crate::storage::error::StorageError;
 use crate::storage::history::{EntryChanges, KeyChange};
 use crate::storage::log_entry::Entry;
@@ -73,9 +75,14 @@ impl ChangeSource for LiveChanges<'_> {
             Err(StorageError::Purged { .. }) => return Err(self.compacted()),
             Err(error) => return Err(error.into()),
         };
-        let effects =
-            span_of(&entries).and_then(|span| self.machine.replica.read().effects.read(span));
-        join(&entries, effects.ok_or_else(|| self.compacted())?)
+        let span = span_of(&entries).ok_or_else(|| self.compacted())?;
+        // Both of one moment.
+        let (effects, now) = {
+            let replica = self.machine.replica.read();
+            (replica.effects.read(span), replica.kv.view())
+        };
+        let effects = effects.ok_or_else(|| self.compacted())?;
+        join(&entries, effects, &now, || self.compacted())
     }
 
     fn last_at(&self, time: Timestamp) -> Option<(LogIndex, Timestamp)> {
@@ -88,12 +95,17 @@ impl ChangeSource for LiveChanges<'_> {
 pub(crate) struct ClosedChanges<'a> {
     store: &'a ReadOnlyStore,
     effects: &'a EffectLog,
+    now: &'a StateView,
 }
 
 impl<'a> ClosedChanges<'a> {
-    /// Of a store, and what applying its log told.
-    pub(crate) const fn of(store: &'a ReadOnlyStore, effects: &'a EffectLog) -> Self {
-        Self { store, effects }
+    /// Of a store, what applying its log told, and the state that this has led to.
+    pub(crate) const fn of(
+        store: &'a ReadOnlyStore,
+        effects: &'a EffectLog,
+        now: &'a StateView,
+    ) -> Self {
+        Self { store, effects, now }
     }
 }
 
@@ -114,7 +126,7 @@ impl ChangeSource for ClosedChanges<'_> {
         }
         let entries = self.store.read_range(range, bytes_max)?;
         let effects = span_of(&entries).and_then(|span| self.effects.read(span));
-        join(&entries, effects.ok_or_else(compacted)?)
+        join(&entries, effects.ok_or_else(compacted)?, self.now, compacted)
     }
 
     fn last_at(&self, time: Timestamp) -> Option<(LogIndex, Timestamp)> {
@@ -133,17 +145,27 @@ fn span_of(entries: &[Entry]) -> Option<Range<LogIndex>> {
     Some(first.id.index..last.id.index.next())
 }
 
-/// Puts entries and their effects together.
-fn join(entries: &[Entry], effects: Vec<EntryEffects>) -> Result<Vec<EntryChanges>> {
+/// Puts entries and their effects together; `now` is the state of the moment at which these were
+/// told.
+fn join(
+    entries: &[Entry],
+    effects: Vec<EntryEffects>,
+    now: &StateView,
+    compacted: impl Fn() -> Error,
+) -> Result<Vec<EntryChanges>> {
     let joined = entries.iter().zip(effects).map(|(entry, EntryEffects { timestamp, effects })| {
         let index = entry.id.index;
         let changes = match effects {
             Effects::One(Effect::Nothing) => Vec::new(),
             effects => match LogRecord::understand(entry)?.content {
-                LogContent::Command(command) => changes_of(&command, &effects),
-                LogContent::Blank | LogContent::Membership(_) => None,
+                LogContent::Command(command) => changes_of(&command, &effects, now),
+                LogContent::Blank | LogContent::Membership(_) => Err(Untold::Disagree),
             }
-            .ok_or_else(|| disagree(index))?,
+            .map_err(|untold| match untold {
+                Untold::Disagree => disagree(index),
+                Untold::Gone => compacted(),
+                Untold::Unreadable(error) => error.into(),
+            })?,
         };
         Ok(EntryChanges { index, timestamp, changes })
     });
@@ -155,30 +177,71 @@ fn disagree(index: LogIndex) -> Error {
     Error::Serialization { index, reason }
 }
 
+/// Why it cannot be told what a command changed.
+#[derive(Debug)]
+pub(crate) enum Untold {
+    /// The effects cannot be those of the command.
+    Disagree,
+    /// It removed very many rows, and tables have that by now.
+    Gone,
+    /// One of these rows cannot be read.
+    Unreadable(StorageError),
+}
+
 /// The changes that a command made: each key once, in ascending order, with its last value and what
-/// it had before the entry. A key that was created and removed again is not among them. `None` when
-/// the effects cannot be those of the command.
-pub(crate) fn changes_of(command: &Command, effects: &Effects) -> Option<Vec<KeyChange>> {
+/// it had before the entry. A key that was created and removed again is not among them. `now` is
+/// the state of the moment at which the effects were told.
+///
+/// # Errors
+/// That it cannot be told.
+pub(crate) fn changes_of(
+    command: &Command,
+    effects: &Effects,
+    now: &StateView,
+) -> std::result::Result<Vec<KeyChange>, Untold> {
     let named = |at, before| {
-        let (key, value) = named_row(command, at)?;
-        Some(KeyChange { key: key.clone(), value: value.cloned(), before })
+        let (key, value) = named_row(command, at).ok_or(Untold::Disagree)?;
+        Ok(KeyChange { key: key.clone(), value: value.cloned(), before })
     };
-    let changes: Vec<KeyChange> = match effects {
+    Ok(match effects {
         Effects::One(Effect::Nothing) => Vec::new(),
         Effects::One(Effect::Created) => vec![named(0, None)?],
         Effects::One(Effect::Had(bytes)) => vec![named(0, Some(*bytes))?],
         Effects::Several(details) => {
-            let change = |detail: &Detail| match detail {
-                Detail::Own { at, before } => named(*at, *before),
-                Detail::Explicit { key, value, before } => {
-                    let (key, value) = (key.clone(), value.clone());
-                    Some(KeyChange { key, value, before: *before })
+            let mut changes = Vec::with_capacity(details.len());
+            for detail in &**details {
+                match detail {
+                    Detail::Own { at, before } => changes.push(named(*at, *before)?),
+                    Detail::Explicit { key, value, before } => {
+                        let (key, value) = (key.clone(), value.clone());
+                        changes.push(KeyChange { key, value, before: *before });
+                    }
+                    Detail::Many(removal) => {
+                        let before = removal.before(now).ok_or(Untold::Gone)?;
+                        let removed = removed(removal, &before).map_err(Untold::Unreadable)?;
+                        changes.extend(removed);
+                    }
                 }
-            };
-            net(details.iter().map(change).collect::<Option<_>>()?)
+            }
+            net(changes)
         }
-    };
-    Some(changes)
+    })
+}
+
+/// The rows that were removed together, given the state before.
+fn removed(
+    removal: &Removal,
+    before: &StateView,
+) -> std::result::Result<Vec<KeyChange>, StorageError> {
+    let mut changes = Vec::with_capacity(usize::try_from(removal.rows()).unwrap_or_default());
+    let mut rows = before.cursor_of_all(removal.stretch().bounds())?;
+    while let Some(row) = rows.next()? {
+        let key = Bytes::copy_from_slice(row.key);
+        // A value has less than 2^30 bytes.
+        let before = Some(u32::try_from(row.value.len()).unwrap_or(u32::MAX));
+        changes.push(KeyChange { key, value: None, before });
+    }
+    Ok(changes)
 }
 
 /// What changes that follow each other amount to.
@@ -291,16 +354,26 @@ mod tests {
         #[test]
         fn the_changes_of_an_entry_are_what_the_states_before_and_after_differ_in(
             commands in proptest::collection::vec(any_command(), 1..60),
+            freeze_at in 0..60_u64,
         ) {
             let mut state = KvState::new();
             let mut before = Rows::new();
+            let mut told_of = Vec::new();
             for (index, command) in (1..).map(LogIndex).zip(commands) {
                 let clock = Timestamp(index.0);
                 let looked = Looked::default();
                 let told = state.apply_telling(index, clock, command.clone(), looked);
                 let after = rows_of(state.as_view());
-                let changes = changes_of(&command, &told.unwrap().1).unwrap();
-                prop_assert_eq!(&changes, &difference(&before, &after, index), "{:?}", command);
+                let (_, effects) = told.unwrap();
+                told_of.push((command, effects, difference(&before, &after, index)));
+                // Also later, as long as no table has what they removed.
+                for (command, effects, expected) in &told_of {
+                    let changes = changes_of(command, effects, state.as_view()).unwrap();
+                    prop_assert_eq!(&changes, expected, "{:?}", command);
+                }
+                if index.0 == freeze_at {
+                    state.freeze();
+                }
                 before = after;
             }
         }
@@ -414,8 +487,11 @@ mod tests {
     #[test]
     fn entries_of_the_segment_that_is_being_written_stay_readable_behind_a_compaction() {
         let mut watched = Watched::new(1 << 20);
-        for command in commands(50) {
-            watched.submit(command);
+        for round in 0..50_u8 {
+            watched.submit(Command::batch([
+                Command::set(format!("{}", round % 7), vec![round; 9]),
+                Command::delete(format!("{}", round % 3)),
+            ]));
         }
         let before = watched.live().range();
         // Everything useless is due, so this write ends in a compaction.
@@ -425,6 +501,30 @@ mod tests {
         let head = machine.store.tables().manifest_head().unwrap();
         assert!(head.last.index > before.start);
         assert_eq!(watched.live().range().start, before.start);
+        watched.check(1 << 20);
+    }
+
+    #[test]
+    fn which_rows_one_removal_of_very_many_met_is_told_until_tables_have_it() {
+        let mut watched = Watched::new(1 << 20);
+        let set = |round: u8| (0..60_u8).map(move |n| Command::set(vec![n], vec![n; round.into()]));
+        set(1).for_each(|command| watched.submit(command));
+        watched.engine().run_compaction_now().unwrap();
+        // Rows of tables, of memory, and of both.
+        set(2).step_by(3).for_each(|command| watched.submit(command));
+        watched.submit(Command::delete(vec![4]));
+        watched.submit(Command::delete_prefix(""));
+        set(3).step_by(2).for_each(|command| watched.submit(command));
+        watched.submit(Command::batch([
+            Command::set(vec![1], "beside"),
+            Command::delete_prefix(""),
+            Command::set(vec![2], "beside"),
+        ]));
+        watched.check(1 << 20);
+        let removed = watched.live().range().end.previous().unwrap();
+        watched.engine().set_compaction_threshold(0);
+        watched.submit(Command::set("last", "1"));
+        assert_eq!(watched.live().range().start, removed.next());
         watched.check(1 << 20);
     }
 

@@ -229,10 +229,11 @@ fn write_frozen(
         recorded => recorded?,
     }
     machine.recorded();
-    let rows = machine.replica.read().kv.frozen();
-    let set = machine.store.add_run(&head, &rows)?;
-    report.rows_written += rows.len() as u64;
-    drop(rows);
+    let tail = machine.replica.read().kv.frozen();
+    let (rows, cuts) = (tail.rows(), tail.cuts());
+    let set = machine.store.add_run(&head, rows, cuts)?;
+    report.rows_written += rows.len() as u64 + cuts.hidden().rows;
+    drop(tail);
     let replaced = machine.rebase(set, true);
     *frozen = None;
     // Freeing a whole tail takes a while, so not under the lock.

@@ -47,6 +47,8 @@ fn heap_of(details: &[Detail]) -> usize {
     let beside = |detail: &Detail| match detail {
         Detail::Own { .. } => 0,
         Detail::Explicit { key, value, .. } => buffer(key) + value.as_ref().map_or(0, buffer),
+        // Of no more use once a manifest holds it.
+        Detail::Many(_) => DETAIL_BYTES_MAX,
     };
     PLACE_BYTES + size_of_val(details) + details.iter().map(beside).sum::<usize>()
 }

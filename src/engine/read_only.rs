@@ -180,7 +180,7 @@ impl ReadOnlyEngine {
     }
 
     fn with_past<T>(&self, read: impl FnOnce(&Past<'_>) -> Result<T>) -> Result<T> {
-        let live = ClosedChanges::of(&self.store, &self.replayed.replica.effects);
+        let live = ClosedChanges::of(&self.store, &self.replayed.replica.effects, &self.view);
         read(&Past {
             archive: self.store.archive(),
             tables: self.store.tables(),

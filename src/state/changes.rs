@@ -1,29 +1,29 @@
 //! The changes that one entry makes.
 
-use bytes::{Bytes, BytesMut};
+use std::sync::Arc;
+
+use bytes::Bytes;
 
 use super::check::Sum;
-use super::cursor::Cursor;
-use super::effects::{Detail, Effects, Recorder, Source};
+use super::effects::{Detail, Effects, Recorder, Removal, Source};
+use super::met_rows::{MetRows, TABLE_ROW_BYTES, len_of};
 use super::outcome::{Applied, Outcome};
 use super::times::{Attachment, attachment_row};
 use super::view::StateView;
 use crate::command::keyspace::{is_reserved, is_within_reserved, touches_reserved};
 use crate::command::limits::TIMED_KEY_ROOM;
 use crate::command::{Command, Condition, Guard, ReservedBatch};
+use crate::storage::cuts::{Cut, Hidden};
 use crate::storage::error::StorageError;
 use crate::storage::index::Inserted;
 use crate::storage::prefix_index::{as_slice, prefix_range};
 use crate::storage::record::Record;
+use crate::storage::stretch::Stretch;
 use crate::types::{Timestamp, Version};
 
 /// What a row of the tail takes in memory besides its bytes: its place in the index, and the heads
 /// of the buffers it shares.
 pub(super) const TAIL_ROW_BYTES: u64 = 176;
-
-/// What a row of a table takes in its file besides its bytes: 10 to 15 for columns, filter and
-/// index, and some for what a table has once.
-pub(super) const TABLE_ROW_BYTES: u64 = 20;
 
 /// Memory that a row of the tail takes, roughly.
 pub(super) fn tail_bytes_of(key: &[u8], record: &Record) -> u64 {
@@ -43,13 +43,9 @@ fn row_bytes(key: &[u8], record: &Record) -> u64 {
     (key.len() + record.value_bytes()) as u64
 }
 
-/// Bytes of a value, which are less than 2^30.
+/// Bytes of a value.
 fn value_len(record: &Record) -> u32 {
     len_of(record.value_bytes())
-}
-
-fn len_of(bytes: usize) -> u32 {
-    u32::try_from(bytes).unwrap_or(u32::MAX)
 }
 
 /// What a row adds to the digest; nothing where there is none.
@@ -71,13 +67,15 @@ impl Kept {
     }
 }
 
-/// What there is of a key that a set or a delete names.
+/// What there is of what a command names.
 #[derive(Clone, Debug)]
 pub(super) enum Found {
-    /// The tail has it, and what it has counts.
+    /// Of the key of a set or a delete: the tail has it, and what it has counts.
     InTail,
     /// The tail does not; what the layers below it have.
     Below(Option<Record>),
+    /// Of a prefix: these rows.
+    Rows(Box<MetRows>),
 }
 
 impl Found {
@@ -94,15 +92,15 @@ impl Found {
     /// What the layers below the tail have that counts.
     fn below(self) -> Option<Record> {
         match self {
-            Self::InTail => None,
             Self::Below(found) => found,
+            Self::InTail | Self::Rows(_) => None,
         }
     }
 }
 
 /// Whether everything that applying `command`, a change in a session or not, would look at can be
-/// read. Of a set or a delete without more to look at, what it will find; and the bytes that tables
-/// take for what it removes without naming it.
+/// read. Of a set, a delete or a prefix without more to look at, what it will find; and the bytes
+/// that tables take for what it removes without naming it.
 ///
 /// # Errors
 /// `Corrupt`, `Io`.
@@ -113,30 +111,13 @@ pub(super) fn check(
     match command {
         Command::Set { key, .. } if !view.has_times => Ok((Some(Found::of(view, key)?), 0)),
         Command::Delete { key } => Ok((Some(Found::of(view, key)?), 0)),
-        other => Ok((None, check_read(view, other, Keyspace::Plain)?)),
-    }
-}
-
-/// Copies keys, many into one buffer: a buffer of its own for each would take as much again as a
-/// short key. Who keeps one of them keeps up to [`Self::BYTES_MAX`] of the others.
-#[derive(Debug, Default)]
-struct KeyCopies {
-    room: BytesMut,
-    /// Length of the last buffer.
-    bytes: usize,
-}
-
-impl KeyCopies {
-    const BYTES_MIN: usize = 256;
-    const BYTES_MAX: usize = 64 << 10;
-
-    fn copy(&mut self, key: &[u8]) -> Bytes {
-        if self.room.capacity() < key.len() {
-            self.bytes = (2 * self.bytes).clamp(Self::BYTES_MIN, Self::BYTES_MAX);
-            self.room = BytesMut::with_capacity(self.bytes.max(key.len()));
+        Command::DeletePrefix { prefix } if !view.base.is_empty() => {
+            let stretch = stretch_to_remove(view, prefix, Keyspace::Plain);
+            let met = MetRows::look(view, &stretch, false)?;
+            let bytes = met.tombstone_bytes();
+            Ok((Some(Found::Rows(Box::new(met))), bytes))
         }
-        self.room.extend_from_slice(key);
-        self.room.split().freeze()
+        other => Ok((None, check_read(view, other, Keyspace::Plain)?)),
     }
 }
 
@@ -153,18 +134,14 @@ impl Keyspace {
     }
 }
 
-/// The rows that removing a prefix removes.
-fn rows_to_remove<'a>(
-    view: &'a StateView,
-    prefix: &[u8],
-    keyspace: Keyspace,
-) -> Result<Cursor<'a>, StorageError> {
+/// Where the rows are that removing a prefix removes.
+fn stretch_to_remove(view: &StateView, prefix: &[u8], keyspace: Keyspace) -> Stretch {
     let (from, to) = prefix_range(prefix);
-    let bounds = (as_slice(&from), as_slice(&to));
-    view.cursor_of_all(match keyspace {
-        Keyspace::Reserved => bounds,
-        Keyspace::Plain => view.plain(bounds.0, bounds.1),
-    })
+    let (from, to) = match keyspace {
+        Keyspace::Reserved => (as_slice(&from), as_slice(&to)),
+        Keyspace::Plain => view.plain(as_slice(&from), as_slice(&to)),
+    };
+    Stretch::between(from, to)
 }
 
 fn check_read(
@@ -186,13 +163,8 @@ fn check_read(
         }
         Command::Set { key, .. } | Command::Delete { key } => view.look_at(key)?,
         Command::DeletePrefix { prefix } => {
-            let mut rows = rows_to_remove(view, prefix, keyspace)?;
-            let mut bytes = 0;
-            while let Some(row) = rows.next()? {
-                // Their times stay, and go when they are due.
-                bytes += tombstone_bytes_of(row.key, false);
-            }
-            return Ok(bytes);
+            let stretch = stretch_to_remove(view, prefix, keyspace);
+            return Ok(MetRows::look(view, &stretch, false)?.tombstone_bytes());
         }
         Command::Batch { guards, commands } => {
             guards.iter().try_for_each(|guard| view.look_at(&guard.key))?;
@@ -222,7 +194,7 @@ pub(super) struct Changes<'a> {
     sum: Option<&'a mut Sum>,
     /// Notes what is changed.
     recorder: Recorder,
-    /// What the set or the delete that is the whole command finds, where that is known.
+    /// What the set, the delete or the prefix that is the whole command finds, where that is known.
     found: Option<Found>,
 }
 
@@ -246,7 +218,7 @@ impl<'a> Changes<'a> {
         }
     }
 
-    /// The same; of the set or delete that is the whole command it is known what it finds.
+    /// The same; of the set, delete or prefix that is the whole command it is known what it finds.
     pub(super) fn knowing(mut self, found: Option<Found>) -> Self {
         self.found = found;
         self
@@ -509,7 +481,7 @@ impl<'a> Changes<'a> {
     fn delete(&mut self, key: Bytes) -> Result<Outcome, StorageError> {
         let found = match self.take_found(&key) {
             Some(Found::Below(found)) => found,
-            Some(Found::InTail) | None => self.now.record(&key)?,
+            Some(Found::InTail | Found::Rows(_)) | None => self.now.record(&key)?,
         };
         let Some(old) = found.filter(|old| !old.is_tombstone()) else {
             return Ok(Outcome::NotFound);
@@ -526,33 +498,37 @@ impl<'a> Changes<'a> {
     }
 
     fn delete_prefix(&mut self, prefix: &[u8]) -> Result<Outcome, StorageError> {
+        let stretch = stretch_to_remove(self.now, prefix, self.keyspace);
         // Everything is read before anything is changed.
-        let mut rows = rows_to_remove(self.now, prefix, self.keyspace)?;
-        // There may be millions: what is noted of them is all that is kept of them here.
-        let mut details = Vec::new();
-        let mut keys = KeyCopies::default();
-        let mut bytes = 0;
-        let mut removed = Sum::default();
-        while let Some(row) = rows.next()? {
-            if self.sum.is_some() {
-                removed.add(Sum::of_row(row.key, row.value, row.version, row.timestamp));
+        let met = match self.found.take() {
+            Some(Found::Rows(met)) if self.sum.is_none() => {
+                debug_assert!(
+                    MetRows::look(self.now, &stretch, false)
+                        .map_or(true, |again| again.rows == met.rows),
+                    "nothing came in between"
+                );
+                *met
             }
-            bytes += (row.key.len() + row.value.len()) as u64;
-            let before = Some(len_of(row.value.len()));
-            details.push(Detail::Explicit { key: keys.copy(row.key), value: None, before });
-        }
-        if details.is_empty() {
+            _ => MetRows::look(self.now, &stretch, self.sum.is_some())?,
+        };
+        let MetRows { rows, value_bytes, sum, noted } = met;
+        if rows.rows == 0 {
             return Ok(Outcome::NotFound);
         }
-        if let Some(sum) = &mut self.sum {
-            sum.take_away(removed);
+        if let Some(all) = &mut self.sum {
+            all.take_away(sum);
         }
-        let removed = details.len() as u64;
-        self.retire(bytes);
-        self.count_down(removed);
-        if removed > 0 && self.now.keys == 0 && self.now.is_tail_only() {
+        self.retire(rows.key_bytes + value_bytes);
+        self.count_down(rows.rows);
+        let are_many = noted.is_none();
+        let details = noted.unwrap_or_else(|| {
+            vec![Detail::Many(Arc::new(Removal::new(stretch.clone(), rows.rows, self.now)))]
+        });
+        if self.now.keys == 0 && self.now.is_tail_only() {
             self.now.tail.clear();
             *self.tail_bytes = 0;
+        } else if are_many {
+            self.cut(stretch, rows);
         } else {
             for detail in &details {
                 if let Detail::Explicit { key, .. } = detail {
@@ -561,7 +537,29 @@ impl<'a> Changes<'a> {
             }
         }
         self.recorder.changed_unnamed(details);
-        Ok(Outcome::Removed { keys: removed })
+        Ok(Outcome::Removed { keys: rows.rows })
+    }
+
+    /// Removes all rows of a stretch, of which there are these, as one.
+    fn cut(&mut self, stretch: Stretch, rows: Hidden) {
+        let mut hidden = rows;
+        let own = self.now.tail.rows().range(stretch.bounds()).map(|(key, _)| key.clone());
+        for key in own.collect::<Vec<_>>() {
+            let is_new = !self.now.may_be_below(&key);
+            let is_tombstone = self.forget(&key).is_some_and(|record| record.is_tombstone());
+            let key_bytes = key.len() as u64;
+            if is_tombstone {
+                // The cut hides what it has hidden.
+                hidden = hidden.and(Hidden { rows: 1, key_bytes });
+            } else if is_new {
+                hidden.rows -= 1;
+                hidden.key_bytes -= key_bytes;
+            }
+        }
+        let tombstone = Record { value: None, version: self.version, timestamp: self.timestamp };
+        if !self.now.is_tail_only() {
+            self.now.tail.cut(Cut { stretch, tombstone, hidden });
+        }
     }
 
     fn count_up(&mut self) {
@@ -594,10 +592,10 @@ impl<'a> Changes<'a> {
     }
 
     /// Takes a key out of the tail.
-    fn forget(&mut self, key: &[u8]) {
-        if let Some(old) = self.now.tail.remove(key) {
-            *self.tail_bytes -= tail_bytes_of(key, &old);
-        }
+    fn forget(&mut self, key: &[u8]) -> Option<Record> {
+        let old = self.now.tail.remove(key)?;
+        *self.tail_bytes -= tail_bytes_of(key, &old);
+        Some(old)
     }
 
     fn retire(&mut self, bytes: u64) {

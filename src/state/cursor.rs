@@ -6,10 +6,12 @@ use std::slice;
 
 use bytes::Bytes;
 
+use super::below::{Above, Below};
 use super::gaps::{GAP_GROWS_ROWS_MIN, GAP_ROWS_MIN, Gap, Gaps};
+use super::tail::Tail;
 use super::value::Value;
 use crate::storage::error::StorageError;
-use crate::storage::index::{Index, Range};
+use crate::storage::index::Range;
 use crate::storage::merge_cursor::{MergeCursor, Nearby, RowCursor};
 use crate::storage::prefix_index::as_slice;
 use crate::storage::record::{Direction, Record};
@@ -84,6 +86,14 @@ pub(super) fn is_empty(from: Bound<&[u8]>, to: Bound<&[u8]>) -> bool {
     }
 }
 
+/// As [`is_empty`], of bounds of which the first lies against the direction.
+fn is_over(start: Bound<&[u8]>, end: &Bound<Bytes>, direction: Direction) -> bool {
+    match direction {
+        Direction::Forward => is_empty(start, as_slice(end)),
+        Direction::Backward => is_empty(as_slice(end), start),
+    }
+}
+
 /// Rows without values, one after the other, that a cursor goes over.
 #[derive(Debug, Default)]
 struct Removed {
@@ -111,8 +121,8 @@ enum Rows<'a> {
 /// What a state is made of, newest first.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Layers<'a> {
-    pub(super) tail: &'a Index<Record>,
-    pub(super) frozen: &'a Index<Record>,
+    pub(super) tail: &'a Tail,
+    pub(super) frozen: &'a Tail,
     pub(super) base: &'a TableSet,
     /// Stretches to leave out; `None`: each row is looked at.
     pub(super) gaps: Option<&'a Gaps>,
@@ -123,6 +133,8 @@ pub(super) struct Layers<'a> {
 enum Source<'a> {
     Tree(TreeCursor<'a>),
     Run(RunCursor),
+    /// One of them, below cuts.
+    Below(Box<Below<'a, Self>>),
 }
 
 /// A place in a tree in memory.
@@ -219,12 +231,28 @@ impl RowCursor for TreeCursor<'_> {
     }
 }
 
+impl<'a> Source<'a> {
+    fn below(self, above: Above<'a>) -> Self {
+        if above.is_empty() { self } else { Self::Below(Box::new(Below::new(self, above))) }
+    }
+
+    /// Its rows are not merged with those of others.
+    fn go_alone(&mut self) {
+        match self {
+            Self::Tree(_) => {}
+            Self::Run(run) => run.go_alone(),
+            Self::Below(below) => below.rows_mut().go_alone(),
+        }
+    }
+}
+
 impl RowCursor for Source<'_> {
     #[inline]
     fn row(&self) -> Option<RowRef<'_>> {
         match self {
             Self::Tree(cursor) => cursor.row(),
             Self::Run(cursor) => cursor.row(),
+            Self::Below(cursor) => cursor.row(),
         }
     }
 
@@ -233,6 +261,7 @@ impl RowCursor for Source<'_> {
         match self {
             Self::Tree(cursor) => cursor.key(),
             Self::Run(cursor) => cursor.key(),
+            Self::Below(cursor) => cursor.key(),
         }
     }
 
@@ -241,6 +270,7 @@ impl RowCursor for Source<'_> {
         match self {
             Self::Tree(cursor) => cursor.has_value(),
             Self::Run(cursor) => cursor.has_value(),
+            Self::Below(cursor) => cursor.has_value(),
         }
     }
 
@@ -248,6 +278,7 @@ impl RowCursor for Source<'_> {
         match self {
             Self::Tree(cursor) => cursor.shared_row(),
             Self::Run(cursor) => cursor.shared_row(),
+            Self::Below(cursor) => cursor.shared_row(),
         }
     }
 
@@ -255,6 +286,7 @@ impl RowCursor for Source<'_> {
         match self {
             Self::Tree(cursor) => cursor.advance(),
             Self::Run(cursor) => cursor.advance(),
+            Self::Below(cursor) => cursor.advance(),
         }
     }
 
@@ -263,6 +295,7 @@ impl RowCursor for Source<'_> {
         match self {
             Self::Tree(cursor) => cursor.advance_nearby(),
             Self::Run(cursor) => RowCursor::advance_nearby(cursor),
+            Self::Below(cursor) => cursor.advance_nearby(),
         }
     }
 }
@@ -288,26 +321,37 @@ impl<'a> Rows<'a> {
         (start, end): (Bound<&[u8]>, &Bound<Bytes>),
         direction: Direction,
     ) -> Result<Self, StorageError> {
-        let (from, to) = match direction {
-            Direction::Forward => (start, as_slice(end)),
-            Direction::Backward => (as_slice(end), start),
+        let Layers { tail, frozen, base, gaps } = layers;
+        // Who looks at each row looks at hidden ones, too.
+        let start_below = |above: Above<'a>| match gaps {
+            Some(_) => above.start(start, direction).filter(|&it| !is_over(it, end, direction)),
+            None => Some(start),
         };
-        let Layers { tail, frozen, base, gaps: _ } = layers;
-        let runs = base.cursors_until(direction, start, end)?;
+        let of_frozen = Above::new([tail.cuts()]);
+        let of_base = Above::new([tail.cuts(), frozen.cuts()]);
+        let runs = match start_below(of_base) {
+            Some(start) => base.cursors_until(direction, start, end)?,
+            None => Vec::new(),
+        };
         let mut sources = Vec::with_capacity(runs.len() + 2);
-        let is_small = base.is_empty() && tail.len() + frozen.len() < ASKED_FOR_ROWS_MIN;
-        for index in [tail, frozen].into_iter().filter(|index| !index.is_empty()) {
-            let range = index.range((from, to));
-            sources.push(Source::Tree(TreeCursor::new(range, direction, !is_small)));
+        let rows = tail.rows().len() + frozen.rows().len();
+        let asks = !base.is_empty() || rows >= ASKED_FOR_ROWS_MIN;
+        let in_memory = [(tail, Above::default()), (frozen, of_frozen)];
+        for (layer, above) in in_memory.into_iter().filter(|(layer, _)| !layer.rows().is_empty()) {
+            let Some(start) = start_below(above) else { continue };
+            let range = layer.rows().range(match direction {
+                Direction::Forward => (start, as_slice(end)),
+                Direction::Backward => (as_slice(end), start),
+            });
+            let cursor = TreeCursor::new(range, direction, asks);
+            sources.push(Source::Tree(cursor).below(above));
         }
-        sources.extend(runs.into_iter().map(Source::Run));
+        sources.extend(runs.into_iter().map(|run| Source::Run(run).below(of_base)));
         // Many a source has no row within the bounds; that of a small tail, most of all.
         sources.retain(|source| source.key().is_some());
         Ok(match sources.pop() {
             Some(mut only) if sources.is_empty() => {
-                if let Source::Run(run) = &mut only {
-                    run.go_alone();
-                }
+                only.go_alone();
                 Rows::One(only)
             }
             last => {
@@ -324,11 +368,7 @@ impl<'a> Rows<'a> {
         end: &Bound<Bytes>,
         direction: Direction,
     ) -> Result<Self, StorageError> {
-        let is_over = |start| match direction {
-            Direction::Forward => is_empty(start, as_slice(end)),
-            Direction::Backward => is_empty(as_slice(end), start),
-        };
-        match gap.beyond(direction).filter(|&start| !is_over(start)) {
+        match gap.beyond(direction).filter(|&start| !is_over(start, end, direction)) {
             Some(start) => Self::between(layers, (start, end), direction),
             // Nothing is read that does not lie within the bounds.
             None => Ok(Self::Merged(MergeCursor::new(Vec::new(), direction)?)),
@@ -429,8 +469,8 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    /// Where many rows were removed: goes on behind the gap that this one is in; false where it is
-    /// in none that is known.
+    /// Where many rows were removed: goes on behind the gap that this one is in, or, in layers that
+    /// a cut hides, behind that; false where neither is known.
     #[cold]
     fn leave_out(&mut self, removed: &mut Removed, is_first: bool) -> Result<bool, StorageError> {
         let Way { layers, direction, ref end, .. } = self.way;
@@ -441,9 +481,18 @@ impl<'a> Cursor<'a> {
         if removed.near.is_none() && !is_first {
             removed.near = Some(Bytes::copy_from_slice(key));
         }
-        let Some(gap) = gaps.at(Bound::Included(key), direction) else { return Ok(false) };
-        removed.enter(gap);
-        match Rows::behind(gap, layers, end, direction) {
+        let here = Bound::Included(key);
+        let further = match (gaps.at(here, direction), self.rows.source()) {
+            (Some(gap), _) => {
+                removed.enter(gap);
+                Rows::behind(gap, layers, end, direction)
+            }
+            (None, Some(Source::Below(below))) if below.is_hidden() => {
+                Rows::between(layers, (here, end), direction)
+            }
+            (None, _) => return Ok(false),
+        };
+        match further {
             Ok(rows) => self.rows = rows,
             Err(error) => {
                 self.rows = Rows::Failed(error.clone());

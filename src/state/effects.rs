@@ -8,7 +8,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::tail::Tail;
+use super::view::StateView;
 use crate::command::Command;
+use crate::storage::stretch::Stretch;
 
 /// What a change found where it was made. A value has less than 2^30 bytes, so its length fits.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -51,6 +54,65 @@ pub enum Detail {
         /// Bytes of the value before; `None`: there was none.
         before: Option<u32>,
     },
+    /// Very many rows were removed together.
+    Many(Arc<Removal>),
+}
+
+/// All rows of a stretch that were removed together: so many that it is not said of each, but can
+/// be found out as long as they are hidden and not gone.
+#[derive(Clone, Debug)]
+pub struct Removal {
+    stretch: Stretch,
+    rows: u64,
+    /// The tail before.
+    tail: Tail,
+    /// How often it had been set aside by then.
+    freezes: u64,
+}
+
+/// Two are equal that removed as many rows of the same stretch.
+impl PartialEq for Removal {
+    fn eq(&self, other: &Self) -> bool {
+        (&self.stretch, self.rows) == (&other.stretch, other.rows)
+    }
+}
+
+impl Eq for Removal {}
+
+impl Removal {
+    /// Of so many rows of a state, before they are removed.
+    pub(super) fn new(stretch: Stretch, rows: u64, before: &StateView) -> Self {
+        let (tail, freezes) = (before.tail.clone(), before.gaps.freezes());
+        Self { stretch, rows, tail, freezes }
+    }
+
+    /// Which keys had rows that were removed: all of the stretch.
+    #[must_use]
+    pub const fn stretch(&self) -> &Stretch {
+        &self.stretch
+    }
+
+    /// How many rows were removed.
+    #[must_use]
+    pub const fn rows(&self) -> u64 {
+        self.rows
+    }
+
+    /// A state in which the rows are as they were before, given the newest one; nothing else of it
+    /// need be so. `None` once tables have what removed them, which a manifest then says.
+    ///
+    /// What layers below the tail had then is in them still: what removed it is in memory only.
+    #[must_use]
+    pub fn before(&self, now: &StateView) -> Option<StateView> {
+        if self.freezes < now.written {
+            return None;
+        }
+        // Where the tail was set aside since, what removed them is in the frozen one.
+        let is_in_tail = self.freezes == now.gaps.freezes();
+        let frozen = if is_in_tail { now.frozen.clone() } else { Tail::default() };
+        let (tail, base) = (self.tail.clone(), Arc::clone(&now.base));
+        Some(StateView { tail, frozen, base, ..StateView::default() })
+    }
 }
 
 /// What one entry changed.
@@ -152,7 +214,7 @@ impl Recorder {
         self.details.push(detail);
     }
 
-    /// Notes changes that no command names; of very many no copy is made.
+    /// Notes changes that no command names; of many no copy is made.
     pub(super) fn changed_unnamed(&mut self, details: Vec<Detail>) {
         self.count_alone();
         if self.details.is_empty() {

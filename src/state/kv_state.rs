@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use super::changes::{Changes, Found, TABLE_ROW_BYTES, TAIL_ROW_BYTES, check, tail_bytes_of};
+use super::changes::{Changes, Found, TAIL_ROW_BYTES, check, tail_bytes_of};
 use super::check::{Sum, Tracker};
 use super::digest::StateDigest;
 use super::effects::Effects;
 use super::leases;
+use super::met_rows::TABLE_ROW_BYTES;
 use super::outcome::{Applied, CheckResult, Outcome};
 use super::run::{Logged, NotInOrder, Order, Run, Told};
 use super::sessions::{Admission, Place, Sessions};
@@ -14,8 +15,6 @@ use super::tail::Tail;
 use super::view::{Counts, StateView};
 use crate::command::{Command, SessionId, StateCheck, is_reserved};
 use crate::storage::error::StorageError;
-use crate::storage::index::Index;
-use crate::storage::record::Record;
 use crate::storage::table_set::TableSet;
 use crate::types::{LogIndex, Timestamp, Version};
 
@@ -173,16 +172,17 @@ impl KvState {
         if written {
             frozen = std::mem::take(&mut self.now.frozen);
             self.frozen_bytes = 0;
+            self.now.written = self.now.gaps.freezes();
         } else {
             self.now.gaps.forget();
         }
         (frozen, std::mem::replace(&mut self.now.base, tables))
     }
 
-    /// Rows that were set aside, in key order, tombstones included.
+    /// The tail that was set aside.
     #[must_use]
-    pub fn frozen(&self) -> Index<Record> {
-        self.now.frozen.rows().clone()
+    pub fn frozen(&self) -> Tail {
+        self.now.frozen.clone()
     }
 
     /// Whether anything is in memory only.
@@ -206,9 +206,13 @@ impl KvState {
     /// Bytes that a table of what is in memory only takes, roughly and rather more. O(1).
     #[must_use]
     pub fn unwritten_bytes(&self) -> u64 {
-        let rows = (self.now.tail.rows().len() + self.now.frozen.rows().len()) as u64;
+        let StateView { tail, frozen, .. } = &self.now;
+        let rows = (tail.rows().len() + frozen.rows().len()) as u64;
         let in_memory = self.tail_bytes + self.frozen_bytes;
-        in_memory.saturating_sub(rows * TAIL_ROW_BYTES) + rows * TABLE_ROW_BYTES
+        let hidden = tail.cuts().hidden().and(frozen.cuts().hidden());
+        in_memory.saturating_sub(rows * TAIL_ROW_BYTES)
+            + (rows + hidden.rows) * TABLE_ROW_BYTES
+            + hidden.key_bytes
     }
 
     /// The state as it is now, to read.

@@ -94,6 +94,8 @@ mod tests {
     use super::*;
     use crate::command::keyspace::reserved_key;
     use crate::state::Value;
+    use crate::storage::cuts::{Cut, Hidden};
+    use crate::storage::stretch::Stretch;
     use crate::types::{Timestamp, Version};
 
     const ROWS: u64 = 500;
@@ -169,6 +171,23 @@ mod tests {
         let few = Published::new(StateView::default());
         assert_eq!(is_placed(&few), Some(false));
         assert_eq!(known(few.get_resident(&key(1))), None);
+    }
+
+    #[test]
+    fn what_is_cut_off_is_not_found_below_however_many_gets_there_were() {
+        let mut view = view();
+        let hides = |from, to| Cut {
+            stretch: Stretch { from: key(from), to: Some(key(to)) },
+            tombstone: Record { value: None, version: Version(1), timestamp: Timestamp(0) },
+            hidden: Hidden::default(),
+        };
+        view.tail.cut(hides(100, 200));
+        let published = Published::new(view.clone());
+        for _ in 0..2 * ROWS {
+            assert_eq!(known(published.get_resident(&key(104))), None);
+        }
+        assert_eq!(is_placed(&published), Some(false), "its rows do not say all");
+        check(&published, &view);
     }
 
     #[test]

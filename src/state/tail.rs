@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use crate::storage::cuts::{Cut, Cuts};
 use crate::storage::index::{Index, Inserted, Places};
 use crate::storage::key_filter::KeyFilter;
 use crate::storage::record::Record;
@@ -24,9 +25,12 @@ fn look_at_value(record: &Record) {
 /// Where layers lie below most keys that are asked for are not here, and a filter says so: it
 /// spares a search through memory that nobody had looked at for a while. Clones share it. It may
 /// know of keys that were written since or that are gone again; it knows of each that is here.
+///
+/// Where it has no row of a key that one of its cuts is of, nothing counts that layers below have.
 #[derive(Clone, Debug, Default)]
 pub struct Tail {
     rows: Index<Record>,
+    cuts: Cuts,
     is_above: bool,
     filter: Option<Arc<KeyFilter>>,
 }
@@ -44,18 +48,25 @@ impl Tail {
         &self.rows
     }
 
-    /// Whether there are none.
+    /// Where nothing of the layers below counts.
     #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.rows.is_empty()
+    pub const fn cuts(&self) -> &Cuts {
+        &self.cuts
     }
 
-    /// The record of `key`.
+    /// Whether it says nothing of any key.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty() && self.cuts.is_empty()
+    }
+
+    /// The record of `key`; where a cut is of it, a tombstone.
     #[inline]
     #[must_use]
     pub fn get(&self, key: &[u8]) -> Option<&Record> {
         // Often so of one of both tails, and of a store that is only read, of both.
-        if self.rows.is_empty() { None } else { self.find(key) }
+        let found = if self.rows.is_empty() { None } else { self.find(key) };
+        if self.cuts.is_empty() { found } else { found.or_else(|| self.cuts.tombstone_of(key)) }
     }
 
     fn find(&self, key: &[u8]) -> Option<&Record> {
@@ -65,10 +76,11 @@ impl Tail {
         }
     }
 
-    /// Where its rows stand, for [`Self::get_at`]: while it stays as it is.
+    /// Where its rows stand, for [`Self::get_at`]: while it stays as it is. `None` where they say
+    /// not all that it does.
     #[must_use]
     pub fn places(&self) -> Option<Places<Record>> {
-        self.rows.places(|key| KeyHash::of(key).bits())
+        if self.cuts.is_empty() { self.rows.places(|key| KeyHash::of(key).bits()) } else { None }
     }
 
     /// As [`Self::get`], of the tail that `places` are of.
@@ -106,7 +118,12 @@ impl Tail {
         self.rows.remove(key)
     }
 
-    /// Removes all rows. Clones keep theirs, and the filter.
+    /// Adds a cut. Its rows within the stretch were removed.
+    pub fn cut(&mut self, cut: Cut) {
+        self.cuts.add(cut);
+    }
+
+    /// Removes all rows and cuts. Clones keep theirs, and the filter.
     pub fn clear(&mut self) {
         *self = Self { is_above: self.is_above, ..Self::default() };
     }

@@ -60,6 +60,8 @@ pub struct StateView {
     pub(super) due_floor: Timestamp,
     /// Where scans need not look. Not part of the state.
     pub(super) gaps: Gaps,
+    /// How many of the tails that were set aside are in tables. Not part of the state.
+    pub(super) written: u64,
 }
 
 /// What can be told of a key without reading from disk.
@@ -100,6 +102,7 @@ impl Default for StateView {
             has_times: false,
             due_floor: Timestamp::default(),
             gaps: Gaps::default(),
+            written: 0,
         }
     }
 }
@@ -177,8 +180,8 @@ impl StateView {
     }
 
     fn layers(&self) -> Layers<'_> {
-        let (tail, frozen) = (self.tail.rows(), self.frozen.rows());
-        Layers { tail, frozen, base: &self.base, gaps: Some(&self.gaps) }
+        let Self { tail, frozen, base, gaps, .. } = self;
+        Layers { tail, frozen, base, gaps: Some(gaps) }
     }
 
     /// The newest record of `key` that is in memory, of either keyspace; where there is none, what
@@ -195,9 +198,11 @@ impl StateView {
         }
     }
 
-    /// Whether a layer below the tail may have something of `key`. Reads nothing from disk.
+    /// Whether a layer below the tail may have something of `key` that counts where the tail has no
+    /// row of it. Reads nothing from disk.
     pub(super) fn may_be_below(&self, key: &[u8]) -> bool {
-        self.frozen.get(key).is_some() || self.base.may_contain(key)
+        self.tail.cuts().tombstone_of(key).is_none()
+            && (self.frozen.get(key).is_some() || self.base.may_contain(key))
     }
 
     /// Whether all of the state is in the tail.
@@ -340,7 +345,7 @@ impl StateView {
     /// can be applied. It looks at whatever lies within the bounds, also where scans know that
     /// there is no row: replay does not know that, and an entry must not get into the log that
     /// replay cannot apply, because what it looks at is damaged.
-    pub(super) fn cursor_of_all(
+    pub(crate) fn cursor_of_all(
         &self,
         bounds: (Bound<&[u8]>, Bound<&[u8]>),
     ) -> Result<Cursor<'_>, StorageError> {

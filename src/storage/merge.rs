@@ -1,15 +1,18 @@
 //! Rows of several runs in one order, each key once.
 
+use std::cmp::Ordering;
 use std::ops::Bound;
+use std::slice;
 use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::cuts::{Cut, Cuts};
 use super::error::StorageError;
 use super::merge_cursor::{MergeCursor, RowCursor};
 use super::record::{Direction, Record};
-use super::run::{Run, RunCursor};
-use super::table::{Fill, KeyHash};
+use super::run::{Run, RunCursor, RunTable};
+use super::table::{Fill, KeyHash, TableSummary};
 
 /// What a table is written from: rows in strictly ascending order of keys.
 pub(crate) trait RowSource {
@@ -85,6 +88,113 @@ impl RowSource for NewRows<'_> {
     }
 }
 
+/// These runs, without the tables that newer cuts hide as a whole; as they are while any of them is
+/// being merged, since a merge goes on at the place where its runs stand.
+pub(crate) fn without_hidden(runs: &[Arc<Run>], cuts: &Cuts) -> Vec<Arc<Run>> {
+    if cuts.is_empty() || runs.iter().any(|run| run.is_being_merged()) {
+        return runs.to_vec();
+    }
+    let is_hidden = |table: &RunTable| {
+        let TableSummary { first_key, last_key, .. } = &table.entry.summary;
+        cuts.hide_all(first_key, last_key)
+    };
+    let left = |run: &Arc<Run>| {
+        let tables = run.tables();
+        let left: Vec<RunTable> = tables.iter().filter(|it| !is_hidden(it)).cloned().collect();
+        match left.len() {
+            0 => None,
+            all if all == tables.len() => Some(Arc::clone(run)),
+            _ => Some(Arc::new(Run::new(left))),
+        }
+    };
+    runs.iter().filter_map(left).collect()
+}
+
+/// A tombstone for each row that cuts hide, in key order.
+#[derive(Debug)]
+pub(crate) struct CutRows<'a> {
+    /// What lies below the cuts.
+    runs: &'a [Arc<Run>],
+    /// Cuts that are still to come.
+    rest: slice::Iter<'a, Cut>,
+    /// The one that is under way, and the rows from there on.
+    here: Option<(&'a Cut, MergeCursor<RunCursor>)>,
+}
+
+impl<'a> CutRows<'a> {
+    /// Of these cuts above these runs, newest first. What is read is not kept in the cache, which
+    /// belongs to readers.
+    pub(crate) fn new(cuts: &'a Cuts, runs: &'a [Arc<Run>]) -> Self {
+        Self { runs, rest: cuts.as_slice().iter(), here: None }
+    }
+}
+
+impl RowSource for CutRows<'_> {
+    fn next_row(&mut self) -> Result<Option<(Bytes, Record)>, StorageError> {
+        loop {
+            let Some((cut, rows)) = &mut self.here else {
+                let Some(cut) = self.rest.next() else { return Ok(None) };
+                let (from, to) = cut.stretch.bounds();
+                let seek = |run| {
+                    let to = to.map(Bytes::copy_from_slice);
+                    RunCursor::seek_until(run, Direction::Forward, from, to, Fill::Bypass)
+                };
+                let cursors = self.runs.iter().map(seek).collect::<Result<_, _>>()?;
+                self.here = Some((cut, MergeCursor::new(cursors, Direction::Forward)?));
+                continue;
+            };
+            let Some(has_value) = rows.has_value() else {
+                self.here = None;
+                continue;
+            };
+            // The row of a table is of its block, which would stay in memory with it.
+            let key = has_value.then(|| rows.key().map(Bytes::copy_from_slice)).flatten();
+            if rows.advance_nearby().is_none() {
+                rows.advance()?;
+            }
+            if let Some(key) = key {
+                return Ok(Some((key, cut.tombstone.clone())));
+            }
+        }
+    }
+}
+
+/// The rows of two sources; of a key that both have, the record of the first.
+pub(crate) struct Either<A, B>(Peeked<A>, Peeked<B>);
+
+impl<A: RowSource, B: RowSource> Either<A, B> {
+    /// Those of both, the first of which is newer.
+    ///
+    /// # Errors
+    /// Those of where the rows come from.
+    pub(crate) fn new(newer: A, older: B) -> Result<Self, StorageError> {
+        Ok(Self(Peeked::new(newer)?, Peeked::new(older)?))
+    }
+
+    /// The first source.
+    pub(crate) fn into_newer(self) -> A {
+        self.0.into_source()
+    }
+}
+
+impl<A: RowSource, B: RowSource> RowSource for Either<A, B> {
+    fn next_row(&mut self) -> Result<Option<(Bytes, Record)>, StorageError> {
+        let Self(newer, older) = self;
+        let which = match (newer.peek(), older.peek()) {
+            (Some(key), Some(other)) => key.cmp(other),
+            (Some(_), None) => Ordering::Less,
+            (None, _) => Ordering::Greater,
+        };
+        if which == Ordering::Greater {
+            return older.next_row();
+        }
+        if which == Ordering::Equal {
+            older.next_row()?;
+        }
+        newer.next_row()
+    }
+}
+
 /// A source that can be asked whether there is another row.
 pub(crate) struct Peeked<S> {
     source: S,
@@ -99,6 +209,11 @@ impl<S: RowSource> Peeked<S> {
 
     pub(crate) const fn has_more(&self) -> bool {
         self.next.is_some()
+    }
+
+    /// The key of the next row.
+    fn peek(&self) -> Option<&Bytes> {
+        self.next.as_ref().map(|(key, _)| key)
     }
 
     pub(crate) fn into_source(self) -> S {

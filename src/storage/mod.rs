@@ -14,6 +14,7 @@ pub mod record;
 pub mod index;
 pub mod prefix_index;
 pub mod stretch;
+pub mod cuts;
 pub mod format;
 pub mod error;
 pub(crate) mod sync_gate;

@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 
 use super::atomic_file;
 use super::context::{Context, absolute};
+use super::cuts::Cuts;
 use super::error::StorageError;
 use super::format::{
     ARCHIVE_NAME, FRAME_ALIGN, IDENTITY_BYTES, IDENTITY_NAME, LOG_NAME, SEGMENT_BYTES_CEILING,
@@ -201,8 +202,9 @@ impl Store {
         self.log.tell_if_poisoned(self.archive.compress_step(compression, pace))
     }
 
-    /// Makes rows the newest run of the tables, and publishes a manifest that says that everything
-    /// up to `head.last` is in tables. The log is left alone: purging it is the caller's next step.
+    /// Makes rows, and before them cuts, the newest run of the tables, and publishes a manifest
+    /// that says that everything up to `head.last` is in tables. The log is left alone: purging it
+    /// is the caller's next step.
     ///
     /// After a crash: the old manifest and tables, or the new ones.
     ///
@@ -213,11 +215,12 @@ impl Store {
         &self,
         head: &ManifestHead,
         rows: &Index<Record>,
+        cuts: &Cuts,
     ) -> Result<Arc<TableSet>, StorageError> {
         let table_bytes_max = self.log.table_bytes_of_debt(self.tables.options().table_bytes_max);
         let added = self.relieved(|| {
             let mut rows = rows.iter().map(|(key, record)| (key.clone(), record.clone()));
-            self.tables.add_run_by_tables_of(table_bytes_max, head.clone(), &mut rows)
+            self.tables.add_run_by_tables_of(table_bytes_max, head.clone(), &mut rows, cuts)
         });
         self.keep_room();
         added

@@ -16,12 +16,13 @@ use parking_lot::{Mutex, MutexGuard, RwLock};
 use super::bell::Bell;
 use super::compaction_plan::{LiveSize, RunSize, beside, may_come};
 use super::context::Context;
+use super::cuts::Cuts;
 use super::error::StorageError;
 use super::hot_map::HotMap;
 use super::incoming_dir::Turns;
 use super::manifest::{Manifest, ManifestHead, TableEntry};
 use super::manifest_file;
-use super::merge::{MergedRows, NewRows, Peeked, RowSource};
+use super::merge::{CutRows, Either, MergedRows, NewRows, Peeked, RowSource, without_hidden};
 use super::merge_choice::{
     KeptRoom, MergeGoal, MergeJob, MergeUnderWay, choose, fits, merged_table_bytes, room_to_keep,
     smaller,
@@ -351,36 +352,45 @@ impl TableStore {
         head: ManifestHead,
         rows: &mut dyn Iterator<Item = (Bytes, Record)>,
     ) -> Result<Arc<TableSet>, StorageError> {
-        self.add_run_by_tables_of(self.options.table_bytes_max, head, rows)
+        let table_bytes_max = self.options.table_bytes_max;
+        self.add_run_by_tables_of(table_bytes_max, head, rows, &Cuts::default())
     }
 
-    /// As [`Self::add_run`], by tables of another length.
+    /// As [`Self::add_run`], by tables of another length, and before these rows cuts: tables that
+    /// these hide as a whole are given up, and of others the rows are read that they hide, each of
+    /// which gets a tombstone.
     ///
     /// # Errors
-    /// As [`Self::add_run`].
+    /// As [`Self::add_run`]; `Corrupt` for a damaged row that a cut hides: the tables are as
+    /// before.
     pub(crate) fn add_run_by_tables_of(
         &self,
         table_bytes_max: u64,
         head: ManifestHead,
         rows: &mut dyn Iterator<Item = (Bytes, Record)>,
+        cuts: &Cuts,
     ) -> Result<Arc<TableSet>, StorageError> {
         let mut names = self.names.lock();
         self.check_not_older(&head)?;
         let set = self.set();
         let mut written = Written::default();
         let added = (|| {
-            let source = NewRows { rows, older: set.runs(), hashes: Vec::new() };
-            let mut source = Peeked::new(source)?;
+            // What is in no table any more needs no tombstone.
+            let mut runs = without_hidden(set.runs(), cuts);
+            let older = &*runs;
+            let rows = NewRows { rows, older, hashes: Vec::new() };
+            let mut source = Peeked::new(Either::new(rows, CutRows::new(cuts, older))?)?;
             while source.has_more() {
                 self.write(&mut names, &mut source, &mut written, table_bytes_max)?;
             }
             written.read_into_spare_room();
-            let mut runs = set.runs().to_vec();
+            let hashes = source.into_source().into_newer().hashes;
             if !written.tables.is_empty() {
                 runs.insert(0, Arc::new(Run::new(written.tables.clone())));
             }
-            let hashes = source.into_source().hashes;
-            self.publish(&mut names, head, runs, &Stale::Keys(&hashes))
+            // Of millions of keys the hashes alone would take as much as is hot.
+            let stale = if cuts.is_empty() { Stale::Keys(&hashes) } else { Stale::All };
+            self.publish(&mut names, head, runs, &stale)
         })();
         added.inspect_err(|error| self.give_up(&mut names, &written, error))
     }

@@ -148,6 +148,32 @@ fn conditions_and_outcomes_look_into_tables() {
 }
 
 #[test]
+fn what_was_hot_is_gone_with_everything_when_it_is_removed_at_once() {
+    let engine = open_sim(&SimFs::new(1)).unwrap();
+    for n in 0..200 {
+        engine.put(key(n), value(n, 0, 100)).unwrap();
+    }
+    engine.run_compaction_now().unwrap();
+    for _ in 0..3 {
+        assert!((0..200).all(|n| engine.get(&key(n)).unwrap().is_some()));
+    }
+    let view = engine.snapshot_state();
+    let gone = engine.submit(Command::delete_prefix("")).unwrap();
+    assert_eq!(gone.outcome, Outcome::Removed { keys: 200 });
+    engine.put(key(7), value(7, 1, 100)).unwrap();
+    for compactions in 0..3 {
+        for n in 0..200 {
+            let expected = (n == 7).then(|| value(7, 1, 100));
+            let found = engine.get(&key(n)).unwrap().map(Vec::from);
+            assert_eq!(found, expected, "{n} {compactions}");
+        }
+        engine.run_compaction_now().unwrap();
+    }
+    assert_eq!(view.len(), 200);
+    assert_eq!(pairs(&view).len(), 200);
+}
+
+#[test]
 fn a_clean_close_leaves_nothing_to_replay_and_opening_reads_no_values() {
     let fs = SimFs::new(1);
     let mut config = sim_config();

@@ -29,6 +29,7 @@ const FOLDERS: &[(&str, Uses)] = &[
             "storage::key_filter",
             "storage::prefix_index",
             "storage::stretch",
+            "storage::cuts",
             "storage::record",
             "storage::run",
             "storage::table",

@@ -20,9 +20,15 @@ pub(crate) fn mark(registry: &Registry, index: LogIndex, command: &Command, effe
             let key = |detail| match detail {
                 &Detail::Own { at, .. } => named(at),
                 Detail::Explicit { key, .. } => Some(key.as_ref()),
+                Detail::Many(_) => None,
             };
             let keys: Vec<&[u8]> = details.iter().filter_map(key).collect();
             registry.changed(index, &keys);
+            for detail in &**details {
+                if let Detail::Many(removal) = detail {
+                    registry.changed_within(index, removal.stretch());
+                }
+            }
         }
     }
 }

@@ -23,6 +23,7 @@ use parking_lot::Mutex;
 use super::slot::Slot;
 use crate::command::{RESERVED_PREFIX, is_reserved};
 use crate::engine::wake::wake_task;
+use crate::storage::stretch::Stretch;
 use crate::types::LogIndex;
 
 /// From so many keys on, prefixes are looked for among the keys instead of keys among the prefixes:
@@ -139,6 +140,20 @@ impl Registry {
             groups.mark_among(index, &sorted);
         }
         self.note_woken(&groups);
+    }
+
+    /// Marks who watches any key of a stretch, in which entry `index` has changed some. Called
+    /// under the write lock of the replica.
+    pub(crate) fn changed_within(&self, index: LogIndex, stretch: &Stretch) {
+        let mut all = self.groups.lock();
+        let (groups, woken) = all.groups();
+        for (prefix, group) in groups {
+            // Reserved keys are the last ones, and a stretch of plain ones may be without an end.
+            if is_reserved(prefix) == is_reserved(&stretch.from) && stretch.has_prefix(prefix) {
+                group.mark(index, woken);
+            }
+        }
+        self.note_woken(&all);
     }
 
     /// Marks everybody: nobody knows what has changed since `index`. Called under the write lock of

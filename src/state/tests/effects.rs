@@ -5,6 +5,7 @@ use bytes::Bytes;
 use crate::command::{Command, Guard, SessionId, reserved_key};
 use crate::state::effects::{Detail, Effect, Effects, Recorder, named_row};
 use crate::state::kv_state::{KvState, Looked};
+use crate::storage::table_set::TableSet;
 use crate::types::{LogIndex, Timestamp};
 
 #[derive(Default)]
@@ -76,19 +77,40 @@ fn what_no_command_names_stands_behind_what_one_does() {
 }
 
 #[test]
-fn keys_that_share_a_buffer_are_each_what_was_copied() {
+fn very_many_rows_that_are_removed_are_one_effect() {
     let mut told = Told::default();
-    let mut keys: Vec<Bytes> = (0..3_000_u32).map(|n| format!("{n:06}").into()).collect();
-    // Longer than a buffer that many share.
-    keys.extend(["1".repeat(60_000).into(), "2".repeat(65_000).into(), "2".into()]);
-    keys.sort();
-    for key in &keys {
-        told.apply(Command::set(key.clone(), "v"));
+    let keys = ["p1", "p2", "p3", "p4"];
+    for key in keys {
+        told.apply(Command::set(key, "vv"));
     }
-    let expected =
-        keys.into_iter().map(|key| Detail::Explicit { key, value: None, before: Some(1) });
-    assert_eq!(told.apply(Command::delete_prefix("")), several(expected));
-    assert_eq!(told.state.as_view().len(), 0);
+    told.apply(Command::set("q", "v"));
+    told.state.freeze();
+    told.apply(Command::set("p2", "vvvv"));
+    told.apply(Command::delete("p3"));
+    let effects = told.apply(Command::delete_prefix("p"));
+    let removed = |told: &Told| {
+        let Effects::Several(details) = &effects else { panic!("{effects:?}") };
+        let [Detail::Many(removal)] = &***details else { panic!("{details:?}") };
+        assert_eq!(removal.rows(), 3);
+        let before = removal.before(told.state.as_view())?;
+        let rows = before.rows_with_prefix(b"").unwrap().into_iter();
+        Some(rows.map(|(key, value)| (key, value.len())).collect::<Vec<_>>())
+    };
+    let row = |key: &'static str, bytes: usize| (Bytes::from(key), bytes);
+    // Whatever came after it.
+    told.apply(Command::set("p1", "other"));
+    told.apply(Command::delete("q"));
+    let expected = vec![row("p1", 2), row("p2", 4), row("p4", 2), row("q", 1)];
+    assert_eq!(removed(&told).unwrap(), expected);
+    // What was set aside is in tables, and what removed them is set aside.
+    told.state.rebase(TableSet::empty(), true);
+    assert_eq!(removed(&told).unwrap(), [row("p2", 4)], "there are no tables here");
+    told.state.freeze();
+    assert!(removed(&told).is_some());
+    told.state.rebase(TableSet::empty(), false);
+    assert!(removed(&told).is_some(), "a merge");
+    told.state.rebase(TableSet::empty(), true);
+    assert_eq!(removed(&told), None, "the rows may be gone");
 }
 
 #[test]

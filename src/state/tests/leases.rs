@@ -244,7 +244,7 @@ proptest! {
             let looked = Looked::default();
             let told = state.apply_telling(index, clock, command.clone(), looked);
             let (_, effects) = told.unwrap();
-            take_in(&mut rows, &command, &effects);
+            take_in(&mut rows, &command, &effects, state.as_view());
             let mut found = rows_of(state.as_view());
             let reserved = state.as_view().reserved();
             let reserved = reserved.rows(&reserved_key(b""), None, usize::MAX).unwrap();
@@ -280,7 +280,12 @@ proptest! {
 }
 
 /// Makes the changes that an entry told, and holds what it told of them against what was there.
-fn take_in(rows: &mut BTreeMap<Bytes, Bytes>, command: &Command, effects: &Effects) {
+fn take_in(
+    rows: &mut BTreeMap<Bytes, Bytes>,
+    command: &Command,
+    effects: &Effects,
+    now: &StateView,
+) {
     let own = |at, before| {
         let (key, value) = named_row(command, at).unwrap();
         (key.clone(), value.cloned(), before)
@@ -290,11 +295,23 @@ fn take_in(rows: &mut BTreeMap<Bytes, Bytes>, command: &Command, effects: &Effec
         Effects::One(Effect::Created) => vec![own(0, None)],
         Effects::One(Effect::Had(bytes)) => vec![own(0, Some(*bytes))],
         Effects::Several(details) => {
-            let change = |detail: &Detail| match detail {
-                Detail::Own { at, before } => own(*at, *before),
-                Detail::Explicit { key, value, before } => (key.clone(), value.clone(), *before),
+            let changes = |detail: &Detail| match detail {
+                Detail::Own { at, before } => vec![own(*at, *before)],
+                Detail::Explicit { key, value, before } => {
+                    vec![(key.clone(), value.clone(), *before)]
+                }
+                Detail::Many(removal) => {
+                    let before = removal.before(now).unwrap();
+                    let mut rows = before.cursor_of_all(removal.stretch().bounds()).unwrap();
+                    let mut removed = Vec::new();
+                    while let Some(Row { key, value, .. }) = rows.next().unwrap() {
+                        let before = u32::try_from(value.len()).unwrap();
+                        removed.push((Bytes::copy_from_slice(key), None, Some(before)));
+                    }
+                    removed
+                }
             };
-            details.iter().map(change).collect()
+            details.iter().flat_map(changes).collect()
         }
     };
     for (key, value, before) in changes {

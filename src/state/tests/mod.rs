@@ -1,6 +1,7 @@
 //! The state against a naive model, and what it promises beyond that.
 
 mod check;
+mod cuts;
 mod leases;
 mod effects;
 mod gaps;
@@ -9,6 +10,7 @@ mod reserved;
 mod sessions;
 
 use std::ops::Bound;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use proptest::prelude::*;

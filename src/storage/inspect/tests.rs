@@ -7,6 +7,7 @@ use bytes::Bytes;
 use super::*;
 use crate::env::Simulated;
 use crate::env::fs_sim::SimFs;
+use crate::storage::cuts::Cuts;
 use crate::storage::index::Index;
 use crate::storage::log_entry::{Completion, EntryKind, NewEntry, Payload};
 use crate::storage::log_scan::TailPolicy;
@@ -68,7 +69,7 @@ fn store() -> Simulated {
         let record = Record { value, version: Version(50), timestamp: Timestamp(50) };
         (Bytes::from(vec![n]), record)
     };
-    store.add_run(&head, &Index::from_sorted([row(7), row(8)]).unwrap()).unwrap();
+    store.add_run(&head, &Index::from_sorted([row(7), row(8)]).unwrap(), &Cuts::default()).unwrap();
     store.log().purge(id(50)).unwrap();
     store.close().unwrap();
     machine

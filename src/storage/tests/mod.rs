@@ -22,6 +22,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use parking_lot::Mutex;
 
+use super::cuts::Cuts;
 use super::error::StorageError;
 use super::hard_state::HardState;
 use super::index::Index;
@@ -211,7 +212,7 @@ fn publish_snapshot(store: &Store, index: u64) -> Result<(), StorageError> {
         (Bytes::from(vec![u8::try_from(n).unwrap()]), Record { value, version, timestamp })
     };
     let rows = Index::from_sorted((0..ROWS).map(row)).unwrap();
-    store.add_run(&snapshot_head(index), &rows)?;
+    store.add_run(&snapshot_head(index), &rows, &Cuts::default())?;
     while store.merge_step(MergeGoal::Everything)?.is_some() {}
     Ok(())
 }

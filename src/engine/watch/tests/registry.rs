@@ -7,6 +7,7 @@ use proptest::prelude::*;
 
 use crate::command::reserved_key;
 use crate::engine::watch::registry::{Registry, Seat};
+use crate::storage::stretch::Stretch;
 use crate::types::LogIndex;
 
 fn seats<const N: usize>(registry: &Arc<Registry>, prefixes: [&[u8]; N]) -> [Seat; N] {
@@ -51,6 +52,29 @@ fn reserved_keys_mark_only_who_watches_them() {
     let many: Vec<&[u8]> = many.iter().map(AsRef::as_ref).collect();
     registry.changed(LogIndex(2), &many);
     assert_eq!(marks(&seats), [None, None, Some(1), Some(2)]);
+}
+
+#[test]
+fn a_removal_of_very_many_marks_those_who_watch_any_key_of_the_stretch() {
+    let stretch = |from: &'static [u8], to: Option<&'static [u8]>| Stretch {
+        from: from.into(),
+        to: to.map(Bytes::from_static),
+    };
+    let reserved = reserved_key(b"s/");
+    let marked = |stretch: &Stretch| {
+        let registry = Arc::<Registry>::default();
+        let prefixes: [&[u8]; 7] = [b"", b"a", b"b", b"b/", b"b/1", b"c", &reserved];
+        let seats = seats(&registry, prefixes);
+        registry.changed_within(LogIndex(3), stretch);
+        marks(&seats).map(|mark| mark.is_some())
+    };
+    let within_b = [true, false, true, true, true, false, false];
+    assert_eq!(marked(&stretch(b"b/", Some(b"b0"))), within_b);
+    assert_eq!(marked(&stretch(b"b/12", Some(b"b/13"))), within_b);
+    assert_eq!(marked(&stretch(b"b", None)), [true, false, true, true, true, true, false]);
+    assert_eq!(marked(&stretch(b"", None)), [true, true, true, true, true, true, false]);
+    let of_reserved = Stretch { from: reserved_key(b"s/1"), to: None };
+    assert_eq!(marked(&of_reserved), [false, false, false, false, false, false, true]);
 }
 
 #[test]
