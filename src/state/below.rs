@@ -21,11 +21,6 @@ impl<'a> Above<'a> {
         Self([cuts.next(), cuts.next()])
     }
 
-    /// Whether there are none.
-    pub(super) const fn is_empty(self) -> bool {
-        matches!(self.0, [None, _])
-    }
-
     fn hide(self, key: &[u8]) -> bool {
         self.0.into_iter().flatten().any(|cuts| cuts.tombstone_of(key).is_some())
     }
@@ -64,13 +59,14 @@ impl<'a, C: RowCursor> Below<'a, C> {
         below
     }
 
+    /// The rows, hidden ones included.
+    pub(super) const fn rows(&self) -> &C {
+        &self.rows
+    }
+
     /// Whether the row here is hidden.
     pub(super) const fn is_hidden(&self) -> bool {
         self.is_hidden
-    }
-
-    pub(super) const fn rows_mut(&mut self) -> &mut C {
-        &mut self.rows
     }
 
     fn look(&mut self) {

@@ -9,6 +9,7 @@ use crate::command::reserved_key;
 use crate::env::rng::SeededRng;
 use crate::env::{Env, Simulated};
 use crate::state::effects::{Detail, Effects};
+use crate::state::gaps::GAP_ROWS_MIN;
 use crate::storage::log_scan::TailPolicy;
 use crate::storage::manifest::{ManifestHead, TableEntry};
 use crate::storage::merge_choice::MergeGoal;
@@ -282,6 +283,26 @@ fn all_that_is_removed_at_once_leaves_no_table_and_no_tombstone() {
     assert_eq!((set.runs().len(), set.rows(), set.runs()[0].tombstones()), (1, 1, 0));
     check(&SeededRng::new(1), at.state.as_view(), &at.rows);
     check(&SeededRng::new(1), &view, &at.rows);
+}
+
+#[test]
+fn a_scan_goes_on_behind_a_cut() {
+    for direction in [Direction::Forward, Direction::Backward] {
+        let mut at = in_tables(&Env::simulated(1).env);
+        for digit in 1..=8 {
+            at.delete_prefix(&Bytes::from(format!("k0{digit}")));
+        }
+        let mut cursor = at.state.as_view().cursor::<&[u8]>(.., direction).unwrap();
+        let mut rows = 0;
+        while cursor.next().unwrap().is_some() {
+            rows += 1;
+        }
+        assert_eq!(rows, 200);
+        // It tells of the stretch, and how many rows it has gone over there.
+        at.set(key(0));
+        let gap = at.state.as_view().gaps.at(Bound::Included(&key(500)), direction).unwrap();
+        assert!(gap.rows() <= 2 * GAP_ROWS_MIN, "{} rows", gap.rows());
+    }
 }
 
 #[test]
