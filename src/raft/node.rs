@@ -1,5 +1,6 @@
 //! One node of a cluster: openraft over a store, and what stands around it.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -190,6 +191,12 @@ impl Node {
         self.ended.store(true, Ordering::Release);
     }
 
+    /// Knows nothing of the end of openraft, as in the moment before it is taken down.
+    #[cfg(test)]
+    pub(super) fn forget_end(&self) {
+        self.ended.store(false, Ordering::Release);
+    }
+
     /// Whether openraft has stopped, or is about to.
     pub(super) fn is_ending(&self) -> bool {
         let mut metrics = self.raft.metrics();
@@ -284,16 +291,19 @@ impl Node {
         let mut handed_in =
             Box::pin(async move { raft.client_write_ff(proposal, Some(tell)).await });
         // There is room in the channel, or this node is overloaded: nobody waits for room.
-        match tokio::task::unconstrained(handed_in.as_mut()).now_or_never() {
-            Some(Ok(())) => {}
-            Some(Err(fatal)) => waiting.answer(Err(self.stopped(&fatal.to_string()))),
-            None if self.is_ending() => {
-                // It waits for the end of openraft, which panics at each later call when nobody
-                // has waited to the last.
+        let hand_in = || tokio::task::unconstrained(handed_in.as_mut()).now_or_never();
+        match catch_unwind(AssertUnwindSafe(hand_in)) {
+            Ok(Some(Ok(()))) => {}
+            Ok(Some(Err(fatal))) => waiting.answer(Err(self.stopped(&fatal.to_string()))),
+            // Where whoever waited for the end of openraft was given up in the middle, as when its
+            // runtime is shut down, openraft panics at each later call.
+            Err(_) => waiting.answer(Err(self.stopped("it has ended"))),
+            Ok(None) if self.is_ending() => {
+                // It waits for the end of openraft, and to the last.
                 self.runtime.spawn(handed_in);
                 waiting.answer(Err(self.stopped("it ends")));
             }
-            None => {
+            Ok(None) => {
                 let text = "openraft takes no more commands at the moment".to_owned();
                 waiting.answer(Err(Error::Overloaded(text)));
             }

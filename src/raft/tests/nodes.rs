@@ -4,6 +4,8 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use futures_util::FutureExt;
+
 use crate::command::Command;
 use crate::engine::api::KvEngine;
 use crate::engine::submission::Submission;
@@ -82,6 +84,23 @@ fn a_node_that_openraft_has_stopped_takes_no_writes() {
     }
     assert!(stopped.status().stopped.is_some());
     cluster.node(leader).put(b"k".to_vec(), b"3".to_vec()).unwrap();
+}
+
+#[test]
+fn a_write_after_a_wait_for_the_end_of_openraft_that_was_given_up_is_refused() {
+    let cluster = cluster(1, config());
+    let node = cluster.node(ONE);
+    node.put(b"k".to_vec(), b"1".to_vec()).unwrap();
+    assert!(node.node.raft.shutdown().now_or_never().is_none(), "it ends in its own time");
+    while !node.node.is_ending() {
+        pause(1);
+    }
+    for _ in 0..20 {
+        node.node.forget_end();
+        let refused = KvEngine::submit_async(&*node, Command::set("k", "2")).wait();
+        assert!(matches!(refused, Err(Error::Closed(_))), "{refused:?}");
+        pause(10);
+    }
 }
 
 #[test]
