@@ -88,26 +88,31 @@ impl RowSource for NewRows<'_> {
     }
 }
 
-/// These runs, without the tables that newer cuts hide as a whole; as they are while any of them is
-/// being merged, since a merge goes on at the place where its runs stand.
+/// These runs, newest first, without the tables that newer cuts hide as a whole. One with
+/// tombstones stays where an older table does that may have what they hide: else that would have to
+/// be hidden anew, and nobody has kept room for it. All stay while any run is being merged, since a
+/// merge goes on at the place where its runs stand.
 pub(crate) fn without_hidden(runs: &[Arc<Run>], cuts: &Cuts) -> Vec<Arc<Run>> {
     if cuts.is_empty() || runs.iter().any(|run| run.is_being_merged()) {
         return runs.to_vec();
     }
-    let is_hidden = |table: &RunTable| {
-        let TableSummary { first_key, last_key, .. } = &table.entry.summary;
-        cuts.hide_all(first_key, last_key)
-    };
-    let left = |run: &Arc<Run>| {
-        let tables = run.tables();
-        let left: Vec<RunTable> = tables.iter().filter(|it| !is_hidden(it)).cloned().collect();
-        match left.len() {
-            0 => None,
-            all if all == tables.len() => Some(Arc::clone(run)),
-            _ => Some(Arc::new(Run::new(left))),
+    // Oldest first.
+    let mut left: Vec<Arc<Run>> = Vec::with_capacity(runs.len());
+    for run in runs.iter().rev() {
+        let stays = |table: &&RunTable| {
+            let TableSummary { first_key, last_key, tombstones, .. } = &table.entry.summary;
+            let hides = || left.iter().any(|older| older.reaches_into(first_key, last_key));
+            !cuts.hide_all(first_key, last_key) || (*tombstones > 0 && hides())
+        };
+        let tables: Vec<RunTable> = run.tables().iter().filter(stays).cloned().collect();
+        if tables.len() == run.tables().len() {
+            left.push(Arc::clone(run));
+        } else if !tables.is_empty() {
+            left.push(Arc::new(Run::new(tables)));
         }
-    };
-    runs.iter().filter_map(left).collect()
+    }
+    left.reverse();
+    left
 }
 
 /// A tombstone for each row that cuts hide, in key order.

@@ -98,6 +98,14 @@ impl Run {
         }
     }
 
+    /// Whether any of its tables may have a key from one up to another, both included.
+    #[must_use]
+    pub fn reaches_into(&self, first: &[u8], last: &[u8]) -> bool {
+        let ends_before = |table: &RunTable| *table.entry.summary.last_key < *first;
+        let next = self.tables.get(self.tables.partition_point(ends_before));
+        next.is_some_and(|table| *table.entry.summary.first_key <= *last)
+    }
+
     /// Whether a merge under way reads it.
     #[must_use]
     pub fn is_being_merged(&self) -> bool {

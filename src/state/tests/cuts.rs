@@ -272,6 +272,36 @@ fn very_many_rows_that_are_removed_take_no_memory_and_become_tombstones() {
 }
 
 #[test]
+fn a_table_with_tombstones_stays_where_one_does_that_has_what_they_hide() {
+    let mut at = in_tables(&Env::simulated(1).env);
+    let second = at.store.tables().set().tables().nth(1).unwrap().summary.clone();
+    // A stretch in which that table begins, and does not end.
+    let prefix = second.first_key.slice(..3);
+    assert!(!second.last_key.starts_with(&prefix));
+    let from = at.rows.range(second.first_key..);
+    let keys: Vec<Bytes> = from.map(|(key, _)| key.clone()).take(10).collect();
+    assert!(keys.iter().all(|key| key.starts_with(&prefix)));
+    for key in keys {
+        at.delete(key);
+    }
+    at.freeze();
+    at.write();
+    at.delete_prefix(&prefix);
+    assert_eq!(at.state.as_view().tail.cuts().hidden().rows, 90);
+    at.freeze();
+    at.write();
+    let sizes: Vec<_> = at.store.tables().set().runs().iter().map(|run| run.size()).collect();
+    assert_eq!(sizes.iter().map(|size| size.tombstones).collect::<Vec<_>>(), [90, 10, 0]);
+    check(&SeededRng::new(1), at.state.as_view(), &at.rows);
+    // Where all of it is hidden nothing stays for it.
+    at.delete_prefix(&Bytes::new());
+    at.freeze();
+    at.write();
+    assert_eq!(at.store.tables().set().runs().len(), 0);
+    check(&SeededRng::new(1), at.state.as_view(), &at.rows);
+}
+
+#[test]
 fn all_that_is_removed_at_once_leaves_no_table_and_no_tombstone() {
     let mut at = in_tables(&Env::simulated(1).env);
     at.delete_prefix(&Bytes::new());
