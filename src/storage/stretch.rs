@@ -8,7 +8,7 @@ use super::record::Direction;
 
 /// Which end of a stretch a bound is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Side {
+enum Side {
     /// The least key.
     From,
     /// The first key behind it.
@@ -89,8 +89,7 @@ impl Stretch {
 }
 
 /// A bound as the first key that is in a stretch, or as the first that is not any more.
-#[must_use]
-pub fn edge(bound: Bound<&[u8]>, side: Side) -> Option<Bytes> {
+fn edge(bound: Bound<&[u8]>, side: Side) -> Option<Bytes> {
     match (bound, side) {
         (Bound::Included(key), Side::From) | (Bound::Excluded(key), Side::To) => {
             Some(Bytes::copy_from_slice(key))
