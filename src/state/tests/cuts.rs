@@ -10,6 +10,8 @@ use crate::env::rng::SeededRng;
 use crate::env::{Env, Simulated};
 use crate::state::effects::{Detail, Effects};
 use crate::state::gaps::GAP_ROWS_MIN;
+use crate::storage::error::StorageError;
+use crate::storage::format::table_name;
 use crate::storage::log_scan::TailPolicy;
 use crate::storage::manifest::{ManifestHead, TableEntry};
 use crate::storage::merge_choice::MergeGoal;
@@ -29,7 +31,10 @@ fn key(number: u64) -> Bytes {
 
 /// Few rows a table, so that cuts reach over several.
 fn open(env: &Env) -> Store {
-    let tables = TableStoreOptions { table_bytes_max: 2_000, ..TableStoreOptions::default() };
+    // And no block stays in memory.
+    let (table_bytes_max, memory_bytes) = (2_000, 0);
+    let tables =
+        TableStoreOptions { table_bytes_max, memory_bytes, ..TableStoreOptions::default() };
     let options = StoreOptions {
         segment_bytes_max: 4096,
         unsynced_bytes_max: 1 << 20,
@@ -333,6 +338,33 @@ fn a_scan_goes_on_behind_a_cut() {
         let gap = at.state.as_view().gaps.at(Bound::Included(&key(500)), direction).unwrap();
         assert!(gap.rows() <= 2 * GAP_ROWS_MIN, "{} rows", gap.rows());
     }
+}
+
+#[test]
+fn what_a_cut_hides_and_cannot_be_read_keeps_the_tail_from_being_written_and_loses_nothing() {
+    let Simulated { env, fs, .. } = Env::simulated(1);
+    let mut at = in_tables(&env);
+    // A part of the first table.
+    at.delete_prefix(&Bytes::from("k000"));
+    at.set(key(3));
+    let id = at.store.tables().set().tables().next().unwrap().summary.id;
+    let table = Path::new("/data/tables").join(table_name(id));
+    fs.flip_bit(&table, 8 * 200).unwrap();
+    at.freeze();
+    let (tail, head) = (at.state.frozen(), at.frozen.clone().unwrap());
+    for _ in 0..2 {
+        match at.store.add_run(&head, tail.rows(), tail.cuts()) {
+            Err(StorageError::Corrupt { file, .. }) => assert_eq!(file, table),
+            other => panic!("{other:?}"),
+        }
+    }
+    // What is in memory is as it was, and so is what is in tables once it can be read.
+    assert_eq!(at.state.as_view().get(&key(3)).unwrap().as_deref(), Some(&*at.rows[&key(3)]));
+    assert_eq!(at.state.as_view().get(&key(4)).unwrap(), None);
+    fs.flip_bit(&table, 8 * 200).unwrap();
+    at.write();
+    check(&SeededRng::new(1), at.state.as_view(), &at.rows);
+    at.state.validate().unwrap();
 }
 
 #[test]
